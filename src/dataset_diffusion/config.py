@@ -1,0 +1,194 @@
+"""Every setting of a run. One frozen model per stage; TOML in, resolved JSON out. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dataset_diffusion.errors import ConfigError
+
+STORED_EXPONENTS = (0, 1, 2, 4, 8)
+"""The self-attention exponents whose heatmaps a dataset keeps, so that relabelling needs no model."""
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+AnySettings = TypeVar("AnySettings", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PromptSettings(Settings):
+    """Which classes to draw and the captions to draw them from."""
+
+    classes: str | tuple[str, ...] = "emoji"
+    """A class set by name (voc, coco, emoji, ...) or your own class names."""
+    captions: Path | None = None
+    """File of captions; without one, captions are made from templates."""
+    num_images: PositiveInt = 240
+    """Number of images."""
+
+
+class CaptureSettings(Settings):
+    """Which attention is read while an image is drawn (paper sections 3.2, 3.3). None takes the model spec's choice."""
+
+    cross_attention_resolution: PositiveInt | None = None
+    """Resolution of the cross-attention maps: the shorter side of the grid, in latent cells."""
+    self_attention_resolution: PositiveInt | None = None
+    """Resolution of the self-attention maps: the shorter side of the grid, in latent cells."""
+    cross_attention_layers: tuple[str, ...] | None = None
+    """Layers whose cross-attention is averaged, by the start of their name (down_blocks, mid_block, up_blocks.1, ...)."""
+    self_attention_layers: tuple[str, ...] | None = None
+    """Layers whose self-attention is averaged, by the start of their name."""
+    prompt: Literal["class", "text"] = "class"
+    """Read attention against the class prompt alone (the paper's way) or against the text prompt's class words."""
+
+
+class GenerateSettings(Settings):
+    """How images are drawn. None takes the model spec's choice."""
+
+    model: str = "embedded"
+    """Model by name, hub id, or a local diffusers folder."""
+    steps: PositiveInt | None = None
+    """Denoising steps."""
+    guidance_scale: Annotated[float, Field(ge=1.0)] | None = None
+    """Classifier-free guidance scale; 1 turns guidance off."""
+    negative_prompt: str | None = None
+    """What the image should not show."""
+    height: PositiveInt | None = None
+    """Image height in pixels."""
+    width: PositiveInt | None = None
+    """Image width in pixels."""
+    batch_size: PositiveInt = 16
+    """Images drawn at once."""
+    shard_size: PositiveInt = 64
+    """Samples per shard of the dataset."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; None takes the best one there is."""
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    """Floating-point type of the model."""
+    image_format: Literal["png", "jpeg"] = "png"
+    """How images are stored; label maps are always PNG."""
+    capture: CaptureSettings = CaptureSettings()
+
+
+class LabelSettings(Settings):
+    """How heatmaps become a label map (paper sections 3.3, 3.4)."""
+
+    exponent: int = 4
+    """Number of self-attention products (tau)."""
+    threshold: Fraction = 0.6
+    """A pixel whose highest heatmap is at least this is labelled (alpha)."""
+    uncertainty_threshold: Fraction = 0.5
+    """From this up to the threshold a pixel is uncertain and ignored; below, background (beta)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.uncertainty_threshold > self.threshold:
+            raise ValueError(
+                f"uncertainty_threshold {self.uncertainty_threshold} must not exceed threshold {self.threshold}"
+            )
+        if self.exponent not in STORED_EXPONENTS:
+            raise ValueError(f"exponent must be one of {', '.join(map(str, STORED_EXPONENTS))}, not {self.exponent}")
+        return self
+
+
+class TrainSettings(Settings):
+    """How the segmenter is trained."""
+
+    segmenter: str = "unet-resnet18"
+    """Segmenter by name."""
+    iterations: PositiveInt = 1000
+    """Optimiser steps."""
+    batch_size: PositiveInt = 16
+    """Images per step."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    """AdamW's peak learning rate; polynomial decay to 0."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    """AdamW's weight decay."""
+    ema_decay: Fraction = 0.99
+    """Decay of the running average of the weights; 0 turns it off."""
+    pretrained: bool = False
+    """Start the encoder from ImageNet weights."""
+
+
+class EvaluateSettings(Settings):
+    """What the segmenter is tested on."""
+
+    benchmark: str = "scenes"
+    """Benchmark by name; `scenes` is the held-out set that ships with the embedded model."""
+    root: Path | None = None
+    """Folder of the benchmark; not needed for `scenes`."""
+
+
+class RunConfig(Settings):
+    """A whole run: every stage's settings and the one seed everything follows from."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """The run's seed."""
+    prompts: PromptSettings = PromptSettings()
+    generate: GenerateSettings = GenerateSettings()
+    label: LabelSettings = LabelSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+
+def make_settings(kind: type[AnySettings], **values: object) -> AnySettings:
+    """Build settings, turning what pydantic refuses into a one-line error.
+
+    Raises:
+        ConfigError: an unknown setting or a value out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise _as_config_error(error, "settings") from error
+
+
+def load_recipe(path: Path) -> RunConfig:
+    """Read a TOML recipe. Relative paths in it are relative to the recipe.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or holds a setting that does not exist or is out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError("cannot read the recipe", got=str(path), expected=f"a TOML file ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("the recipe is not TOML", got=f"{path}: {error}", fix="see configs/ for examples") from error
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise _as_config_error(error, str(path)) from error
+    return _resolve_paths(config, path.parent)
+
+
+def config_hash(settings: Settings) -> str:
+    """Short hash of resolved settings: the same settings, the same hash, on every machine."""
+    canonical = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _resolve_paths(config: RunConfig, folder: Path) -> RunConfig:
+    captions, root = config.prompts.captions, config.evaluate.root
+    prompts = config.prompts.model_copy(update={"captions": folder / captions if captions else None})
+    evaluate = config.evaluate.model_copy(update={"root": folder / root if root else None})
+    return config.model_copy(update={"prompts": prompts, "evaluate": evaluate})
+
+
+def _as_config_error(error: ValidationError, where: str) -> ConfigError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "settings"
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    got = None if isinstance(first["input"], (dict, BaseModel)) else repr(first["input"])
+    return ConfigError(f"{where}: bad setting `{name}`", got=got, expected=f"{message}{more}")

@@ -1,0 +1,53 @@
+"""The errors a user can cause. Each prints as one line: what, got, expected, fix."""
+
+from __future__ import annotations
+
+
+class DatasetDiffusionError(Exception):
+    """A mistake in what the user asked for, told in one line.
+
+    Args:
+        what: what is wrong, in a few words.
+        got: the offending value.
+        expected: what would have been accepted.
+        fix: what to do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        got: object = None,
+        expected: object = None,
+        fix: str | None = None,
+    ) -> None:
+        parts = [what]
+        if got is not None:
+            parts.append(f"got {_shorten(got)}")
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        if fix is not None:
+            parts.append(f"fix: {fix}")
+        # A single positional argument keeps the error picklable across worker processes.
+        super().__init__(" ".join("; ".join(parts).split()))
+
+
+class ConfigError(DatasetDiffusionError):
+    """A setting, recipe or run folder that cannot be used."""
+
+
+class PromptError(DatasetDiffusionError):
+    """A caption, class name or class prompt that cannot be used."""
+
+
+class ModelError(DatasetDiffusionError):
+    """A diffusion model or segmenter that cannot be loaded or run."""
+
+
+class DatasetError(DatasetDiffusionError):
+    """A dataset, benchmark or image file that cannot be read or written."""
+
+
+def _shorten(value: object, limit: int = 200) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,113 @@
+"""What the stages hand to one another. Frozen, typed, no behaviour.
+
+Maps that are computed with (attention, heatmaps) are torch tensors; pictures (images, label maps) are NumPy arrays,
+so that ``PIL.Image.fromarray`` takes them as they are. The axis order is always (height, width).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_diffusion.errors import PromptError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float16, Float32, UInt8
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one image is drawn from.
+
+    Attributes:
+        index: the sample's index in the run, >= 0.
+        text: the text prompt that conditions the image, class words appended: ``"<caption>; <class prompt>"``.
+        class_prompt: the class words alone, in the order of ``classes`` (class-prompt appending, paper section 3.2).
+        classes: class ids (1..K), one per class word, in the order in which the class prompt names them.
+        class_words: the words of each class in the class prompt, one entry per class. May be left out where the class
+            prompt says it: a single class, or one word per class.
+
+    Raises:
+        PromptError: the class words cannot be told from the class prompt.
+    """
+
+    index: int
+    text: str
+    class_prompt: str
+    classes: tuple[int, ...]
+    class_words: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.class_words:
+            words = tuple(self.class_words)
+        else:
+            words = (self.class_prompt,) if len(self.classes) == 1 else tuple(self.class_prompt.split())
+        if len(words) != len(self.classes):
+            raise PromptError(
+                "cannot tell the words of each class in the class prompt",
+                got=f"{len(words)} words for {len(self.classes)} classes in {self.class_prompt!r}",
+                fix="pass class_words, one entry per class",
+            )
+        object.__setattr__(self, "classes", tuple(int(class_id) for class_id in self.classes))
+        object.__setattr__(self, "class_words", words)
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMaps:
+    """What the attention of one image says.
+
+    Attributes:
+        cross_attention: float32 in [0, 1], "classes hc wc"; a class's map is the mean over its tokens.
+        self_attention: float32, "hw hw"; each row sums to 1.
+        self_shape: (h, w) of the self-attention grid, h * w == hw.
+    """
+
+    cross_attention: Float32[Tensor, "classes hc wc"]
+    self_attention: Float32[Tensor, "hw hw"]
+    self_shape: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """One drawn image, uint8 RGB in [0, 255], "h w 3", and its attention (None if it was not captured)."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    attention: AttentionMaps | None
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmaps:
+    """The evidence a label map is made from, for every stored exponent.
+
+    Attributes:
+        exponents: how many self-attention products each entry of the first axis has had.
+        values: float16 in [0, 1], "exponents classes h w"; each map min-max normalised.
+        ranges: float32, "exponents classes 2"; the minimum and maximum of each map before normalisation.
+    """
+
+    exponents: tuple[int, ...]
+    values: Float16[np.ndarray, "exponents classes h w"]
+    ranges: Float32[np.ndarray, "exponents classes 2"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One row of a dataset.
+
+    Attributes:
+        seed: the sample's own seed, in [0, 2**63).
+        prompt: what the image was drawn from; ``prompt.index`` is the sample's index.
+        image: uint8 RGB in [0, 255], "h w 3".
+        label: uint8 class ids, "h w": 0 background, 1..K classes, 255 uncertain (ignored by every loss and score).
+        heatmaps: None for scenes whose truth is known and was not read from attention.
+        quality: scores by name, see ``labelling.quality``.
+    """
+
+    seed: int
+    prompt: Prompt
+    image: UInt8[np.ndarray, "h w 3"]
+    label: UInt8[np.ndarray, "h w"]
+    heatmaps: Heatmaps | None
+    quality: dict[str, float]
