@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -91,7 +91,7 @@ class LabelSettings(Settings):
     """From this up to the threshold a pixel is uncertain and ignored; below, background (beta)."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> LabelSettings:
         if self.uncertainty_threshold > self.threshold:
             raise ValueError(
                 f"uncertainty_threshold {self.uncertainty_threshold} must not exceed threshold {self.threshold}"
@@ -150,7 +150,7 @@ def make_settings(kind: type[AnySettings], **values: object) -> AnySettings:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise _as_config_error(error, "settings") from error
+        raise as_config_error(error, "settings") from error
 
 
 def load_recipe(path: Path) -> RunConfig:
@@ -168,7 +168,7 @@ def load_recipe(path: Path) -> RunConfig:
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        raise _as_config_error(error, str(path)) from error
+        raise as_config_error(error, str(path)) from error
     return _resolve_paths(config, path.parent)
 
 
@@ -185,7 +185,8 @@ def _resolve_paths(config: RunConfig, folder: Path) -> RunConfig:
     return config.model_copy(update={"prompts": prompts, "evaluate": evaluate})
 
 
-def _as_config_error(error: ValidationError, where: str) -> ConfigError:
+def as_config_error(error: ValidationError, where: str) -> ConfigError:
+    """The first thing that pydantic refused, in one line."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or "settings"
     message = first["msg"].removeprefix("Value error, ")

@@ -1,0 +1,1 @@
+"""Prompts: class sets, captions, class-prompt appending, and where a class's words are among the tokens."""

@@ -1,0 +1,119 @@
+"""``dataset.json``: what a dataset is made of and which settings made it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import dataset_diffusion
+from dataset_diffusion.config import Settings, config_hash
+from dataset_diffusion.dataset.files import atomic_write, remove_leftovers
+from dataset_diffusion.dataset.schema import SCHEMA_VERSION, ImageFormat
+from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
+
+FILE_NAME = "dataset.json"
+
+# Neither changes a sample: synonyms only find classes in captions, and the version is there to be read.
+_NOT_COMPARED = ("package_version", "config_hash", "class_set.synonyms")
+
+
+class DatasetManifest(BaseModel):
+    """What a dataset is made of. Two datasets with the same manifest have the same samples on the same hardware.
+
+    Attributes:
+        schema_version: version of the columns; see `schema.SCHEMA`.
+        package_version: version of this package that began the dataset.
+        num_samples: samples of the finished dataset, indexed 0..num_samples-1.
+        shard_size: samples per shard; the last one may hold fewer.
+        image_format: how images are stored; label maps are always PNG.
+        model: the diffusion model's name or path; None for scenes that no model drew.
+        model_revision: the model's revision or weights' hash, where known.
+        config_hash: hash of ``config``, see `config.config_hash`.
+        config: the resolved settings the samples follow from.
+        class_set: the classes that label ids stand for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    # In the order of the file: what a person looks for first, the long lists last.
+    schema_version: int = SCHEMA_VERSION
+    package_version: str = dataset_diffusion.__version__
+    num_samples: Annotated[int, Field(ge=1)]
+    shard_size: Annotated[int, Field(ge=1)] = 64
+    image_format: ImageFormat = "png"
+    model: str | None = None
+    model_revision: str | None = None
+    config_hash: str = ""
+    config: dict[str, Any] = {}
+    class_set: ClassSet
+
+    @classmethod
+    def from_settings(cls, settings: Settings, **fields: Any) -> DatasetManifest:
+        """A manifest whose config and hash are those of resolved settings; the other fields as they are."""
+        return cls(config=settings.model_dump(mode="json"), config_hash=config_hash(settings), **fields)
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of the finished dataset."""
+        return -(-self.num_samples // self.shard_size)
+
+    def differences(self, other: DatasetManifest) -> list[str]:
+        """Where another manifest asks for other samples: ``name: its value (here: this one's)``, one entry each."""
+        mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+        names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+        return [f"{name}: {theirs.get(name)} (here: {mine.get(name)})" for name in names if name not in _NOT_COMPARED]
+
+    def save(self, folder: Path) -> None:
+        """Write ``dataset.json`` into a folder that exists.
+
+        Raises:
+            DatasetError: the folder cannot be written.
+        """
+        path = folder / FILE_NAME
+        atomic_write(path, (self.model_dump_json(indent=2) + "\n").encode())
+        remove_leftovers(path)
+
+    @classmethod
+    def load(cls, folder: Path) -> DatasetManifest:
+        """Read ``dataset.json`` of a folder.
+
+        Raises:
+            DatasetError: there is none, it cannot be read, or it was written by a newer version of this package.
+        """
+        path = folder / FILE_NAME
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DatasetError("not a dataset", got=str(folder), expected=f"a folder with {FILE_NAME}") from error
+        except (OSError, ValueError) as error:
+            raise _damaged(path, str(error)) from error
+        version = values.get("schema_version") if isinstance(values, dict) else None
+        if version != SCHEMA_VERSION:
+            raise DatasetError(
+                f"{path} has another schema version",
+                got=version,
+                expected=SCHEMA_VERSION,
+                fix="upgrade dataset-diffusion",
+            )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        except ConfigError as error:
+            raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> DatasetError:
+    return DatasetError(f"{path} cannot be read", got=reason, fix="restore the file or make the dataset again")
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

@@ -1,0 +1,202 @@
+"""One sample as one Parquet row: images as encoded bytes, the way Hugging Face datasets and DuckDB read them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import UInt8
+from PIL import Image
+
+from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.records import Heatmaps, Prompt, Sample
+
+SCHEMA_VERSION = 1
+
+ROWS_PER_GROUP = 4
+"""Rows read together: few, so that a random read is cheap; several, so that reading in order opens few groups."""
+
+ImageFormat = Literal["png", "jpeg"]
+
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_SCORES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))
+
+
+def _value(dtype: str) -> dict[str, str]:
+    return {"dtype": dtype, "_type": "Value"}
+
+
+# name, Arrow type, Hugging Face feature. A Python list is a list feature in every version of Hugging Face datasets.
+_COLUMNS: tuple[tuple[str, pa.DataType, Any], ...] = (
+    ("index", pa.int64(), _value("int64")),
+    ("seed", pa.int64(), _value("int64")),
+    ("prompt", pa.string(), _value("string")),
+    ("class_prompt", pa.string(), _value("string")),
+    ("class_words", pa.list_(pa.string()), [_value("string")]),
+    ("classes", pa.list_(pa.int32()), [_value("int32")]),
+    ("image", _PICTURE, {"_type": "Image"}),
+    ("label", _PICTURE, {"_type": "Image"}),
+    ("heatmaps", pa.list_(pa.float16()), [_value("float16")]),
+    ("heatmaps_shape", pa.list_(pa.int32()), [_value("int32")]),
+    ("exponents", pa.list_(pa.int32()), [_value("int32")]),
+    ("ranges", pa.list_(pa.float32()), [_value("float32")]),
+    ("quality", _SCORES, [{"name": _value("string"), "value": _value("float64")}]),
+    ("image_sha256", pa.string(), _value("string")),
+    ("label_sha256", pa.string(), _value("string")),
+)
+
+SCHEMA = pa.schema(
+    [(name, arrow_type) for name, arrow_type, _ in _COLUMNS],
+    metadata={"huggingface": json.dumps({"info": {"features": {name: feature for name, _, feature in _COLUMNS}}})},
+)
+"""The columns of a shard.
+
+``heatmaps`` is float16, flattened from ``heatmaps_shape`` = (exponents, classes, h, w); ``ranges`` is float32,
+flattened from (exponents, classes, 2). `HEATMAP_COLUMNS` are null where a sample has no heatmaps, the others never.
+"""
+
+
+HEATMAP_COLUMNS = ("heatmaps", "heatmaps_shape", "exponents", "ranges")
+
+
+def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat = "png") -> dict[str, Any]:
+    """A sample as a row of `SCHEMA`. The same sample gives the same bytes.
+
+    Args:
+        sample: the sample; its label holds ids of ``class_set``.
+        class_set: gives the label map its colours.
+        image_format: ``png`` keeps every pixel; ``jpeg`` is quality 95 without chroma subsampling.
+    """
+    name, prompt, heatmaps = f"{sample.prompt.index:08d}", sample.prompt, sample.heatmaps
+    image, label = encode_image(sample.image, image_format), encode_label(sample.label, class_set)
+    return {
+        "index": prompt.index,
+        "seed": sample.seed,
+        "prompt": prompt.text,
+        "class_prompt": prompt.class_prompt,
+        "class_words": list(prompt.class_words),
+        "classes": list(prompt.classes),
+        "image": {"bytes": image, "path": f"{name}.{'jpg' if image_format == 'jpeg' else 'png'}"},
+        "label": {"bytes": label, "path": f"{name}.png"},
+        "heatmaps": None if heatmaps is None else heatmaps.values.ravel(),
+        "heatmaps_shape": None if heatmaps is None else list(heatmaps.values.shape),
+        "exponents": None if heatmaps is None else list(heatmaps.exponents),
+        "ranges": None if heatmaps is None else heatmaps.ranges.ravel(),
+        "quality": [{"name": score, "value": value} for score, value in sorted(sample.quality.items())],
+        "image_sha256": sha256(image),
+        "label_sha256": sha256(label),
+    }
+
+
+def decode_row(row: Mapping[str, pa.Scalar]) -> Sample:
+    """The sample of a row of `SCHEMA`, given as Arrow scalars by column name.
+
+    Raises:
+        DatasetError: the image or the label is not an image, or the heatmaps do not have their recorded shape.
+    """
+    prompt = Prompt(
+        index=row["index"].as_py(),
+        text=row["prompt"].as_py(),
+        class_prompt=row["class_prompt"].as_py(),
+        classes=tuple(row["classes"].as_py()),
+        class_words=tuple(row["class_words"].as_py()),
+    )
+    return Sample(
+        seed=row["seed"].as_py(),
+        prompt=prompt,
+        image=decode_image(row["image"]["bytes"].as_py()),
+        label=decode_label(row["label"]["bytes"].as_py()),
+        heatmaps=_decode_heatmaps(row),
+        quality={score["name"]: score["value"] for score in row["quality"].as_py()},
+    )
+
+
+def encode_image(image: UInt8[np.ndarray, "h w 3"], image_format: ImageFormat) -> bytes:
+    """RGB pixels as PNG or JPEG bytes."""
+    options = {"quality": 95, "subsampling": "4:4:4"} if image_format == "jpeg" else {}
+    return _save(Image.fromarray(image), image_format, options)
+
+
+def encode_label(label: UInt8[np.ndarray, "h w"], class_set: ClassSet) -> bytes:
+    """Class ids as a palette PNG: the ids are the pixels, the colours are the class set's."""
+    picture = Image.fromarray(label)
+    picture.putpalette(bytes(chain.from_iterable(class_set.palette)))
+    return _save(picture, "png", {})
+
+
+def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB pixels of PNG or JPEG bytes.
+
+    Raises:
+        DatasetError: the bytes are not an image.
+    """
+    return np.array(_open(data).convert("RGB"))
+
+
+def decode_label(data: bytes) -> UInt8[np.ndarray, "h w"]:
+    """Class ids of a palette (or greyscale) PNG.
+
+    Raises:
+        DatasetError: the bytes are not an image, or not one with one byte a pixel.
+    """
+    picture = _open(data)
+    if picture.mode not in {"P", "L"}:
+        raise DatasetError("a label map is not a palette image", got=f"mode {picture.mode}", expected="mode P or L")
+    return np.array(picture)
+
+
+def shard_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as a Parquet file. The same rows give the same bytes, for one version of pyarrow."""
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(list(rows), schema=SCHEMA),
+        buffer,
+        row_group_size=ROWS_PER_GROUP,
+        compression="zstd",
+        use_dictionary=False,
+        column_encoding={"heatmaps.list.element": "BYTE_STREAM_SPLIT"},
+        write_statistics=["index"],
+        write_page_checksum=True,
+    )
+    return buffer.getvalue()
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _decode_heatmaps(row: Mapping[str, pa.Scalar]) -> Heatmaps | None:
+    if not row["heatmaps"].is_valid:
+        return None
+    shape = row["heatmaps_shape"].as_py()
+    try:
+        # Copied, since what Arrow hands out is read-only and torch.as_tensor warns about that.
+        values = row["heatmaps"].values.to_numpy().reshape(shape).copy()
+        ranges = row["ranges"].values.to_numpy().reshape(*shape[:2], 2).copy()
+    except ValueError as error:
+        raise DatasetError("the heatmaps do not have their recorded shape", got=str(error), expected=shape) from error
+    return Heatmaps(exponents=tuple(row["exponents"].as_py()), values=values, ranges=ranges)
+
+
+def _save(picture: Image.Image, image_format: ImageFormat, options: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format=image_format, **options)
+    return buffer.getvalue()
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DatasetError("the bytes are not an image", got=str(error)) from error
+    return picture

@@ -1,0 +1,257 @@
+"""A folder of shards that many processes can fill, that stops and resumes anywhere, and that reads like a list."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import SupportsIndex
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import UInt8
+
+from dataset_diffusion.dataset.checks import sample_problems, shard_problems
+from dataset_diffusion.dataset.files import atomic_write, explained_write_errors, remove_leftovers
+from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
+from dataset_diffusion.dataset.schema import (
+    SCHEMA,
+    decode_image,
+    decode_label,
+    decode_row,
+    encode_sample,
+    shard_bytes,
+)
+from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.records import Sample
+
+_ALL_COLUMNS = tuple(SCHEMA.names)
+
+_UNREADABLE = (OSError, ValueError, pa.ArrowException)
+"""What pyarrow raises on a damaged file; column names that are no longer UTF-8 are ValueErrors."""
+
+
+class DatasetStore:
+    """A dataset on disk: ``dataset.json`` and ``shards/00000.parquet``, ``shards/00001.parquet``, ...
+
+    Each shard holds a fixed range of sample indices and takes its name only when it is whole: a shard that exists is
+    complete, a missing one is the work to do. Use `create` or `open` rather than the constructor.
+
+    Attributes:
+        path: the dataset's folder.
+        manifest: what the dataset is made of.
+
+    Example:
+        >>> store = DatasetStore.open("runs/demo/dataset")  # doctest: +SKIP
+        >>> store[0].label.shape  # doctest: +SKIP
+        (128, 128)
+    """
+
+    def __init__(self, path: Path, manifest: DatasetManifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._file: tuple[int, pq.ParquetFile] | None = None
+        self._group: tuple[tuple[int, int, tuple[str, ...]], pa.Table] | None = None
+
+    def __reduce__(self) -> tuple[type[DatasetStore], tuple[Path, DatasetManifest]]:
+        """Pickle without the open file, so that every data-loading worker opens its own."""
+        return type(self), (self.path, self.manifest)
+
+    @classmethod
+    def create(cls, path: str | PathLike[str], manifest: DatasetManifest) -> DatasetStore:
+        """Begin a dataset, or go on with one that the same manifest began.
+
+        Raises:
+            DatasetError: the folder holds a dataset of another configuration, or cannot be written.
+        """
+        folder = _local(path)
+        with explained_write_errors(folder):
+            begun = (folder / FILE_NAME).exists()
+            (folder / "shards").mkdir(parents=True, exist_ok=True)
+            if not begun and any((folder / "shards").glob("*.parquet")):
+                raise DatasetError(
+                    f"{folder} has shards but no {FILE_NAME}",
+                    fix=f"restore {FILE_NAME}, use another --out or delete {folder}",
+                )
+        if begun:
+            return cls._resume(folder, manifest)
+        manifest.save(folder)
+        return cls(folder, manifest)
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> DatasetStore:
+        """Open a dataset, complete or not.
+
+        Raises:
+            DatasetError: there is no dataset, or its ``dataset.json`` cannot be read.
+        """
+        folder = _local(path)
+        return cls(folder, DatasetManifest.load(folder))
+
+    @property
+    def class_set(self) -> ClassSet:
+        """The classes that label ids stand for."""
+        return self.manifest.class_set
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every shard exists."""
+        return not self.missing_shards()
+
+    def missing_shards(self) -> list[int]:
+        """The shards that are still to be written, in order."""
+        return [shard for shard in range(self.manifest.num_shards) if not self.shard_path(shard).exists()]
+
+    def shard_path(self, shard: int) -> Path:
+        """Where a shard is, or will be."""
+        return self.path / "shards" / f"{shard:05d}.parquet"
+
+    def shard_range(self, shard: int) -> range:
+        """The sample indices of a shard.
+
+        Raises:
+            IndexError: the dataset has no such shard.
+        """
+        if not 0 <= shard < self.manifest.num_shards:
+            raise IndexError(f"shard {shard} of a dataset of {self.manifest.num_shards} shards")
+        size = self.manifest.shard_size
+        return range(shard * size, min((shard + 1) * size, self.manifest.num_samples))
+
+    def write_shard(self, shard: int, samples: Iterable[Sample]) -> None:
+        """Write all samples of a shard at once, in order of index. The same samples give the same bytes.
+
+        Raises:
+            DatasetError: the samples are not those of the shard, one of them is not valid (see `verify`), the disk is
+                full, or the folder cannot be written. Nothing is left behind.
+            IndexError: the dataset has no such shard.
+        """
+        indices, path = self.shard_range(shard), self.shard_path(shard)
+        rows = []
+        for sample in samples:
+            if problem := next(sample_problems(sample, self.class_set), None):
+                raise DatasetError(f"sample {sample.prompt.index} cannot be stored", got=problem)
+            rows.append(encode_sample(sample, self.class_set, self.manifest.image_format))
+        if [row["index"] for row in rows] != list(indices):
+            raise DatasetError(
+                f"shard {shard} takes other samples",
+                got=f"indices {[row['index'] for row in rows]}",
+                expected=f"{indices.start} to {indices.stop - 1} in order",
+            )
+        atomic_write(path, shard_bytes(rows))
+        remove_leftovers(path)
+        self._file = self._group = None
+
+    def __len__(self) -> int:
+        """Samples of the finished dataset, whether or not they are all written."""
+        return self.manifest.num_samples
+
+    def __getitem__(self, index: SupportsIndex) -> Sample:
+        """Read one sample; a negative index counts from the end.
+
+        Raises:
+            IndexError: no such index.
+            DatasetError: the sample's shard is missing or damaged.
+        """
+        table, row = self._read(index, _ALL_COLUMNS)
+        return decode_row({name: table[name][row] for name in table.column_names})
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Read all samples in order of index."""
+        return (self[index] for index in range(len(self)))
+
+    def image_and_label(self, index: SupportsIndex) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        """Read what a segmenter trains on, leaving the heatmaps on disk. Raises as indexing does."""
+        table, row = self._read(index, ("image", "label"))
+        return decode_image(table["image"][row]["bytes"].as_py()), decode_label(table["label"][row]["bytes"].as_py())
+
+    def verify(self) -> list[str]:
+        """Check every byte: schema, checksums, indices, sizes, label ids, missing and unknown files.
+
+        Returns:
+            What is wrong, one line each and in order; empty where nothing is.
+        """
+        problems = []
+        for shard in range(self.manifest.num_shards):
+            name = self.shard_path(shard).name
+            try:
+                table = self._open_shard(shard).read(use_threads=False)
+            except DatasetError as error:
+                problems.append(str(error))
+            except _UNREADABLE as error:
+                problems.append(str(self._damaged(shard, error)))
+            else:
+                found = shard_problems(table, self.shard_range(shard), self.class_set)
+                problems.extend(f"{name}: {problem}" for problem in found)
+        known = {self.shard_path(shard) for shard in range(self.manifest.num_shards)}
+        strangers = sorted(set((self.path / "shards").glob("*.parquet")) - known)
+        return problems + [f"{path.name}: no shard of this dataset" for path in strangers]
+
+    def _read(self, index: SupportsIndex, columns: tuple[str, ...]) -> tuple[pa.Table, int]:
+        """The cached row group that holds a sample, and the sample's row in it."""
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"sample {index} of a dataset of {len(self)}")
+        shard, offset = divmod(position % len(self), self.manifest.shard_size)
+        file = self._open_shard(shard)
+        group, row = _find_row(file.metadata, offset)
+        key = (shard, group, columns)
+        if self._group is None or self._group[0] != key:
+            try:
+                self._group = key, file.read_row_group(group, columns=list(columns), use_threads=False)
+            except _UNREADABLE as error:
+                raise self._damaged(shard, error) from error
+        return self._group[1], row
+
+    def _open_shard(self, shard: int) -> pq.ParquetFile:
+        if self._file is not None and self._file[0] == shard:
+            return self._file[1]
+        path = self.shard_path(shard)
+        if not path.exists():
+            raise DatasetError(f"{path} is missing", fix="run the command that made the dataset again to write it")
+        try:
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+        except _UNREADABLE as error:
+            raise self._damaged(shard, error) from error
+        if not file.schema_arrow.equals(SCHEMA):
+            raise self._damaged(shard, "its columns are not this version's")
+        if file.metadata.num_rows != len(self.shard_range(shard)):
+            raise self._damaged(shard, f"{file.metadata.num_rows} samples instead of {len(self.shard_range(shard))}")
+        self._file = shard, file
+        return file
+
+    def _damaged(self, shard: int, reason: object) -> DatasetError:
+        path = self.shard_path(shard)
+        fix = f"delete {path} and run the command that made the dataset again"
+        return DatasetError(f"{path} is damaged", got=str(reason), fix=fix)
+
+    @classmethod
+    def _resume(cls, folder: Path, manifest: DatasetManifest) -> DatasetStore:
+        store = cls.open(folder)
+        if differences := store.manifest.differences(manifest):
+            more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+            raise DatasetError(
+                f"{folder} holds a dataset of another configuration",
+                got=", ".join(differences[:3]) + more,
+                fix=f"use another --out or delete {folder}",
+            )
+        for path in (folder / FILE_NAME, *(folder / "shards").glob("*.parquet")):
+            remove_leftovers(path)
+        return store
+
+
+def _find_row(metadata: pq.FileMetaData, offset: int) -> tuple[int, int]:
+    """The row group that holds a row of a shard, and the row's place in it."""
+    group = 0
+    while offset >= metadata.row_group(group).num_rows:
+        offset -= metadata.row_group(group).num_rows
+        group += 1
+    return group, offset
+
+
+def _local(path: str | PathLike[str]) -> Path:
+    if "://" in str(path):
+        raise DatasetError("datasets live in local folders", got=str(path), fix="mount the storage and pass its folder")
+    return Path(path)

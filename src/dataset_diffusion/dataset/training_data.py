@@ -1,0 +1,87 @@
+"""What a segmenter trains on: (image, label) tensors of one or several datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
+
+Pair = tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "h w"]]
+Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
+    """Images and label maps of one or several datasets of the same classes, one after the other.
+
+    Yields (image, label): uint8 RGB in [0, 255], "3 h w", and int64 class ids, "h w" (0 background, 255 ignored), or
+    whatever the transform makes of them.
+
+    Args:
+        stores: one complete dataset or several.
+        transform: called with (image, label), returns them changed.
+        preload: read everything into memory once, which suits small datasets that are read for many epochs.
+
+    Raises:
+        DatasetError: a dataset is incomplete or damaged, or two datasets have other classes.
+    """
+
+    def __init__(
+        self,
+        stores: DatasetStore | Sequence[DatasetStore],
+        transform: Transform | None = None,
+        preload: bool = False,
+    ) -> None:
+        self.stores = (stores,) if isinstance(stores, DatasetStore) else tuple(stores)
+        self.transform = transform
+        _check(self.stores)
+        self._places = [(store, index) for store in self.stores for index in range(len(store))]
+        self._memory = [self._read(index) for index in range(len(self))] if preload else None
+
+    @property
+    def class_set(self) -> ClassSet:
+        """The classes that label ids stand for."""
+        return self.stores[0].class_set
+
+    def __len__(self) -> int:
+        """Samples of all datasets."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """One (image, label) pair; a negative index counts from the end.
+
+        Raises:
+            IndexError: no such index.
+        """
+        image, label = self._memory[index] if self._memory is not None else self._read(index)
+        # Preloaded label maps stay uint8, an eighth of the memory; the loss wants int64.
+        pair = image, label.long()
+        return self.transform(*pair) if self.transform is not None else pair
+
+    def _read(self, index: int) -> tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]:
+        store, place = self._places[index]
+        image, label = store.image_and_label(place)
+        return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(label)
+
+
+def _check(stores: Sequence[DatasetStore]) -> None:
+    if not stores:
+        raise DatasetError("nothing to train on", got="no dataset", expected="at least one")
+    for store in stores:
+        if missing := store.missing_shards():
+            raise DatasetError(
+                f"{store.path} is not complete",
+                got=f"{len(missing)} of {store.manifest.num_shards} shards missing",
+                fix="run the command that made the dataset again to finish it",
+            )
+        if store.class_set.names != stores[0].class_set.names:
+            raise DatasetError(
+                "datasets of different classes cannot be trained on together",
+                got=f"{store.path} ({store.class_set.name}) with {stores[0].path} ({stores[0].class_set.name})",
+            )

@@ -1,0 +1,199 @@
+"""Read attention while a UNet runs, without touching what it computes.
+
+Forward pre-hooks see the input of the chosen attention layers and compute their probabilities from the layers' own
+projections; the layers themselves run as they are, whatever their attention processor. So the image is the plain
+pipeline's bit for bit, and the cost is two projections and one softmax in the few layers that are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from dataset_diffusion.errors import ModelError
+from dataset_diffusion.records import AttentionMaps
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """Attention layers of one resolution.
+
+    Attributes:
+        resolution: the shorter side of their grid at the model's own image size, in cells.
+        prefixes: how their names may start; the empty string takes every layer of the resolution.
+    """
+
+    resolution: int
+    prefixes: tuple[str, ...] = ("",)
+
+
+class AttentionCapture:
+    """A ``with`` block in which every call of the UNet adds to running means of its attention.
+
+    Attributes:
+        unet: the diffusers UNet.
+        class_states: text-encoder states of the class prompts, "b tokens width" (class-prompt cross-attention, paper
+            section 3.2: the class prompt gives keys only and never touches the image).
+        guided: whether a call's batch holds the unconditional half first (classifier-free guidance). Only the
+            conditional half is read.
+        latent_shape: (h, w) of the latents.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        class_states: Float[Tensor, "b tokens width"],
+        *,
+        cross_attention: LayerChoice,
+        self_attention: LayerChoice,
+        guided: bool,
+        latent_shape: tuple[int, int],
+    ) -> None:
+        self._class_states = class_states
+        self._guided = guided
+        grids = _layer_grids(unet, latent_shape)
+        self._cross = _RunningMean()
+        self._self = _RunningMean()
+        self._layers: list[tuple[nn.Module, Any]] = []
+        for suffix, choice, hook in (
+            ("attn2", cross_attention, self._read_cross_attention),
+            ("attn1", self_attention, self._read_self_attention),
+        ):
+            names = choose_layers(unet, suffix, choice)
+            self._layers += [(unet.get_submodule(name), hook) for name in names]
+            # All chosen layers share one resolution, hence one grid.
+            if suffix == "attn2":
+                self.cross_shape = grids[_block_of(names[0])]
+            else:
+                self.self_shape = grids[_block_of(names[0])]
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> AttentionCapture:
+        self._handles = [
+            layer.register_forward_pre_hook(partial(hook), with_kwargs=True) for layer, hook in self._layers
+        ]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def maps(self, token_positions: Sequence[Sequence[Sequence[int]]]) -> list[AttentionMaps]:
+        """The means over heads, layers and calls so far.
+
+        Args:
+            token_positions: per image and class, the positions of the class's tokens in the class prompt.
+
+        Returns:
+            One per image, on the CPU.
+        """
+        cross = self._cross.mean().transpose(1, 2).unflatten(2, self.cross_shape)
+        self_attention = self._self.mean()
+        return [
+            AttentionMaps(
+                torch.stack([tokens[positions].mean(0) for positions in classes]).cpu(), attention.cpu(), self.self_shape
+            )
+            for tokens, attention, classes in zip(cross, self_attention, token_positions, strict=True)
+        ]
+
+    def _read_cross_attention(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        states = self._class_states.to(dtype=args[0].dtype)
+        self._cross.add(attention_probabilities(layer, self._conditional(args[0]), states))
+
+    def _read_self_attention(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        states = self._conditional(args[0])
+        self._self.add(attention_probabilities(layer, states, states))
+
+    def _conditional(self, states: Tensor) -> Tensor:
+        return states[-len(self._class_states) :] if self._guided else states
+
+
+@torch.no_grad()
+def attention_probabilities(
+    layer: nn.Module, queries: Float[Tensor, "b cells width"], keys: Float[Tensor, "b tokens other"]
+) -> Float32[Tensor, "b cells tokens"]:
+    """``softmax(Q K^T / sqrt(d))`` of one attention layer, mean over its heads (paper equations 3 and 5).
+
+    Args:
+        layer: a diffusers ``Attention`` module; its ``to_q``, ``to_k``, ``heads`` and ``scale`` are used.
+        queries: what the layer attends from; keys: what it attends to.
+    """
+    query = layer.to_q(queries).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+    key = layer.to_k(keys).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+    query = query if layer.norm_q is None else layer.norm_q(query)
+    key = key if layer.norm_k is None else layer.norm_k(key)
+    logits = (query * layer.scale) @ key.transpose(-1, -2)
+    return logits.softmax(-1, dtype=torch.float32).mean(1)
+
+
+def choose_layers(unet: nn.Module, suffix: str, choice: LayerChoice) -> list[str]:
+    """Names of the attention layers (``attn1`` self, ``attn2`` cross) that a choice takes.
+
+    Raises:
+        ModelError: the model has no such layer; the message lists the resolutions and blocks it has.
+    """
+    resolutions = {block: min(grid) for block, grid in _layer_grids(unet, _native_shape(unet)).items()}
+    names = [name for name, _ in unet.named_modules() if name.endswith(f".{suffix}")]
+    chosen = [
+        name
+        for name in names
+        if resolutions[_block_of(name)] == choice.resolution and name.startswith(choice.prefixes)
+    ]
+    if not chosen:
+        there = sorted({f"{resolutions[_block_of(name)]} in {_block_of(name)}" for name in names})
+        kind = "self" if suffix == "attn1" else "cross"
+        raise ModelError(
+            f"the model has no {kind}-attention layer of that resolution and name",
+            got=f"{choice.resolution} in {', '.join(choice.prefixes) or 'any block'}",
+            expected=f"one of {'; '.join(there)}",
+        )
+    return chosen
+
+
+def _native_shape(unet: nn.Module) -> tuple[int, int]:
+    size = unet.config.sample_size
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def _block_of(layer_name: str) -> str:
+    """``up_blocks.1.attentions.0...`` -> ``up_blocks.1``; ``mid_block.attentions...`` -> ``mid_block``."""
+    parts = layer_name.split(".")
+    return parts[0] if parts[0] == "mid_block" else ".".join(parts[:2])
+
+
+def _layer_grids(unet: nn.Module, latent_shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Grid of every block. Each down block but the last halves it, rounding up."""
+    grids = [latent_shape]
+    for _ in unet.down_blocks[1:]:
+        height, width = grids[-1]
+        grids.append(((height + 1) // 2, (width + 1) // 2))
+    down = {f"down_blocks.{i}": grid for i, grid in enumerate(grids)}
+    up = {f"up_blocks.{i}": grid for i, grid in enumerate(reversed(grids))}
+    return {**down, "mid_block": grids[-1], **up}
+
+
+class _RunningMean:
+    """Float32 mean over layers and calls, kept as a sum."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, probabilities: Tensor) -> None:
+        self._sum = probabilities if self._sum is None else self._sum.add_(probabilities)
+        self._count += 1
+
+    def mean(self) -> Tensor:
+        if self._sum is None:
+            raise ModelError("no attention was read", fix="run the UNet inside the capture's with block")
+        return self._sum / self._count

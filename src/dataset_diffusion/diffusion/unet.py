@@ -1,0 +1,245 @@
+"""Diffusion models with a UNet, wrapped once: everything after this file sees prompts in, images and attention out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
+from diffusers.utils import logging as diffusers_logging
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from transformers.utils import logging as transformers_logging
+
+from dataset_diffusion.config import CaptureSettings
+from dataset_diffusion.devices import resolve_device
+from dataset_diffusion.diffusion.capture import AttentionCapture
+from dataset_diffusion.diffusion.models import ModelSpec, capture_choice
+from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.prompts.tokens import token_indices
+from dataset_diffusion.records import AttentionMaps, Generation, Prompt
+from dataset_diffusion.seeding import sample_generator
+
+SCHEDULERS = {
+    "ddim": DDIMScheduler,
+    "dpm-solver++": DPMSolverMultistepScheduler,
+    "euler": EulerDiscreteScheduler,
+    "pndm": PNDMScheduler,
+    "unipc": UniPCMultistepScheduler,
+}
+
+
+class DiffusionModel:
+    """A text-to-image diffusion model that can say where in the image it put each class.
+
+    Attributes:
+        spec: what is known of the model beyond its files.
+        pipeline: the diffusers pipeline underneath.
+    """
+
+    def __init__(self, spec: ModelSpec, pipeline: DiffusionPipeline) -> None:
+        self.spec = spec
+        self.pipeline = pipeline
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet computes."""
+        return torch.device(self.pipeline.unet.device)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer by which class prompts are read."""
+        return self.pipeline.tokenizer
+
+    @cached_property
+    def latent_scale(self) -> int:
+        """Pixels a side of one latent cell."""
+        return int(2 ** (len(self.pipeline.vae.config.block_out_channels) - 1))
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        capture: CaptureSettings | None = None,
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> list[Generation]:
+        """Draw one image per prompt.
+
+        Args:
+            prompts: what to draw; the batch.
+            seeds: one per prompt; an image follows from its prompt and seed, not from its batch.
+            capture: which attention to read; None reads none.
+            steps: denoising steps; None takes the spec's, as do the arguments below.
+            guidance_scale: classifier-free guidance; 1 turns it off and halves the work.
+            negative_prompt: what the images should not show.
+            height: pixels, a multiple of ``latent_scale``.
+            width: pixels, a multiple of ``latent_scale``.
+
+        Raises:
+            ConfigError: a size that is no multiple of ``latent_scale``.
+            PromptError: a text or class prompt longer than the tokenizer's limit.
+            ModelError: the model has no attention of the chosen resolution.
+        """
+        height, width = height or self.spec.height, width or self.spec.width
+        scale = self.spec.guidance_scale if guidance_scale is None else guidance_scale
+        negative = self.spec.negative_prompt if negative_prompt is None else negative_prompt
+        guided = scale > 1
+        latent_shape = self._latent_shape(height, width)
+        reader = nullcontext() if capture is None else self._reader(prompts, capture, guided, latent_shape)
+        with reader as attention:
+            images = self.pipeline(
+                prompt=[prompt.text for prompt in prompts],
+                negative_prompt=[negative] * len(prompts) if guided else None,
+                num_inference_steps=steps or self.spec.num_inference_steps,
+                guidance_scale=scale,
+                generator=[sample_generator(seed) for seed in seeds],
+                height=height,
+                width=width,
+                output_type="np",
+            ).images
+        pictures = (images * 255).round().astype(np.uint8)
+        if attention is None:
+            return [Generation(picture, None) for picture in pictures]
+        maps = attention.maps(self._token_positions(prompts, capture))
+        return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
+
+    @torch.inference_mode()
+    def attend(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        capture: CaptureSettings | None = None,
+        *,
+        timesteps: Sequence[int] | None = None,
+    ) -> list[AttentionMaps]:
+        """Read the attention of given images: encode them, add noise, and let the UNet look at them once per timestep.
+
+        Args:
+            images: uint8 RGB of one size, both sides multiples of ``latent_scale``.
+            prompts: one per image.
+            seeds: one per image, for the noise.
+            capture: which attention to read; None takes the spec's choice.
+            timesteps: noise levels, in training timesteps; None takes the spec's.
+        """
+        capture = capture or CaptureSettings()
+        latents = self._encode_images(images)
+        noise = torch.cat([torch.randn(1, *latents.shape[1:], generator=sample_generator(seed)) for seed in seeds])
+        noise = noise.to(latents)
+        scheduler = DDIMScheduler.from_config(self.pipeline.scheduler.config)
+        text, extra = self._encode_texts([prompt.text for prompt in prompts], images[0].shape[:2])
+        with self._reader(prompts, capture, guided=False, latent_shape=tuple(latents.shape[2:])) as attention:
+            for timestep in timesteps or self.spec.attend_timesteps:
+                step = torch.full((len(images),), timestep, device=latents.device)
+                noisy = scheduler.add_noise(latents, noise, step)
+                self.pipeline.unet(noisy, step, text, added_cond_kwargs=extra)
+        return attention.maps(self._token_positions(prompts, capture))
+
+    def _reader(
+        self, prompts: Sequence[Prompt], capture: CaptureSettings, guided: bool, latent_shape: tuple[int, ...]
+    ) -> AttentionCapture:
+        self._token_positions(prompts, capture)  # refuses what is too long before anything is computed
+        texts = [prompt.class_prompt if capture.prompt == "class" else prompt.text for prompt in prompts]
+        cross_attention, self_attention = capture_choice(self.spec, capture)
+        return AttentionCapture(
+            self.pipeline.unet,
+            self._encode_texts(texts, (self.spec.height, self.spec.width))[0],
+            cross_attention=cross_attention,
+            self_attention=self_attention,
+            guided=guided,
+            latent_shape=(latent_shape[0], latent_shape[1]),
+        )
+
+    def _token_positions(self, prompts: Sequence[Prompt], capture: CaptureSettings) -> list[list[list[int]]]:
+        """Positions of every class's tokens, in the class prompt or among the class words that end the text prompt."""
+        positions = []
+        for prompt in prompts:
+            found = token_indices(self.tokenizer, prompt.class_prompt, list(prompt.class_words))
+            if capture.prompt == "text":
+                shift = self._num_tokens(prompt.text) - self._num_tokens(prompt.class_prompt)
+                found = [[position + shift for position in word] for word in found]
+            positions.append(found)
+        return positions
+
+    def _num_tokens(self, text: str) -> int:
+        return len(self.tokenizer(text).input_ids)
+
+    def _encode_texts(self, texts: list[str], size: tuple[int, ...]) -> tuple[Float[Tensor, "b tokens width"], Any]:
+        """Text-encoder states, and what SDXL's UNet wants beside them (None for the others)."""
+        encoded = self.pipeline.encode_prompt(
+            prompt=texts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        if not hasattr(self.pipeline, "_get_add_time_ids"):
+            return encoded[0], None
+        states, _, pooled, _ = encoded
+        size_ids = torch.tensor([[*size, 0, 0, *size]], dtype=states.dtype, device=states.device)
+        return states, {"text_embeds": pooled, "time_ids": size_ids.repeat(len(texts), 1)}
+
+    def _encode_images(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[Tensor, "b c h w"]:
+        autoencoder = self.pipeline.vae
+        self._latent_shape(*images[0].shape[:2])
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device, autoencoder.dtype) / 127.5 - 1
+        latents = retrieve_latents(autoencoder.encode(pixels), sample_mode="argmax")
+        return latents * autoencoder.config.scaling_factor
+
+    def _latent_shape(self, height: int, width: int) -> tuple[int, int]:
+        scale = self.latent_scale
+        if height % scale or width % scale:
+            raise ConfigError(
+                "the image size does not fit the model",
+                got=f"{height}x{width} pixels",
+                expected=f"height and width that are multiples of {scale}",
+                fix=f"use {max(height // scale, 1) * scale}x{max(width // scale, 1) * scale}",
+            )
+        return height // scale, width // scale
+
+
+def load_unet_model(spec: ModelSpec, device: str | None, dtype: str | None) -> DiffusionModel:
+    """Load the diffusers pipeline of a spec. Safetensors only.
+
+    Raises:
+        ModelError: a missing folder, component or weights file, or a hub that cannot be reached.
+        ConfigError: a device that this machine does not have.
+    """
+    chosen = resolve_device(device)
+    kind = dtype or ("float32" if chosen.type == "cpu" else spec.dtype)
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            spec.path, revision=spec.revision, dtype=getattr(torch, kind), use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            "cannot load the diffusion model",
+            got=f"{spec.path} ({str(error).strip().splitlines()[0]})",
+            expected="a complete diffusers pipeline with safetensors weights",
+            fix="check the path, or download the model where there is a network and pass its folder"
+            if not Path(spec.path).is_dir()
+            else "save the pipeline again with save_pretrained",
+        ) from error
+    if not hasattr(pipeline, "unet"):
+        raise ModelError("not a model with a UNet", got=f"{spec.path}, a {type(pipeline).__name__}")
+    pipeline.scheduler = SCHEDULERS[spec.scheduler].from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return DiffusionModel(spec, pipeline.to(chosen))

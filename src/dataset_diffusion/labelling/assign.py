@@ -1,0 +1,119 @@
+"""From heatmaps to a label map, with an uncertainty region between object and background (paper section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dataset_diffusion.config import LabelSettings
+from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.labelling.maps import check_size, float_maps, resize
+from dataset_diffusion.records import Heatmaps
+
+BACKGROUND = 0
+
+
+def assign_labels(  # noqa: PLR0917
+    heatmaps: Float[Tensor | np.ndarray, "classes h w"],
+    class_ids: Sequence[int],
+    size: tuple[int, int],
+    threshold: float = 0.6,
+    uncertainty_threshold: float = 0.5,
+    ignore_index: int = 255,
+) -> UInt8[Tensor, "height width"]:
+    """Label each pixel by its highest heatmap, where that is high enough (paper section 3.4).
+
+    With M the highest of the resized heatmaps at a pixel and S its class (the first one on a tie):
+    ``M >= threshold`` gives S, ``uncertainty_threshold <= M < threshold`` gives ``ignore_index``, less gives 0.
+
+    Args:
+        heatmaps: "classes h w", normalised to [0, 1]; see `normalize`.
+        class_ids: the class id of each heatmap, in 1..254.
+        size: (height, width) of the label map in pixels; the heatmaps are resized to it bicubically.
+        threshold: alpha, in [0, 1].
+        uncertainty_threshold: beta, in [0, threshold]; equal to ``threshold`` it leaves no pixel uncertain.
+        ignore_index: the id of uncertain pixels, in 1..255 and no class id.
+
+    Returns:
+        uint8, "height width", on the device of the heatmaps: 0 background, class ids, ``ignore_index``.
+
+    Raises:
+        ConfigError: thresholds out of order, class ids that do not fit the heatmaps, or a bad size.
+        ModelError: NaN or infinity in the heatmaps.
+
+    Example:
+        >>> assign_labels(torch.tensor([[[1.0, 0.55, 0.0]]]), class_ids=[7], size=(1, 3))
+        tensor([[  7, 255,   0]], dtype=torch.uint8)
+    """
+    _check_thresholds(threshold, uncertainty_threshold)
+    check_size(size, "label size")
+    maps = float_maps(heatmaps, "heatmaps")
+    _check_ids(class_ids, len(maps), ignore_index)
+    highest, winner = resize(maps, size).max(dim=0)
+    labels = torch.tensor(class_ids, dtype=torch.uint8, device=maps.device)[winner]
+    labels[highest < threshold] = ignore_index
+    labels[highest < uncertainty_threshold] = BACKGROUND
+    return labels
+
+
+def label_map(
+    heatmaps: Heatmaps,
+    class_ids: Sequence[int],
+    size: tuple[int, int],
+    settings: LabelSettings,
+    ignore_index: int = 255,
+) -> UInt8[np.ndarray, "height width"]:
+    """The label map that stored heatmaps and settings give.
+
+    Generating and relabelling both come here, and the work is done on the CPU from the stored float16 values, so that
+    a label map follows from what the dataset holds and nothing else.
+
+    Args:
+        heatmaps: the heatmaps of one image.
+        class_ids: the class id of each heatmap, in 1..254.
+        size: (height, width) of the image in pixels.
+        settings: exponent and thresholds.
+        ignore_index: the id of uncertain pixels.
+
+    Returns:
+        uint8, "height width".
+
+    Raises:
+        ConfigError: the exponent is not among the stored ones, or the arguments do not fit; see `assign_labels`.
+    """
+    if settings.exponent not in heatmaps.exponents:
+        raise ConfigError(
+            "no heatmaps are stored for this exponent",
+            got=settings.exponent,
+            expected=f"one of {', '.join(map(str, heatmaps.exponents))}",
+        )
+    values = heatmaps.values[heatmaps.exponents.index(settings.exponent)]
+    labels = assign_labels(
+        values, class_ids, size, settings.threshold, settings.uncertainty_threshold, ignore_index=ignore_index
+    )
+    return labels.numpy()
+
+
+def _check_thresholds(threshold: float, uncertainty_threshold: float) -> None:
+    if not 0.0 <= uncertainty_threshold <= threshold <= 1.0:  # NaN compares false, so it is refused too
+        raise ConfigError(
+            "bad thresholds",
+            got=f"threshold {threshold} and uncertainty_threshold {uncertainty_threshold}",
+            expected="0 <= uncertainty_threshold <= threshold <= 1",
+        )
+
+
+def _check_ids(class_ids: Sequence[int], num_maps: int, ignore_index: int) -> None:
+    if len(class_ids) != num_maps:
+        raise ConfigError(
+            "one class id is needed per heatmap", got=f"{len(class_ids)} ids", expected=f"{num_maps}, one per heatmap"
+        )
+    if not 1 <= ignore_index <= 255:
+        raise ConfigError("bad ignore_index", got=ignore_index, expected="1 to 255")
+    bad = [class_id for class_id in class_ids if not 1 <= class_id <= 254 or class_id == ignore_index]
+    if bad:
+        raise ConfigError("bad class id", got=bad[0], expected=f"1 to 254 and not ignore_index ({ignore_index})")

@@ -1,0 +1,144 @@
+"""From captions to prompts: class-prompt appending (paper section 3.2) and balancing. Imports no torch."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from dataset_diffusion.errors import PromptError
+from dataset_diffusion.prompts.captions import clean_caption
+from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
+from dataset_diffusion.prompts.mentions import find_classes, split_words
+from dataset_diffusion.prompts.templates import template_caption, template_scenes
+from dataset_diffusion.records import Prompt
+from dataset_diffusion.seeding import sample_random
+
+Scene = tuple[str, tuple[int, ...]]
+"""A caption and the ids of the classes that it mentions, in order of first mention."""
+
+
+def compose_prompt(index: int, caption: str, class_ids: Sequence[int], classes: ClassSet) -> Prompt:
+    """Class-prompt appending: the text prompt is ``"<caption>; <class words>"``.
+
+    Args:
+        index: the sample's index.
+        caption: what to draw.
+        class_ids: ids (1..K) of the classes that the caption mentions, each once, in the order to name them.
+        classes: the class set.
+
+    Raises:
+        PromptError: no class, the same class twice, or an id outside the set.
+    """
+    if not class_ids or len(set(class_ids)) < len(class_ids) or not set(class_ids) <= set(_ids(classes)):
+        raise PromptError(
+            "a prompt names classes of its class set, each once",
+            got=f"ids {list(class_ids)} for {caption!r}",
+            expected=f"ids in 1..{classes.num_classes}",
+        )
+    words = tuple(classes.word_of(class_id) for class_id in class_ids)
+    class_prompt = " ".join(words)
+    text = f"{caption.rstrip(' .;,')}; {class_prompt}"
+    return Prompt(index=index, text=text, class_prompt=class_prompt, classes=tuple(class_ids), class_words=words)
+
+
+def build_prompts(
+    captions: Sequence[str] | None, classes: ClassSet | str | Sequence[str], num_images: int, seed: int = 0
+) -> list[Prompt]:
+    """Prompts balanced over the classes, the same for the same arguments.
+
+    Captions that mention no class are left out, and so are those that repeat another but for case, spacing and
+    punctuation. Each prompt is made for the class drawn least so far, from its caption used least so far; classes
+    that no caption mentions get captions from templates. The first prompts are the same whatever ``num_images`` is.
+
+    Args:
+        captions: what to draw; None makes captions from templates.
+        classes: a class set, the name of one, or class names of your own.
+        num_images: number of prompts, >= 1.
+        seed: the run's seed.
+
+    Returns:
+        Prompts with indices 0..num_images-1.
+
+    Raises:
+        PromptError: num_images is not positive, or no caption mentions any of the classes.
+        ConfigError: the classes cannot be used.
+    """
+    classes = resolve_classes(classes)
+    if num_images < 1:
+        raise PromptError("the number of images must be positive", got=num_images, expected="at least 1")
+    if captions is None:
+        chosen: Iterable[Scene] = template_scenes(classes, num_images, seed)
+    else:
+        chosen = _balance(_scenes_of(captions, classes), classes, num_images, seed)
+    return [compose_prompt(index, caption, ids, classes) for index, (caption, ids) in enumerate(chosen)]
+
+
+def summarize_prompts(prompts: Iterable[Prompt], classes: ClassSet) -> dict[str, int]:
+    """How many prompts name each class, by class name in the order of the set."""
+    counts = Counter(class_id for prompt in prompts for class_id in prompt.classes)
+    return {classes.name_of(class_id): counts[class_id] for class_id in _ids(classes)}
+
+
+def _ids(classes: ClassSet) -> range:
+    return range(1, classes.num_classes + 1)
+
+
+def _scenes_of(captions: Sequence[str], classes: ClassSet) -> list[Scene]:
+    if isinstance(captions, str) or not all(isinstance(caption, str) for caption in captions):
+        raise PromptError("captions must be a list of strings", got=captions, fix="read a file with read_captions")
+    scenes: dict[tuple[str, ...], Scene] = {}
+    for caption in map(clean_caption, captions):
+        ids = find_classes(caption, classes)
+        folded = tuple(word for word in split_words(caption) if word.isalnum())
+        if ids and folded not in scenes:
+            scenes[folded] = caption, ids
+    if not scenes:
+        raise PromptError(
+            f"no caption mentions a class of {classes.name!r}",
+            got=f"{len(captions)} captions",
+            expected=f"words such as {', '.join(classes.words[:5])}",
+            fix="choose other captions or classes, or leave the captions out to make them from templates",
+        )
+    return list(scenes.values())
+
+
+def _balance(scenes: Sequence[Scene], classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
+    """Scenes for the class drawn least so far, one after another; each class uses its scenes in turn."""
+    generator = sample_random(seed, "balance")
+    decks = _deal(scenes, classes, generator)
+    uses = [0] * len(scenes)
+    counts = dict.fromkeys(generator.sample(_ids(classes), classes.num_classes), 0)
+    for _ in range(num):
+        wanted = min(counts, key=counts.__getitem__)
+        if decks[wanted]:
+            scene = scenes[_draw(decks[wanted], uses)]
+        else:
+            scene = template_caption(classes, (wanted,), generator), (wanted,)
+        for class_id in scene[1]:
+            counts[class_id] += 1
+        yield scene
+
+
+Deck = list[tuple[int, int, int]]
+"""A heap of (times used, place in the shuffled order, scene) for the scenes that mention one class."""
+
+
+def _deal(scenes: Sequence[Scene], classes: ClassSet, generator: random.Random) -> dict[int, Deck]:
+    decks: dict[int, Deck] = {class_id: [] for class_id in _ids(classes)}
+    for place, scene in enumerate(generator.sample(range(len(scenes)), len(scenes))):
+        for class_id in scenes[scene][1]:
+            decks[class_id].append((0, place, scene))
+    return decks
+
+
+def _draw(deck: Deck, uses: list[int]) -> int:
+    """The scene of a deck used least, by any class. Entries that other classes have made stale are put back."""
+    while True:
+        known_uses, place, scene = deck[0]
+        if known_uses == uses[scene]:
+            uses[scene] += 1
+            heapq.heapreplace(deck, (uses[scene], place, scene))
+            return scene
+        heapq.heapreplace(deck, (uses[scene], place, scene))

@@ -1,0 +1,159 @@
+"""Which classes a caption mentions: names, prompt words, synonyms and plurals; the longest match decides. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dataset_diffusion.prompts.class_sets import ClassSet, load_toml
+
+# Hyphens and underscores join words ("teddy-bear"); any other punctuation keeps them apart ("hot, dog").
+_TOKEN = re.compile(r"[^\W_]+|[^\w\s\-]")
+_NONE = 0
+_IRREGULAR_PLURALS = {
+    "cattle": "cattle",
+    "child": "children",
+    "goose": "geese",
+    "mouse": "mice",
+    "ox": "oxen",
+    "person": "persons",
+    "sheep": "sheep",
+}
+
+Phrase = tuple[str, ...]
+
+
+def find_classes(caption: str, classes: ClassSet) -> tuple[int, ...]:
+    """Ids of the classes that a caption mentions, in order of first mention.
+
+    Words are matched whole and in any case, hyphens count as spaces, and a longer phrase hides the shorter ones in it:
+    "hot dog" is no dog and "teddy bear" no bear, in whatever class set. Words that describe the noun after them are no
+    mentions ("orange cat"), nor are looks and purposes ("bear shaped", "dog food").
+    """
+    lexicon = _lexicon(classes)
+    return tuple(dict.fromkeys(class_id for class_id, _ in _mentions(split_words(caption), lexicon)))
+
+
+def parse_class_prompt(class_prompt: str, classes: ClassSet) -> tuple[int, ...] | None:
+    """Ids of the classes that a class prompt names one after another; None if it says anything else.
+
+    Only names and prompt words count: "bus stop sign" is a bus and a stop sign.
+    """
+    tokens = split_words(class_prompt)
+    ids, length = [], 0
+    for class_id, matched in _mentions(tokens, _name_lexicon(classes)):
+        ids.append(class_id)
+        length += matched
+    return tuple(dict.fromkeys(ids)) if ids and length == len(tokens) else None
+
+
+def split_words(text: str) -> list[str]:
+    """Words and punctuation of a text, case-folded: two texts that differ in case and spacing only split alike."""
+    return _TOKEN.findall(text.casefold().replace("’", "'"))
+
+
+@dataclass(frozen=True)
+class _Lexicon:
+    """What every phrase says: the phrases that start with a word, longest first, each with its class id (0: none)."""
+
+    phrases: dict[str, list[tuple[Phrase, int]]]
+    before: frozenset[str] = frozenset()
+    attributive: frozenset[str] = frozenset()
+    after_noun: frozenset[str] = frozenset()
+    colors: frozenset[str] = frozenset()
+
+    def longest_match(self, tokens: list[str], start: int) -> tuple[int, int]:
+        """Class id and number of tokens of the longest phrase that starts here; (0, 1) if there is none."""
+        for phrase, class_id in self.phrases.get(tokens[start], ()):
+            if len(phrase) == 1 or tuple(tokens[start : start + len(phrase)]) == phrase:
+                return class_id, len(phrase)
+        return _NONE, 1
+
+    def describes_what_follows(self, tokens: list[str], start: int, stop: int) -> bool:
+        """Whether the match tokens[start:stop] only tells the kind, look or purpose of the noun after it."""
+        if stop == len(tokens):
+            return False
+        following = tokens[stop]
+        if following in self.before:
+            return tokens[stop + 1 : stop + 2] != ["like"]  # "a kite shaped like a fish" is a kite
+        if tokens[start] not in self.attributive or stop - start > 1:
+            return False
+        if following in ("and", ",") and stop + 1 < len(tokens) and tokens[stop + 1] in self.colors:
+            return True
+        return following.isalnum() and following not in self.after_noun and not following.endswith("ing")
+
+
+def _mentions(tokens: list[str], lexicon: _Lexicon) -> Iterator[tuple[int, int]]:
+    """Class id and number of tokens of each mention, left to right."""
+    start = 0
+    while start < len(tokens):
+        class_id, length = lexicon.longest_match(tokens, start)
+        stop = start + length
+        if class_id and not lexicon.describes_what_follows(tokens, start, stop):
+            yield class_id, length
+        start = stop
+
+
+@lru_cache(maxsize=16)
+def _lexicon(classes: ClassSet) -> _Lexicon:
+    meanings = {tuple(split_words(phrase)): _NONE for phrase in _load_not_mentions()["phrases"]}
+    for class_id, synonyms in enumerate(classes.synonyms, start=1):
+        meanings.update({form: class_id for term in synonyms for form in _forms(term)})
+    # Last, so that a class's own name beats another's synonym and every phrase that is no mention elsewhere.
+    meanings.update(_name_meanings(classes))
+    words = {key: frozenset(value) for key, value in _load_not_mentions().items() if key != "phrases"}
+    return _Lexicon(_by_first_word(meanings), **words)
+
+
+@lru_cache(maxsize=16)
+def _name_lexicon(classes: ClassSet) -> _Lexicon:
+    return _Lexicon(_by_first_word(_name_meanings(classes)))
+
+
+def _name_meanings(classes: ClassSet) -> dict[Phrase, int]:
+    return {
+        form: class_id
+        for class_id, terms in enumerate(zip(classes.names, classes.words, strict=True), start=1)
+        for term in terms
+        for form in _forms(term)
+    }
+
+
+def _by_first_word(meanings: dict[Phrase, int]) -> dict[str, list[tuple[Phrase, int]]]:
+    phrases: dict[str, list[tuple[Phrase, int]]] = {}
+    for phrase in sorted(meanings, key=len, reverse=True):
+        phrases.setdefault(phrase[0], []).append((phrase, meanings[phrase]))
+    return phrases
+
+
+def _forms(term: str) -> Iterator[Phrase]:
+    """A term and its plurals. The head of "glass of wine" is its first word, of "potted plant" its last."""
+    words = split_words(term)
+    head = 0 if {"of", "in"} & set(words[1:]) else len(words) - 1
+    for form in (words[head], *_plurals(words[head])):
+        yield (*words[:head], form, *words[head + 1 :])
+
+
+def _plurals(word: str) -> Iterator[str]:
+    """Plural spellings of a noun. Unused ones do no harm: no caption holds them."""
+    if word in _IRREGULAR_PLURALS:
+        yield _IRREGULAR_PLURALS[word]
+    if word.endswith("man"):
+        yield word.removesuffix("man") + "men"
+    if word.endswith(("s", "x", "z", "ch", "sh", "o")):
+        yield word + "es"
+    if word.endswith("fe"):
+        yield word.removesuffix("fe") + "ves"
+    if word.endswith("f"):
+        yield word.removesuffix("f") + "ves"
+    if word.endswith("y"):
+        yield word.removesuffix("y") + "ies"
+    yield word + "s"
+
+
+@lru_cache(maxsize=1)
+def _load_not_mentions() -> dict[str, list[str]]:
+    tables: dict[str, list[str]] = load_toml("lexicon.toml")["not_mentions"]
+    return tables

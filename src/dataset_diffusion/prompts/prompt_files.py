@@ -1,0 +1,184 @@
+"""Prompts on disk: ``prompts.jsonl``, and reading the published JSON format. Imports no torch.
+
+The first line of ``prompts.jsonl`` is ``{"schema_version": 1, "class_set": {…}}``; every other line is one prompt with
+the keys ``index``, ``text``, ``class_prompt``, ``classes`` and ``class_words``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dataset_diffusion.errors import ConfigError, PromptError
+from dataset_diffusion.prompts.captions import clean_caption, read_text, remove_class_prompt
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.prompts.compose import compose_prompt
+from dataset_diffusion.prompts.mentions import parse_class_prompt
+from dataset_diffusion.records import Prompt
+
+SCHEMA_VERSION = 1
+MAX_INDEX = 2**31 - 1
+MAX_TEXT_LENGTH = 10_000
+"""Characters; no text encoder reads as much."""
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH)]
+
+
+class _Header(BaseModel):
+    schema_version: Literal[1]
+    class_set: dict[str, object]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    index: Annotated[int, Field(ge=0, le=MAX_INDEX)]
+    text: Text
+    class_prompt: Text
+    classes: tuple[int, ...]
+    class_words: tuple[Text, ...] = ()
+
+
+class _PublishedEntry(BaseModel):
+    caption: Text
+    class_prompt: str
+    filename: str = ""
+
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+
+def write_prompts(path: Path | str, prompts: Iterable[Prompt], classes: ClassSet) -> None:
+    """Write prompts and their class set, whole or not at all.
+
+    Raises:
+        PromptError: the file cannot be written.
+    """
+    path = Path(path)
+    header = {"schema_version": SCHEMA_VERSION, "class_set": classes.to_json()}
+    lines = [json.dumps(line, ensure_ascii=False) for line in (header, *map(asdict, prompts))]
+    unfinished = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        unfinished.replace(path)
+    except (OSError, UnicodeEncodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise PromptError("cannot write the prompts", got=f"{path}: {reason}", fix="choose another file") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def read_prompts(path: Path | str, classes: ClassSet | None = None) -> tuple[list[Prompt], ClassSet]:
+    """Read prompts and the class set that their ids belong to.
+
+    Args:
+        path: ``prompts.jsonl``, or the published format: a JSON list of ``{"filename", "caption", "class_prompt"}``.
+            Entries of the latter without a class are left out and the rest numbered from 0.
+        classes: the class set. Needed where the file does not say it; where it does, the two must agree.
+
+    Raises:
+        PromptError: the file is missing, not UTF-8, holds no prompts, or holds one that is malformed, repeats an
+            index or names a class outside the set.
+    """
+    path = Path(path)
+    text = read_text(path)
+    if text.lstrip().startswith("["):
+        if classes is None:
+            raise PromptError("the prompts file does not say its class set", got=str(path), fix="name the class set")
+        prompts = _read_published(path, text, classes)
+    else:
+        prompts, classes = _read_lines(path, text, classes)
+    if not prompts:
+        raise PromptError("no prompts in the file", got=str(path), expected="at least one prompt with a class")
+    return prompts, classes
+
+
+def _read_lines(path: Path, text: str, classes: ClassSet | None) -> tuple[list[Prompt], ClassSet]:
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if lines and '"class_set"' in lines[0][1]:
+        classes = _read_header(path, lines.pop(0)[1], classes)
+    if classes is None:
+        raise PromptError("the prompts file does not say its class set", got=str(path), fix="name the class set")
+    prompts: dict[int, Prompt] = {}
+    for number, line in lines:
+        where = f"{path}, line {number}"
+        prompt = _to_prompt(where, _parse(where, _Line, line), classes)
+        if prompt.index in prompts:
+            raise PromptError("two prompts have the same index", got=f"{prompt.index} in {where}")
+        prompts[prompt.index] = prompt
+    return list(prompts.values()), classes
+
+
+def _read_header(path: Path, line: str, expected: ClassSet | None) -> ClassSet:
+    where = f"{path}, line 1"
+    try:
+        classes = ClassSet.from_json(_parse(where, _Header, line).class_set)
+    except ConfigError as error:
+        raise PromptError(f"{where}: {error}") from error
+    if expected and (classes.names, classes.words) != (expected.names, expected.words):
+        raise PromptError(
+            "the prompts are for another class set", got=f"{classes.name} in {path}", expected=expected.name
+        )
+    return classes
+
+
+def _to_prompt(where: str, line: _Line, classes: ClassSet) -> Prompt:
+    if not line.classes or len(set(line.classes)) < len(line.classes):
+        raise PromptError("a prompt names classes, each once", got=f"ids {list(line.classes)} in {where}")
+    if not all(1 <= class_id <= classes.num_classes for class_id in line.classes):
+        raise PromptError(
+            f"no such class id in class set {classes.name!r}",
+            got=f"{list(line.classes)} in {where}",
+            expected=f"ids in 1..{classes.num_classes}",
+        )
+    try:
+        return Prompt(**line.model_dump())
+    except PromptError as error:
+        raise PromptError(f"{where}: {error}") from error
+
+
+def _read_published(path: Path, text: str, classes: ClassSet) -> list[Prompt]:
+    try:
+        entries = TypeAdapter(list[_PublishedEntry]).validate_json(text)
+    except ValidationError as error:
+        raise _not_a_prompts_file(str(path), error) from error
+    prompts: list[Prompt] = []
+    for position, entry in enumerate(entries):
+        if not entry.class_prompt.strip():
+            continue
+        class_ids = parse_class_prompt(entry.class_prompt, classes)
+        if class_ids is None:
+            raise PromptError(
+                f"a class prompt that is not made of the classes of {classes.name!r}",
+                got=f"{entry.class_prompt!r} in {path}, entry {position} {entry.filename}",
+                fix="name the class set that the prompts were made for",
+            )
+        caption = remove_class_prompt(clean_caption(entry.caption), clean_caption(entry.class_prompt))
+        prompts.append(compose_prompt(len(prompts), caption, class_ids, classes))
+    return prompts
+
+
+def _parse(where: str, kind: type[AnyModel], line: str) -> AnyModel:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        raise _not_a_prompts_file(where, error) from error
+
+
+def _not_a_prompts_file(where: str, error: ValidationError) -> PromptError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return PromptError(
+        "not a prompts file",
+        got=": ".join(filter(None, (where, name, first["msg"]))),
+        expected="what `dataset-diffusion prompts` writes",
+    )

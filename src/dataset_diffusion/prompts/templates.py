@@ -1,0 +1,80 @@
+"""Captions from templates, for class sets that come without captions. Imports no torch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from dataset_diffusion.prompts.class_sets import ClassSet, class_set
+from dataset_diffusion.seeding import sample_random
+
+EMOJI_BACKGROUNDS = (
+    "on the grass",
+    "in the snow",
+    "on the sand",
+    "by the sea",
+    "in the sky",
+    "at night",
+    "on a wooden table",
+    "in front of a brick wall",
+)
+"""The backgrounds of the scenes that the embedded model is trained on."""
+
+_OPENINGS = ("a photo of ", "a picture of ", "")
+_CLASSES_PER_CAPTION = {1: 0.5, 2: 0.4, 3: 0.1}
+_BACKGROUND_SHARE = 0.75
+
+# Nouns that take no "a": those in -s are plural unless they end in -ss or -us, and these.
+_NO_ARTICLE = frozenset({"broccoli", "cattle", "clothing", "hair", "people", "sheep", "sky", "terrain", "vegetation"})
+_SINGULAR_ENDINGS = ("ss", "us")
+_CONSONANT_SOUNDS = ("eu", "one", "uni", "use", "uti")
+
+
+def template_captions(classes: ClassSet, num: int, seed: int) -> list[str]:
+    """Captions made from templates, such as "a photo of a cat and a bus on the grass".
+
+    Each names 1, 2 or 3 classes (50, 40, 10 %), always those named least so far, so that the counts of two classes
+    never differ by more than one. The first captions are the same whatever ``num`` is.
+
+    Args:
+        classes: the class set.
+        num: number of captions, >= 0.
+        seed: the run's seed.
+    """
+    return [caption for caption, _ in template_scenes(classes, num, seed)]
+
+
+def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The captions of ``template_captions``, each with the ids of the classes that it names, in that order."""
+    generator = sample_random(seed, "templates")
+    counts = dict.fromkeys(range(1, classes.num_classes + 1), 0)
+    for _ in range(num):
+        (wanted,) = generator.choices(tuple(_CLASSES_PER_CAPTION), tuple(_CLASSES_PER_CAPTION.values()))
+        shuffled = generator.sample(tuple(counts), len(counts))
+        class_ids = tuple(sorted(shuffled, key=counts.__getitem__)[:wanted])
+        for class_id in class_ids:
+            counts[class_id] += 1
+        yield template_caption(classes, class_ids, generator), class_ids
+
+
+def template_caption(classes: ClassSet, class_ids: Sequence[int], generator: random.Random) -> str:
+    """One caption that names the given classes in their order."""
+    nouns = [_with_article(classes.word_of(class_id)) for class_id in class_ids]
+    listed = " and ".join(filter(None, (", ".join(nouns[:-1]), nouns[-1])))
+    caption = generator.choice(_OPENINGS) + listed
+    if _knows_backgrounds(classes) and generator.random() < _BACKGROUND_SHARE:
+        caption += " " + generator.choice(EMOJI_BACKGROUNDS)
+    return caption
+
+
+def _knows_backgrounds(classes: ClassSet) -> bool:
+    """Whether the embedded model draws all these classes, in scenes that have these backgrounds."""
+    return set(classes.words) <= set(class_set("emoji").words)
+
+
+def _with_article(words: str) -> str:
+    noun = words.lower()
+    if noun in _NO_ARTICLE or (noun.endswith("s") and not noun.endswith(_SINGULAR_ENDINGS)):
+        return words
+    starts_with_vowel = noun.startswith(tuple("aeiou")) and not noun.startswith(_CONSONANT_SOUNDS)
+    return f"{'an' if starts_with_vowel else 'a'} {words}"

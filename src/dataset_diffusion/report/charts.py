@@ -1,0 +1,132 @@
+"""Charts as SVG that takes its colours from the page around it, so that one drawing serves light and dark."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Integer
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from scipy.ndimage import uniform_filter1d
+
+INK, MUTED, LINE, ACCENT = "#1d2125", "#5d646d", "#e3e1db", "#0f766e"
+
+# The drawing's colours are the fallbacks of the page's CSS variables.
+_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent"}
+
+_STYLE = {
+    "axes.edgecolor": LINE,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 12,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 12,
+    "grid.color": LINE,
+    "grid.linewidth": 1,
+    "text.color": INK,
+    "xtick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "ytick.left": False,
+    # Text stays text: it is searchable, and set in the page's own font.
+    "svg.fonttype": "none",
+    # Element ids follow from the drawing instead of chance.
+    "svg.hashsalt": "dataset-diffusion",
+}
+
+_MAX_POINTS = 600
+_MAX_ANNOTATED = 32
+
+
+def training_chart(steps: Sequence[int], losses: Sequence[float]) -> str:
+    """The loss over the steps: every step (or as many as can be told apart) faint, the moving average strong.
+
+    Args:
+        steps: optimiser steps done, rising; at least one.
+        losses: the loss of each.
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    average = uniform_filter1d(np.asarray(losses, dtype=np.float64), size=max(1, len(losses) // 20), mode="nearest")
+    shown = np.unique(np.linspace(0, len(losses) - 1, _MAX_POINTS).round().astype(int))
+
+    def draw(axes: Axes) -> None:
+        x = np.asarray(steps)[shown]
+        axes.plot(x, np.asarray(losses)[shown], color=ACCENT, alpha=0.3, linewidth=1)
+        axes.plot(x, average[shown], color=ACCENT, linewidth=2.5, solid_capstyle="round")
+        axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
+        axes.margins(x=0.01)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.locator_params(axis="x", nbins=6, integer=True)
+        axes.locator_params(axis="y", nbins=5)
+
+    return _svg(draw, width=760, height=300)
+
+
+def confusion_chart(confusion: Integer[np.ndarray, "classes classes"], names: Sequence[str]) -> str:
+    """Which class (row) was taken for which (column): each row's shares, strong for many.
+
+    Args:
+        confusion: pixels by (true id, predicted id).
+        names: of the classes, in the order of the ids.
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    annotated = len(names) <= _MAX_ANNOTATED
+    cell = 38 if annotated else 15
+
+    def draw(axes: Axes) -> None:
+        fade = LinearSegmentedColormap.from_list("fade", [(*mpl.colors.to_rgb(ACCENT), alpha) for alpha in (0, 1)])
+        axes.imshow(shares, cmap=fade, vmin=0, vmax=1, interpolation="none")
+        ticks = range(len(names))
+        # Class names are the user's; one between dollar signs is not mathematics.
+        axes.set_xticks(ticks, labels=list(names), rotation=90, parse_math=False)
+        axes.set_yticks(ticks, labels=list(names), parse_math=False)
+        axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+        axes.set(xlabel="prediction", ylabel="truth")
+        axes.xaxis.set_label_position("top")
+        axes.grid(visible=False)
+        axes.spines[:].set(visible=True, color=LINE)
+        for row, column in zip(*np.nonzero(shares >= 0.005), strict=True) if annotated else ():
+            share = shares[row, column]
+            color = "#ffffff" if share > 0.55 else INK
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center_baseline", color=color, fontsize=11)
+
+    side = cell * len(names) + 150
+    return _svg(draw, width=side, height=side)
+
+
+def _svg(draw: Callable[[Axes], None], width: int, height: int) -> str:
+    """What ``draw`` draws, ``width`` x ``height`` CSS pixels where there is room and smaller where there is not."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"font.family": "sans-serif", **_STYLE}), warnings.catch_warnings():
+        # The page's font, not the one the drawing is measured with, has to have the glyphs of class names.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        draw(figure.add_subplot())
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    return _for_a_page(buffer.getvalue())
+
+
+def _for_a_page(svg: str) -> str:
+    """The ``<svg>`` element alone, its colours variables, without the ids that every drawing repeats."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"', r'\1 style="width: \2px"', svg, count=1)
+    svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, f"var({variable}, {color})")
+    return svg

@@ -1,0 +1,218 @@
+"""What a run folder, or a dataset folder, holds so far."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from dataset_diffusion.config import Fraction
+from dataset_diffusion.dataset.manifest import FILE_NAME
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.prompts.prompt_files import read_prompts
+
+# As `segmentation.model_folder` names them; importing that would load torch for a page that needs none.
+MODEL_DESCRIPTION = "model.json"
+TRAINING_LOG = "training_log.jsonl"
+
+_MARKS = ("prompts.jsonl", f"dataset/{FILE_NAME}", f"model/{TRAINING_LOG}", "results.json")
+"""What the stages of a run write; any one of them makes a folder a run."""
+
+Stage = Literal["generate", "train", "evaluate"]
+Count = Annotated[int, Field(ge=0)]
+AnyRecord = TypeVar("AnyRecord", bound="_Record")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class TrainingStep(_Record):
+    """One line of the training log."""
+
+    step: int
+    loss: float
+
+
+class Training(_Record):
+    """``model.json``: the finished segmenter."""
+
+    segmenter: str
+    class_set: ClassSet
+    seed: int
+    num_images: int
+    settings: dict[str, Any]
+
+
+class Results(_Record):
+    """``results.json``, as `evaluation.semantic.to_results` writes it; what has a default may be missing.
+
+    Attributes:
+        per_class_iou: by class name, of the classes that occur.
+        absent_classes: names of those that do not.
+        classes: names by id, background first.
+        confusion_matrix: pixels, rows truth and columns prediction, in the order of ``classes``.
+        config: what was evaluated: a whole run's settings, or those of the evaluation alone.
+    """
+
+    miou: Fraction
+    pixel_accuracy: Fraction
+    per_class_iou: dict[str, Fraction]
+    num_images: Count
+    absent_classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    confusion_matrix: tuple[tuple[Count, ...], ...] = ()
+    config: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        rows, size = self.confusion_matrix, len(self.classes)
+        if rows and [len(row) for row in rows] != [size] * size:
+            raise ValueError(f"confusion_matrix must be {size} x {size}, a row and a column per class")
+        return self
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark, "" where the file does not say it."""
+        settings = self.config.get("evaluate", self.config)
+        return str(settings.get("benchmark", "")) if isinstance(settings, dict) else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a folder holds; None where it holds no such thing yet.
+
+    Attributes:
+        folder: the run folder, or the dataset folder.
+        is_run: whether it is a run.
+        config: the run's resolved settings.
+        class_set: the classes, as far as any part says them.
+        num_prompts: images that the run is to have.
+        store: the dataset, complete or not.
+        training: the finished segmenter.
+        training_log: the steps it was, or is being, trained for.
+        results: its scores.
+    """
+
+    folder: Path
+    is_run: bool
+    config: dict[str, Any] | None = None
+    class_set: ClassSet | None = None
+    num_prompts: int | None = None
+    store: DatasetStore | None = None
+    training: Training | None = None
+    training_log: tuple[TrainingStep, ...] = ()
+    results: Results | None = None
+
+    def command(self, stage: Stage) -> str:
+        """The command that makes a part that is missing."""
+        if self.config is not None:
+            return f"dataset-diffusion run CONFIG.toml --out {_quoted(self.folder)}"
+        if not self.is_run:
+            return f"dataset-diffusion train {_quoted(self.folder)} --out MODEL"
+        prompts, dataset, model, results = (
+            _quoted(self.folder / name) for name in ("prompts.jsonl", "dataset", "model", "results.json")
+        )
+        return {
+            "generate": f"dataset-diffusion generate --prompts {prompts} --out {dataset}",
+            "train": f"dataset-diffusion train {dataset} --out {model}",
+            "evaluate": f"dataset-diffusion evaluate {model} --benchmark BENCHMARK --out {results}",
+        }[stage]
+
+
+def read_contents(folder: Path) -> Contents:
+    """Read what a run folder or a dataset folder holds.
+
+    Raises:
+        DatasetError: the folder is neither, or a file in it cannot be read.
+        PromptError: its prompts cannot be read.
+    """
+    if (folder / FILE_NAME).exists():
+        store = DatasetStore.open(folder)
+        return Contents(folder, is_run=False, store=store, class_set=store.class_set)
+    if not any((folder / mark).exists() for mark in _MARKS):
+        raise DatasetError(
+            "nothing to report on",
+            got=str(folder),
+            expected="the folder of a run or of a dataset",
+            fix="dataset-diffusion demo --out runs/demo, then dataset-diffusion report runs/demo",
+        )
+    return _read_run(folder)
+
+
+def _read_run(folder: Path) -> Contents:
+    prompts = read_prompts(folder / "prompts.jsonl") if (folder / "prompts.jsonl").exists() else None
+    store = DatasetStore.open(folder / "dataset") if (folder / "dataset" / FILE_NAME).exists() else None
+    training = _read(folder / "model" / MODEL_DESCRIPTION, Training)
+    results = _read(folder / "results.json", Results)
+    class_sets = [part.class_set for part in (store, training) if part is not None]
+    if prompts is not None:
+        class_sets.append(prompts[1])
+    if results is not None and results.classes[1:]:
+        class_sets.append(ClassSet.from_names(results.classes[1:]))
+    return Contents(
+        folder,
+        is_run=True,
+        config=_read_config(folder / "config.json"),
+        class_set=class_sets[0] if class_sets else None,
+        num_prompts=None if prompts is None else len(prompts[0]),
+        store=store,
+        training=training,
+        training_log=_read_log(folder / "model" / TRAINING_LOG),
+        results=results,
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+    # Any settings: a page about a run of an older version must not fail over one that is gone.
+    text = _text(path)
+    try:
+        return None if text is None else TypeAdapter(dict[str, Any]).validate_json(text)
+    except ValidationError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_log(path: Path) -> tuple[TrainingStep, ...]:
+    text = _text(path) or ""
+    # Training that is killed leaves half a line at the end.
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    try:
+        return tuple(TrainingStep.model_validate_json(line) for line in whole)
+    except ValidationError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
+    text = _text(path)
+    try:
+        return None if text is None else kind.model_validate_json(text)
+    except ValidationError as error:
+        raise _unreadable(path, error) from error
+
+
+def _text(path: Path) -> str | None:
+    """The file's text, None where there is no file."""
+    try:
+        return path.read_text(encoding="utf-8") if path.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read", got=str(error)) from error
+
+
+def _unreadable(path: Path, error: ValidationError) -> DatasetError:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return DatasetError(
+        f"{path} cannot be read",
+        got=": ".join(filter(None, (where, first["msg"]))),
+        fix="restore the file, or delete it and run the command that wrote it again",
+    )
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

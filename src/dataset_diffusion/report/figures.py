@@ -1,0 +1,122 @@
+"""Pictures from arrays: label maps in their colours, overlays, heatmaps, contact sheets, and how a page embeds them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib import colormaps
+from PIL import Image
+from scipy.ndimage import morphological_gradient
+
+from dataset_diffusion.dataset.schema import encode_label
+from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
+
+HEATMAP_COLORS = "magma"
+OPACITY = 0.5
+
+
+def overlay(
+    image: UInt8[np.ndarray, "_ _ 3"], label: UInt8[np.ndarray, "_ _"], class_set: ClassSet
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """The image with its label map on top: regions tinted in their class's colour and outlined, background as it is.
+
+    Args:
+        image: RGB in [0, 255], "h w 3".
+        label: class ids, "h w".
+        class_set: gives the ids their colours; uncertain pixels have one too.
+
+    Raises:
+        DatasetError: image and label map differ in size.
+    """
+    if image.shape[:2] != label.shape:
+        raise DatasetError(
+            "image and label map differ in size",
+            got=" x ".join(map(str, label.shape)),
+            expected=" x ".join(map(str, image.shape[:2])),
+        )
+    region: Bool[np.ndarray, "h w"] = label != 0
+    outline = region & (morphological_gradient(label, size=(3, 3)) > 0)
+    opacity = np.where(outline, 1.0, OPACITY * region)[..., None]
+    blend = (1 - opacity) * image + opacity * colored_label(label, class_set)
+    return blend.round().astype(np.uint8)
+
+
+def colored_label(label: UInt8[np.ndarray, "_ _"], class_set: ClassSet) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A label map in the class set's colours, RGB in [0, 255], "h w 3"."""
+    return np.array(class_set.palette, dtype=np.uint8)[label]
+
+
+def colored_heatmap(heatmap: Float[np.ndarray, "_ _"], size: tuple[int, int]) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A heatmap as a picture, dark for 0 and bright for 1.
+
+    Args:
+        heatmap: in [0, 1], "h w".
+        size: (height, width) of the picture; the heatmap is resized to it bicubically, as labels are.
+
+    Returns:
+        RGB in [0, 255].
+    """
+    height, width = size
+    smooth = Image.fromarray(heatmap.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    colors: UInt8[np.ndarray, "h w 4"] = colormaps[HEATMAP_COLORS](np.clip(np.asarray(smooth), 0, 1), bytes=True)
+    return colors[..., :3]
+
+
+def contact_sheet(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    columns: int,
+    gap: int = 4,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Images in rows, left to right and top to bottom, on one sheet.
+
+    Args:
+        images: RGB in [0, 255]; smaller ones stand in the top left corner of their cell.
+        columns: images a row.
+        gap: pixels between neighbours.
+        background: RGB colour of the gaps and of empty cells.
+
+    Raises:
+        ConfigError: no image, or less than one column.
+    """
+    if not images or columns < 1:
+        raise ConfigError("nothing to put on a contact sheet", got=f"{len(images)} images in {columns} columns")
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    rows, columns = -(-len(images) // columns), min(columns, len(images))
+    sheet = np.empty((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), dtype=np.uint8)
+    sheet[:] = background
+    for number, image in enumerate(images):
+        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return sheet
+
+
+def thumbnail(image: UInt8[np.ndarray, "_ _ *rgb"], max_side: int) -> UInt8[np.ndarray, "_ _ *rgb"]:
+    """An RGB image ("h w 3") or a label map ("h w") no larger than ``max_side``; label maps keep whole ids."""
+    longest = max(image.shape[:2])
+    if longest <= max_side:
+        return image
+    height, width = (max(1, round(side * max_side / longest)) for side in image.shape[:2])
+    how = Image.Resampling.NEAREST if image.ndim == 2 else Image.Resampling.LANCZOS
+    return np.array(Image.fromarray(image).resize((width, height), how))
+
+
+def photo_uri(image: UInt8[np.ndarray, "_ _ 3"]) -> str:
+    """An RGB image as a JPEG data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="jpeg", quality=85, optimize=True)
+    return _data_uri("image/jpeg", buffer.getvalue())
+
+
+def label_uri(label: UInt8[np.ndarray, "_ _"], class_set: ClassSet) -> str:
+    """A label map as a PNG data URI: every pixel exactly the colour of its id."""
+    return _data_uri("image/png", encode_label(label, class_set))
+
+
+def _data_uri(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,148 @@
+"""Rows of pictures for the page: samples of the dataset, and examples of what the trained segmenter predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.records import Heatmaps, Sample
+from dataset_diffusion.report.figures import colored_heatmap, label_uri, overlay, photo_uri, thumbnail
+
+MAX_SAMPLES = 24
+MAX_EXAMPLES = 16
+MAX_SIDE = 256
+"""Longest side of a picture on the page, in pixels: twice what it is shown at, and what keeps the page small."""
+
+Example = tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
+"""Image (RGB), true label map, predicted label map."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture: its caption, its alternative text, its data URI, its size and whether its pixels are labels."""
+
+    name: str
+    alt: str
+    uri: str
+    height: int
+    width: int
+    exact: bool = False
+    class_id: int | None = None
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One sample: its prompt and its pictures. ``facts`` are a few words each."""
+
+    prompt: str
+    class_ids: tuple[int, ...]
+    facts: tuple[str, ...]
+    image: Tile
+    heatmaps: tuple[Tile, ...]
+    label: Tile
+    overlay: Tile
+
+
+@dataclass(frozen=True)
+class ExampleRow:
+    """One image of the benchmark with its truth and a prediction; ``agreement`` is the share of pixels that agree."""
+
+    class_ids: tuple[int, ...]
+    agreement: float | None
+    tiles: tuple[Tile, ...]
+
+
+def sample_rows(store: DatasetStore, exponent: int | None) -> Iterator[SampleRow]:
+    """Up to `MAX_SAMPLES` samples, spread evenly over what is there.
+
+    Args:
+        store: the dataset, complete or not.
+        exponent: the heatmaps to show; where they are not stored, or None, those after most products.
+
+    Raises:
+        DatasetError: a shard is damaged.
+    """
+    missing = set(store.missing_shards())
+    shards = (store.shard_range(shard) for shard in range(store.manifest.num_shards) if shard not in missing)
+    there = [index for indices in shards for index in indices]
+    chosen = np.linspace(0, len(there) - 1, min(MAX_SAMPLES, len(there))).round().astype(int)
+    return (_sample_row(store[there[place]], store.class_set, exponent) for place in chosen)
+
+
+def example_rows(examples: Iterable[Example], class_set: ClassSet) -> Iterator[ExampleRow]:
+    """The first `MAX_EXAMPLES` examples.
+
+    Raises:
+        DatasetError: an image, its truth and its prediction differ in size.
+    """
+    return (_example_row(*example, class_set) for example in islice(examples, MAX_EXAMPLES))
+
+
+def _sample_row(sample: Sample, class_set: ClassSet, exponent: int | None) -> SampleRow:
+    image, label = thumbnail(sample.image, MAX_SIDE), thumbnail(sample.label, MAX_SIDE)
+    prompt = sample.prompt
+    uncertain = float((sample.label == class_set.ignore_index).mean())
+    return SampleRow(
+        prompt=prompt.text,
+        class_ids=prompt.classes,
+        facts=(f"sample {prompt.index}", f"{uncertain:.0%} uncertain"),
+        image=_photo("image", f"Image drawn from the prompt: {prompt.text}", image),
+        heatmaps=tuple(_heatmap_tiles(sample.heatmaps, prompt.classes, class_set, exponent, image.shape[:2])),
+        label=_label("label", "Label map", label, class_set),
+        overlay=_photo("overlay", "Label map over the image", overlay(image, label, class_set)),
+    )
+
+
+def _heatmap_tiles(
+    heatmaps: Heatmaps | None,
+    class_ids: tuple[int, ...],
+    class_set: ClassSet,
+    exponent: int | None,
+    size: tuple[int, ...],
+) -> Iterator[Tile]:
+    if heatmaps is None:
+        return
+    place = heatmaps.exponents.index(exponent) if exponent in heatmaps.exponents else -1
+    for class_id, heatmap in zip(class_ids, heatmaps.values[place], strict=True):
+        name = class_set.name_of(class_id)
+        yield _photo(name, f"Heatmap of {name}", colored_heatmap(heatmap, (size[0], size[1])), class_id)
+
+
+def _example_row(
+    image: UInt8[np.ndarray, "_ _ 3"],
+    truth: UInt8[np.ndarray, "_ _"],
+    prediction: UInt8[np.ndarray, "_ _"],
+    class_set: ClassSet,
+) -> ExampleRow:
+    if not image.shape[:2] == truth.shape == prediction.shape:
+        raise DatasetError(
+            "an example's image, truth and prediction differ in size",
+            got=f"{image.shape[:2]}, {truth.shape} and {prediction.shape}",
+            expected="one (height, width)",
+        )
+    scored = truth != class_set.ignore_index
+    present = np.union1d(truth[scored], prediction[scored])
+    return ExampleRow(
+        class_ids=tuple(int(class_id) for class_id in present if class_id != 0),
+        agreement=float((truth == prediction)[scored].mean()) if scored.any() else None,
+        tiles=(
+            _photo("image", "Image of the benchmark", thumbnail(image, MAX_SIDE)),
+            _label("truth", "True label map", thumbnail(truth, MAX_SIDE), class_set),
+            _label("prediction", "Predicted label map", thumbnail(prediction, MAX_SIDE), class_set),
+        ),
+    )
+
+
+def _photo(name: str, alt: str, image: UInt8[np.ndarray, "_ _ 3"], class_id: int | None = None) -> Tile:
+    return Tile(name, alt, photo_uri(image), *image.shape[:2], class_id=class_id)
+
+
+def _label(name: str, alt: str, label: UInt8[np.ndarray, "_ _"], class_set: ClassSet) -> Tile:
+    return Tile(name, alt, label_uri(label, class_set), *label.shape, exact=True)

@@ -1,0 +1,138 @@
+"""One self-contained HTML page about a run folder or a dataset folder. It is a pure function of what they hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dataset_diffusion.dataset.files import atomic_write, remove_leftovers
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.report.charts import confusion_chart, training_chart
+from dataset_diffusion.report.contents import Contents, read_contents
+from dataset_diffusion.report.gallery import Example, example_rows, sample_rows
+from dataset_diffusion.report.statistics import LabelStatistics, count_labels
+from dataset_diffusion.report.tables import class_counts, class_scores, provenance, recipe, settings_groups
+
+FILE_NAME = "report.html"
+
+
+def write_report(run: str | PathLike[str], examples: Iterable[Example] = ()) -> Path:
+    """Write ``report.html`` into a run folder, or a dataset folder, about what it holds so far.
+
+    The page needs nothing beside itself: no network, no other file. The same contents give the same bytes.
+
+    Args:
+        run: what ``run``, ``demo`` or ``generate`` wrote, finished or not.
+        examples: (image, truth, prediction) of the benchmark: uint8 "h w 3", "h w", "h w"; the first few are shown.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        DatasetError: the folder is neither, something in it is damaged, or it cannot be written.
+        PromptError: its prompts cannot be read.
+    """
+    folder = Path(run)
+    path = folder / FILE_NAME
+    page = render_report(read_contents(folder), examples)
+    atomic_write(path, page.encode())
+    remove_leftovers(path)
+    return path
+
+
+def render_report(contents: Contents, examples: Iterable[Example] = ()) -> str:
+    """The page as HTML. Arguments and errors are those of `write_report`."""
+    class_set, store, results, log = contents.class_set, contents.store, contents.results, contents.training_log
+    statistics = None if store is None else count_labels(store)
+    confusion = np.array(results.confusion_matrix, dtype=np.int64) if results and results.confusion_matrix else None
+    manifest_config = {} if store is None else store.manifest.config
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            contents=contents,
+            name=contents.folder.resolve().name,
+            story=" ".join(_story(contents, statistics)),
+            key_figures=list(_key_figures(contents, statistics)),
+            statistics=statistics,
+            scores=class_scores(results, class_set) if results else [],
+            counts=class_counts(statistics, class_set) if statistics and class_set else [],
+            samples=list(sample_rows(store, _exponent(store))) if store else [],
+            examples=list(example_rows(examples, class_set)) if class_set else [],
+            training_chart=training_chart([one.step for one in log], [one.loss for one in log]) if log else "",
+            confusion_chart=confusion_chart(confusion, results.classes) if results and confusion is not None else "",
+            provenance=provenance(contents),
+            settings=settings_groups(contents.config or manifest_config),
+            recipe=recipe(contents.config) if contents.config else "",
+        )
+    )
+
+
+def _story(contents: Contents, statistics: LabelStatistics | None) -> Iterator[str]:
+    """What was done, one sentence a stage."""
+    store, training, results = contents.store, contents.training, contents.results
+    if store is not None and statistics is not None:
+        whole = f"{len(store):,} images" if store.is_complete else f"{statistics.num_images:,} of {len(store):,} images"
+        classes = f"{store.class_set.num_classes} class{'es' if store.class_set.num_classes > 1 else ''}"
+        model = store.manifest.model
+        if model is None:
+            yield f"{whole} of {classes}, whose labels are known."
+        else:
+            yield f"{model} drew {whole} of {classes}, and the attention it paid to each class's words labelled them."
+            yield "Nobody annotated a pixel."
+    elif contents.num_prompts is not None:
+        yield f"{contents.num_prompts:,} prompts are written; no image is drawn yet."
+    if training is not None:
+        steps = training.settings.get("iterations")
+        duration = f" for {steps:,} steps" if isinstance(steps, int) else ""
+        yield f"{training.segmenter} was trained on {training.num_images:,} of these images{duration}."
+    if results is not None:
+        benchmark = f" of {results.benchmark}" if results.benchmark else ""
+        yield f"It was tested on the {results.num_images:,} images{benchmark}, whose labels are true."
+
+
+def _key_figures(contents: Contents, statistics: LabelStatistics | None) -> Iterator[tuple[str, str]]:
+    """(figure, what it is), the first one the headline."""
+    if contents.results is not None:
+        yield percent(contents.results.miou), "mean IoU"
+        yield percent(contents.results.pixel_accuracy), "pixel accuracy"
+    if contents.results is not None:
+        yield f"{contents.results.num_images:,}", "test images"
+    if statistics is not None:
+        yield f"{statistics.num_images:,}", "synthetic images"
+    elif contents.num_prompts is not None:
+        yield f"{contents.num_prompts:,}", "prompts"
+    if contents.class_set is not None:
+        yield f"{contents.class_set.num_classes}", "classes"
+    if statistics is not None:
+        yield percent(statistics.uncertain), "uncertain pixels"
+
+
+def _exponent(store: DatasetStore) -> int | None:
+    """The exponent that the labels were made with, where the dataset says it."""
+    label = store.manifest.config.get("label")
+    exponent = label.get("exponent") if isinstance(label, dict) else None
+    return exponent if isinstance(exponent, int) else None
+
+
+def percent(share: float) -> str:
+    """A fraction as a percentage with one decimal; a dash for NaN."""
+    return "–" if math.isnan(share) else f"{share:.1%}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dataset_diffusion.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    return environment

@@ -1,0 +1,137 @@
+"""The rows of the page's tables: scores and counts by class, what made the run, its settings, and its recipe."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dataset_diffusion.prompts.class_sets import BACKGROUND, ClassSet
+from dataset_diffusion.report.contents import Contents, Results
+from dataset_diffusion.report.statistics import LabelStatistics
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well one class is segmented, in fractions; NaN where there are no pixels to take one of."""
+
+    name: str
+    class_id: int | None
+    iou: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """How much of a dataset is one class: images that name it, images that show it, its share of the pixels."""
+
+    name: str
+    class_id: int
+    prompted: int
+    labelled: int
+    share: float
+
+
+@dataclass(frozen=True)
+class SettingsGroup:
+    """The settings of one stage as (name, value); "" stands for one that is not set."""
+
+    name: str
+    rows: tuple[tuple[str, str], ...]
+
+
+def class_scores(results: Results, class_set: ClassSet | None) -> list[ClassScore]:
+    """One row per class that occurs, best first. Without a confusion matrix precision and recall are NaN."""
+    ids = {BACKGROUND: 0} | ({name: number for number, name in enumerate(class_set.names, start=1)} if class_set else {})
+    confusion = np.array(results.confusion_matrix or [[]], dtype=np.int64)
+    right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        precision = dict(zip(results.classes, (right / predicted).tolist(), strict=False))
+        recall = dict(zip(results.classes, (right / true).tolist(), strict=False))
+    rows = [
+        ClassScore(name, ids.get(name), iou, precision.get(name, math.nan), recall.get(name, math.nan))
+        for name, iou in results.per_class_iou.items()
+    ]
+    return sorted(rows, key=lambda row: -row.iou)
+
+
+def class_counts(statistics: LabelStatistics, class_set: ClassSet) -> list[ClassCount]:
+    """One row per class, in order of id."""
+    return [
+        ClassCount(
+            name,
+            class_id,
+            int(statistics.prompted[class_id]),
+            int(statistics.labelled[class_id]),
+            float(statistics.shares[class_id]),
+        )
+        for class_id, name in enumerate(class_set.names, start=1)
+    ]
+
+
+def provenance(contents: Contents) -> list[tuple[str, str]]:
+    """What made the run, as (what, which); what is not known is left out."""
+    rows: list[tuple[str, object]] = []
+    if contents.store is not None:
+        manifest = contents.store.manifest
+        seed = manifest.config.get("seed")
+        rows += [
+            ("Diffusion model", manifest.model),
+            ("Model revision", manifest.model_revision),
+            ("Dataset seed", seed),
+            ("Dataset settings", manifest.config_hash),
+            ("Package version", manifest.package_version),
+        ]
+    if contents.training is not None:
+        rows += [("Segmenter", contents.training.segmenter), ("Training seed", contents.training.seed)]
+    if contents.results is not None:
+        rows += [("Benchmark", contents.results.benchmark)]
+    return [(what, str(which)) for what, which in rows if which not in (None, "")]
+
+
+def settings_groups(config: Mapping[str, Any]) -> list[SettingsGroup]:
+    """Settings by stage, those that belong to none first."""
+    loose = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
+    groups = {"run": loose} | {name: value for name, value in config.items() if isinstance(value, Mapping)}
+    return [SettingsGroup(name, tuple(_settings(values))) for name, values in groups.items() if values]
+
+
+def recipe(config: Mapping[str, Any], table: str = "") -> str:
+    """Settings as TOML. It has no null, so settings that are not set are left out.
+
+    Args:
+        config: JSON values by name.
+        table: name of the table they belong to, "" for the top level.
+    """
+    values = {name: value for name, value in config.items() if value is not None and not isinstance(value, Mapping)}
+    # JSON's strings, numbers, booleans and lists are TOML as they are.
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    if table and lines:
+        lines.insert(0, f"[{table}]")
+    tables = [
+        recipe(value, f"{table}.{name}" if table else name)
+        for name, value in config.items()
+        if isinstance(value, Mapping)
+    ]
+    return "\n\n".join(filter(None, ["\n".join(lines), *tables]))
+
+
+def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _shown(value)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(_shown, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,81 @@
+"""How long work shows itself: a bar with rate and time left, or without a terminal, a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+Advance = Callable[..., None]
+"""``advance(amount=1, note="")``: so much more is done; the note shows beside the bar."""
+
+SECONDS_BETWEEN_LINES = 15.0
+
+console = Console(stderr=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.2f} {task.fields['unit']}/s" if task.speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+    """Show how far a piece of work is.
+
+    Args:
+        what: what is being done.
+        total: how much there is to do, in ``unit``.
+        unit: what is counted, in the plural.
+        done: how much of it an earlier run did.
+    """
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console) as bars:
+            task = bars.add_task(what, total=total, completed=done, unit=unit, note="")
+            yield lambda amount=1, note="": bars.update(task, advance=amount, note=note)
+    else:
+        yield _Lines(what, total, unit, done)
+
+
+class _Lines:
+    """The same on a pipe or in a log file."""
+
+    def __init__(self, what: str, total: int, unit: str, done: int) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._first = self._done = done
+        self._started = self._printed = time.monotonic()
+
+    def __call__(self, amount: int = 1, note: str = "") -> None:
+        self._done += amount
+        now = time.monotonic()
+        if self._done < self._total and now - self._printed < SECONDS_BETWEEN_LINES:
+            return
+        self._printed = now
+        rate = (self._done - self._first) / max(now - self._started, 1e-9)
+        left = (self._total - self._done) / rate if rate else 0.0
+        line = f"{self._what}: {self._done}/{self._total} {self._unit}, {rate:.2f}/s, {left:.0f} s left"
+        print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)  # noqa: T201

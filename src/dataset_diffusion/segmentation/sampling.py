@@ -1,0 +1,107 @@
+"""Which augmented pair is trained on when: draw j follows from (seed, j) alone, whoever loads it and in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from itertools import count
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Integer, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2.functional import to_dtype
+
+from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.segmentation.transforms import augment, training_transform
+
+Pair = tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]
+
+
+@runtime_checkable
+class LabelledImages(Sized, Protocol):
+    """Any map-style dataset of (image, label map) pairs.
+
+    Images are "3 h w", RGB, uint8 in [0, 255] or floats in [0, 1]; label maps are "h w", integers: 0 background, 1..K
+    classes, 255 ignored.
+    """
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class TrainingDraws(Dataset[Pair]):
+    """The endless list of augmented training pairs: every epoch in an order of its own, every pair augmented anew.
+
+    Args:
+        data: what is drawn from, not empty.
+        num_classes: ids of the label maps are below this (background included) or ``ignore_index``.
+        crop_size: (height, width) of every pair, in pixels.
+        seed: the run's seed.
+        ignore_index: the id without loss.
+
+    Raises:
+        DatasetError: a label map has other ids, or another size than its image (when that pair is drawn).
+    """
+
+    def __init__(
+        self,
+        data: LabelledImages,
+        num_classes: int,
+        crop_size: tuple[int, int],
+        seed: int,
+        ignore_index: int = 255,
+    ) -> None:
+        self._data = data
+        self._num_classes = num_classes
+        self._ignore_index = ignore_index
+        self._transform = training_transform(crop_size, ignore_index)
+        self._seed = seed
+        self._epoch: int | None = None
+        self._order: list[int] = []
+
+    def __getitem__(self, draw: int) -> Pair:
+        epoch, position = divmod(draw, len(self._data))
+        image, label = self._pair(self._order_of(epoch)[position])
+        seed = sample_random(self._seed, "segmenter draw", draw).getrandbits(63)
+        return augment(image, label, self._transform, seed)
+
+    def _order_of(self, epoch: int) -> list[int]:
+        if epoch != self._epoch:
+            indices = list(range(len(self._data)))
+            sample_random(self._seed, "segmenter epoch", epoch).shuffle(indices)
+            self._epoch, self._order = epoch, indices
+        return self._order
+
+    def _pair(self, index: int) -> Pair:
+        image, label = self._data[index]
+        _check_label(label, index, image.shape[-2:], self._num_classes, self._ignore_index)
+        return to_dtype(image, torch.uint8, scale=True), label.to(torch.uint8)
+
+
+class ConsecutiveBatches:
+    """Batches of draw numbers from a given step on, without end: a resumed run sees what it would have seen."""
+
+    def __init__(self, batch_size: int, start_step: int = 0) -> None:
+        self._batch_size = batch_size
+        self._start_step = start_step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in count(self._start_step):
+            yield list(range(step * self._batch_size, (step + 1) * self._batch_size))
+
+
+def _check_label(
+    label: Integer[Tensor, "h w"], index: int, image_size: torch.Size, num_classes: int, ignore_index: int
+) -> None:
+    if label.shape != image_size:
+        raise DatasetError(
+            f"training image {index}: its label map has another size", got=list(label.shape), expected=list(image_size)
+        )
+    labelled = label[label != ignore_index]
+    if labelled.numel() and not 0 <= labelled.min() <= labelled.max() < num_classes:
+        raise DatasetError(
+            f"training image {index}: its label map has ids outside the class set",
+            got=f"{int(labelled.min())}..{int(labelled.max())}",
+            expected=f"0..{num_classes - 1}, or {ignore_index} where uncertain",
+        )

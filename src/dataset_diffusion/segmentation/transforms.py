@@ -1,0 +1,89 @@
+"""Augmentation of (image, label map) pairs, as published: resize, crop, flip, photometric distortion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+SCALE_RANGE = (0.5, 2.0)
+CATEGORY_MAX_RATIO = 0.75
+CROP_ATTEMPTS = 10
+PHOTOMETRIC_DISTORTION = {"brightness": 32 / 255, "contrast": 0.5, "saturation": 0.5, "hue": 18 / 180}
+"""How far each may be shifted; each is applied half of the time."""
+
+
+class CategoryCrop(v2.RandomCrop):  # type: ignore[misc]
+    """A random crop in which no class covers more than a given share of the labelled pixels.
+
+    Smaller inputs are padded: the image with 0, the label map with ``ignore_index``. Crops are redrawn up to
+    ``CROP_ATTEMPTS`` times; the last one is taken as it is, since an image of one class has no better one.
+
+    Args:
+        size: (height, width) of the crop, in pixels.
+        max_ratio: largest share one class may have, in (0, 1].
+        ignore_index: the id that belongs to no class.
+    """
+
+    def __init__(self, size: tuple[int, int], max_ratio: float = CATEGORY_MAX_RATIO, ignore_index: int = 255) -> None:
+        super().__init__(size, pad_if_needed=True, fill={tv_tensors.Image: 0, tv_tensors.Mask: ignore_index})
+        self.max_ratio = max_ratio
+        self.ignore_index = ignore_index
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        label = next(item for item in flat_inputs if isinstance(item, tv_tensors.Mask))
+        for _ in range(CROP_ATTEMPTS):
+            params: dict[str, Any] = super().make_params(flat_inputs)
+            if self._largest_share(self.transform(label, params)) <= self.max_ratio:
+                break
+        return params
+
+    def _largest_share(self, label: Tensor) -> float:
+        pixels = label.as_subclass(Tensor).flatten().bincount(minlength=self.ignore_index + 1)
+        pixels[self.ignore_index] = 0
+        return float(pixels.max() / pixels.sum().clamp(min=1))
+
+
+def training_transform(crop_size: tuple[int, int], ignore_index: int = 255) -> v2.Transform:
+    """The published augmentation: resize by 0.5-2.0, crop, flip, photometric distortion.
+
+    Args:
+        crop_size: (height, width) of every result, in pixels; also the size that scale 1.0 fits the image into.
+        ignore_index: the label of padded pixels.
+
+    Returns:
+        A transform of (``tv_tensors.Image``, ``tv_tensors.Mask``) pairs.
+    """
+    distortions = (
+        v2.RandomApply([v2.ColorJitter(**{what: amount})], p=0.5) for what, amount in PHOTOMETRIC_DISTORTION.items()
+    )
+    return v2.Compose(
+        [
+            v2.ScaleJitter(crop_size, scale_range=SCALE_RANGE),
+            CategoryCrop(crop_size, ignore_index=ignore_index),
+            v2.RandomHorizontalFlip(),
+            *distortions,
+        ]
+    )
+
+
+def augment(
+    image: UInt8[Tensor, "3 h w"], label: UInt8[Tensor, "h w"], transform: v2.Transform, seed: int
+) -> tuple[UInt8[Tensor, "3 crop_h crop_w"], UInt8[Tensor, "crop_h crop_w"]]:
+    """Apply a random transform to a pair; the same seed gives the same result, and no random state is left changed.
+
+    Args:
+        image: RGB in [0, 255].
+        label: class ids.
+        transform: such as ``training_transform`` builds.
+        seed: in [0, 2**63).
+    """
+    # torchvision draws from torch's global CPU generator and takes no other.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        new_image, new_label = transform(tv_tensors.Image(image), tv_tensors.Mask(label))
+    return new_image.as_subclass(Tensor), new_label.as_subclass(Tensor)

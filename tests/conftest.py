@@ -1,0 +1,19 @@
+"""What many tests share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """The embedded model, as users get it."""
+    from dataset_diffusion.diffusion.models import load_model
+
+    return load_model("embedded", device="cpu")

@@ -1,0 +1,113 @@
+import json
+
+import pytest
+
+from dataset_diffusion.errors import PromptError
+from dataset_diffusion.prompts.captions import clean_caption, read_captions, remove_class_prompt
+
+EXPECTED = ["A cat on a mat.", "Two dogs, one ball"]
+
+COCO = {
+    "info": {},
+    "images": [{"id": 1}],
+    "annotations": [
+        {"image_id": 1, "id": 5, "caption": "A cat on a mat.\n"},
+        {"image_id": 1, "id": 6, "caption": " Two dogs,  one ball"},
+    ],
+}
+PUBLISHED = [
+    {"filename": "4.jpg", "caption": "A cat on a mat.; cat", "class_prompt": "cat"},
+    {"filename": "5.jpg", "caption": "Two dogs, one ball; dog sports ball", "class_prompt": "dog sports ball"},
+]
+FLICKR8K = "12_a.jpg#0\tA cat on a mat.\n12_a.jpg#1\tTwo dogs, one ball\n"
+CSV = 'image,caption\n12.jpg,A cat on a mat.\n12.jpg,"Two dogs, one ball"\n'
+FLICKR30K_CSV = "image_name| comment_number| comment\n1.jpg| 0| A cat on a mat.\n1.jpg| 1| Two dogs, one ball\n"
+JSON_LINES = '{"caption": "A cat on a mat.", "id": 1}\n\n{"caption": "Two dogs, one ball"}\n'
+
+
+@pytest.mark.parametrize(
+    ("filename", "content"),
+    [
+        ("captions.json", json.dumps(COCO)),
+        ("captions.json", json.dumps(COCO, indent=1)),
+        ("captions", json.dumps(COCO)),
+        ("prompts.json", json.dumps(PUBLISHED)),
+        ("list.json", json.dumps(EXPECTED)),
+        ("Flickr8k.token.txt", FLICKR8K),
+        ("results.token", FLICKR8K),
+        ("captions.csv", CSV),
+        ("captions.txt", CSV),
+        ("captions.tsv", "image\tcaption\n1\tA cat on a mat.\n2\tTwo dogs, one ball\n"),
+        ("results.csv", FLICKR30K_CSV),
+        ("captions.jsonl", JSON_LINES),
+        ("captions.json", JSON_LINES),
+        ("captions.txt", "A cat on a mat.\n\n  Two dogs, one ball  \r\n"),
+        ("captions.txt", "\ufeffA cat on a mat.\nTwo dogs, one ball"),
+    ],
+)
+def test_every_format_gives_the_same_captions(tmp_path, filename, content):
+    path = tmp_path / filename
+    path.write_text(content, encoding="utf-8")
+    assert read_captions(path) == EXPECTED
+    assert read_captions(str(path)) == EXPECTED
+
+
+def test_plain_text_that_looks_like_something_else_stays_plain_text(tmp_path):
+    path = tmp_path / "captions.txt"
+    path.write_text("[blurry] a cat\na cat, a dog; a caption\n#1 a bus\n")
+    assert read_captions(path) == ["[blurry] a cat", "a cat, a dog; a caption", "#1 a bus"]
+
+
+@pytest.mark.parametrize(
+    ("filename", "content", "message"),
+    [
+        ("a.txt", b"", "no captions in the file"),
+        ("a.txt", b" \n\t\n", "no captions in the file"),
+        ("a.json", b'{"annotations": []}', "no captions in the file"),
+        ("a.csv", b"caption\n", "no captions in the file"),
+        ("a.txt", b"a caf\xe9\n", "the file is not UTF-8 text"),
+        ("a.json", b"{", "the file is not JSON"),
+        ("a.json", b"[" * 100_000, "the file is not JSON"),
+        ("a.json", b'{"classes": 1}', "JSON of an unknown kind"),
+        ("a.json", b"3", "JSON of an unknown kind"),
+        ("a.json", b'{"annotations": [{"bbox": [1, 2]}]}', "JSON of an unknown kind"),
+        ("a.json", b'[{"caption": null}]', "JSON of an unknown kind"),
+        ("a.jsonl", b'{"caption": "a"}\n{"text": "b"}', "JSON of an unknown kind"),
+        ("a.jsonl", b'{"caption": "a"}\nb', "line 2 is not JSON"),
+        ("a.csv", b"image,text\n1,a\n", "no caption column"),
+        ("a.csv", b"image,caption\n1," + b"a" * 200_000, "the file is not CSV"),
+        ("a.txt", b"a" * 20_000, "the file does not look like captions"),
+    ],
+)
+def test_unusable_files_are_refused_by_name(tmp_path, filename, content, message):
+    path = tmp_path / filename
+    path.write_bytes(content)
+    with pytest.raises(PromptError) as error:
+        read_captions(path)
+    assert str(error.value).startswith(message)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_files_and_folders_are_refused(tmp_path):
+    with pytest.raises(PromptError, match=r"cannot read the file; got .*none\.txt; .*No such file"):
+        read_captions(tmp_path / "none.txt")
+    with pytest.raises(PromptError, match="cannot read the file"):
+        read_captions(tmp_path)
+
+
+def test_broken_characters_and_line_breaks_are_cleaned():
+    assert clean_caption(" a\tcat\x00\n\ud83d on  a mat ") == "a cat on a mat"
+
+
+@pytest.mark.parametrize(
+    ("text", "class_prompt", "caption"),
+    [
+        ("a television; tv monitor", "tv monitor", "a television"),
+        ("a cat; a dog; cat dog", "cat dog", "a cat; a dog"),
+        ("I like my dog", "dog", "I like my dog"),
+        ("a cat; a dog", "", "a cat; a dog"),
+    ],
+)
+def test_only_an_appended_class_prompt_is_removed(text, class_prompt, caption):
+    assert remove_class_prompt(text, class_prompt) == caption

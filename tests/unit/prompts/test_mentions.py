@@ -1,0 +1,134 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_diffusion.prompts.class_sets import ClassSet, class_set
+from dataset_diffusion.prompts.mentions import find_classes, parse_class_prompt
+
+COCO = class_set("coco")
+
+
+def names(caption, classes=COCO):
+    return [classes.name_of(class_id) for class_id in find_classes(caption, classes)]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A cat on a couch next to a dog.", ["cat", "couch", "dog"]),
+        ("A DOG chases another dog past a Cat", ["dog", "cat"]),
+        ("Two buses and three benches", ["bus", "bench"]),
+        ("women and children with knives", ["person", "knife"]),
+        ("mice, geese and sheep", ["mouse", "bird", "sheep"]),
+        ("ladies on ponies", ["person", "horse"]),
+        ("glasses of wine on a sofa", ["wine glass", "couch"]),
+        ("a motorbike, a telly and a fridge", ["motorcycle", "tv", "refrigerator"]),
+        ("a teddy-bear and a traffic_light", ["teddy bear", "traffic light"]),
+        ("the dog's bowl", ["dog", "bowl"]),
+        ("a catcher’s mitt", ["baseball glove"]),
+        ("", []),
+        ("an empty field", []),
+    ],
+)
+def test_names_words_synonyms_and_plurals_in_order_of_first_mention(caption, expected):
+    assert names(caption) == expected
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a man eating a hot dog", ["person", "hot dog"]),
+        ("a dog eating a hot dog", ["dog", "hot dog"]),
+        ("a bear and a teddy bear", ["bear", "teddy bear"]),
+        ("a tv remote", ["remote"]),
+        ("a slice of carrot cake", ["cake"]),
+        ("subway cars at a bus stop", ["train"]),
+        ("a dirt bike", ["motorcycle"]),
+        ("a toilet bowl", ["toilet"]),
+        ("hot, dog-tired people", ["dog", "person"]),
+    ],
+)
+def test_the_longest_match_hides_shorter_ones(caption, expected):
+    assert names(caption) == expected
+
+
+@pytest.mark.parametrize("caption", ["ball bearing", "a caterpillar", "scar", "catalog", "category", "carpet", "busy"])
+def test_words_are_matched_whole(caption):
+    assert "bear" not in names(caption)
+    assert not {"cat", "car", "bus"} & set(names(caption))
+
+
+def test_a_phrase_hides_its_words_in_class_sets_that_lack_it():
+    voc = class_set("voc")
+    assert names("a hot dog", voc) == []
+    assert names("people at a train station with a coffee table", voc) == ["person"]
+    assert names("a teddy bear", ClassSet.from_names(["bear"])) == []
+
+
+def test_a_class_of_the_set_is_found_whatever_else_its_name_may_be():
+    own = ClassSet.from_names(["bus stop", "bus", "coffee table"])
+    assert names("a bus at a bus stop behind coffee tables", own) == ["bus", "bus stop", "coffee table"]
+
+
+def test_a_name_beats_the_synonym_of_another_class():
+    assert names("a man and a woman", ClassSet.from_names(["person", "man"])) == ["man", "person"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("an orange and an apple", ["orange", "apple"]),
+        ("an orange on a table", ["orange", "dining table"]),
+        ("a bowl of oranges", ["bowl", "orange"]),
+        ("an orange cat", ["cat"]),
+        ("an orange and white cat", ["cat"]),
+        ("an orange, black and white cat", ["cat"]),
+        ("a baby sleeping", ["person"]),
+        ("a baby elephant", ["elephant"]),
+        ("a couple on a bench", ["person", "bench"]),
+        ("a couple of dogs", ["dog"]),
+        ("a cat shaped clock", ["clock"]),
+        ("a kite shaped like a fish", ["kite"]),
+        ("a bag of dog food", []),
+    ],
+)
+def test_words_that_describe_another_noun_are_no_mentions(caption, expected):
+    assert names(caption) == expected
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "cityscapes", "celebamask-hq", "dis5k", "emoji"])
+def test_every_class_is_found_by_its_name_words_and_synonyms(name):
+    classes = class_set(name)
+    for class_id in range(1, classes.num_classes + 1):
+        for term in (classes.name_of(class_id), classes.word_of(class_id)):
+            assert find_classes(f"there is a {term}.", classes) == (class_id,)
+        for synonym in classes.synonyms[class_id - 1]:
+            assert len(find_classes(f"the {synonym}.", classes)) == 1
+
+
+@given(st.text(max_size=60), st.sampled_from(["zebra", "hot dog", "orange", "table", ""]), st.text(max_size=60))
+def test_spacing_changes_nothing_in_any_text(before, word, after):
+    caption = f"{before} {word} {after}"
+    found = find_classes(caption, COCO)
+    assert len(set(found)) == len(found)
+    assert found == find_classes("  ".join(caption.split()), COCO)
+
+
+@pytest.mark.parametrize(
+    ("class_prompt", "expected"),
+    [
+        ("tv dining table", ["tv", "dining table"]),
+        ("bus stop sign", ["bus", "stop sign"]),
+        ("train car", ["train", "car"]),
+        ("toilet bowl", ["toilet", "bowl"]),
+        ("dog hot dog", ["dog", "hot dog"]),
+        ("orange cat", ["orange", "cat"]),
+    ],
+)
+def test_class_prompts_are_read_word_by_word(class_prompt, expected):
+    assert parse_class_prompt(class_prompt, COCO) == tuple(COCO.id_of(name) for name in expected)
+
+
+@pytest.mark.parametrize("class_prompt", ["", "a photo of a cat", "cat forklift", "man"])
+def test_a_class_prompt_that_says_anything_else_is_none(class_prompt):
+    assert parse_class_prompt(class_prompt, COCO) is None

@@ -1,0 +1,82 @@
+import json
+
+import pytest
+import torch
+
+from dataset_diffusion.config import TrainSettings
+from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.segmentation.model_folder import (
+    CHECKPOINT,
+    DESCRIPTION,
+    WEIGHTS,
+    Identity,
+    load_segmenter,
+    save_segmenter,
+)
+from dataset_diffusion.segmentation.models import build_segmenter
+
+
+@pytest.fixture
+def saved(tiny, tmp_path):
+    identity = Identity(ClassSet.from_names(["cat", "dog"]), TrainSettings(segmenter=tiny), 1, 2, "data")
+    segmenter = build_segmenter(tiny, 3)
+    save_segmenter(segmenter, identity, tmp_path)
+    return segmenter, tmp_path
+
+
+def test_the_weights_survive(saved):
+    segmenter, folder = saved
+    loaded = load_segmenter(folder, device="cpu")
+    assert not loaded.model.training
+    assert loaded.class_set == ClassSet.from_names(["cat", "dog"])
+    assert loaded.model.num_classes == 3
+    for name, weight in segmenter.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], weight)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(ModelError, match=r"not a trained segmenter; got .* without a model\.json") as error:
+        load_segmenter(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_unfinished(tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(b"")
+    with pytest.raises(ModelError, match="fix: run the same train command again to finish it"):
+        load_segmenter(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"model"'])
+def test_a_description_that_is_none(saved, text):
+    (saved[1] / DESCRIPTION).write_text(text)
+    with pytest.raises(ModelError, match="not a segmenter's description") as error:
+        load_segmenter(saved[1])
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_do_not_fit(saved):
+    description = json.loads((saved[1] / DESCRIPTION).read_text())
+    description["class_set"] = ClassSet.from_names(["cat", "dog", "bus"]).to_json()
+    (saved[1] / DESCRIPTION).write_text(json.dumps(description))
+    with pytest.raises(ModelError, match="cannot load the segmenter in .* RuntimeError.*train it again") as error:
+        load_segmenter(saved[1])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not safetensors"])
+def test_damaged_weights(saved, damage):
+    (saved[1] / WEIGHTS).write_bytes(damage)
+    with pytest.raises(ModelError, match="cannot load the segmenter"):
+        load_segmenter(saved[1])
+
+
+def test_missing_settings(saved):
+    (saved[1] / DESCRIPTION).write_text("{}")
+    with pytest.raises(ModelError, match="cannot load the segmenter"):
+        load_segmenter(saved[1])
+
+
+def test_no_such_device(saved):
+    with pytest.raises(ConfigError, match="no such device here"):
+        load_segmenter(saved[1], device="abacus")

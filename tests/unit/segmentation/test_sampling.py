@@ -1,0 +1,65 @@
+from itertools import islice
+
+import pytest
+import torch
+
+from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, TrainingDraws
+
+
+@pytest.fixture
+def shades():
+    """Seven images, each of one shade, whose label is the shade's number."""
+    return [
+        (torch.full((3, 8, 8), 30 * number, dtype=torch.uint8), torch.full((8, 8), number)) for number in range(7)
+    ]
+
+
+def labels_of(draws, numbers):
+    """Which image each draw shows: the one id in its label map that is not padding."""
+    return [int(draws[number][1][draws[number][1] != 255].unique()) for number in numbers]
+
+
+def test_every_epoch_shows_every_image_once_in_an_order_of_its_own(shades):
+    draws = TrainingDraws(shades, num_classes=7, crop_size=(8, 8), seed=3)
+    epochs = [labels_of(draws, range(start, start + 7)) for start in (0, 7, 14)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(7))] * 3
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_draw_does_not_depend_on_what_was_drawn_before(shades):
+    forwards, backwards = (TrainingDraws(shades, 7, (8, 8), seed=3) for _ in range(2))
+    first = {number: forwards[number] for number in range(20)}
+    for number in reversed(range(20)):
+        image, label = backwards[number]
+        assert torch.equal(image, first[number][0])
+        assert torch.equal(label, first[number][1])
+
+
+def test_another_seed_draws_otherwise(shades):
+    one, other = (TrainingDraws(shades, 7, (8, 8), seed=seed) for seed in (3, 4))
+    assert any(not torch.equal(one[number][0], other[number][0]) for number in range(7))
+
+
+def test_float_images_are_read_as_fractions(shades):
+    as_floats = [(image / 255, label) for image, label in shades]
+    one, other = TrainingDraws(shades, 7, (8, 8), seed=3), TrainingDraws(as_floats, 7, (8, 8), seed=3)
+    assert all((one[number][0].int() - other[number][0].int()).abs().max() <= 1 for number in range(7))
+
+
+def test_batches_go_on_from_a_step():
+    assert list(islice(ConsecutiveBatches(3), 2)) == [[0, 1, 2], [3, 4, 5]]
+    assert next(iter(ConsecutiveBatches(3, start_step=5))) == [15, 16, 17]
+
+
+def test_ids_outside_the_class_set(shades):
+    draws = TrainingDraws(shades, num_classes=6, crop_size=(8, 8), seed=3)
+    with pytest.raises(DatasetError, match=r"training image 6: .* got 6\.\.6; expected 0\.\.5, or 255") as error:
+        labels_of(draws, range(7))
+    assert "\n" not in str(error.value)
+
+
+def test_a_label_map_of_another_size():
+    data = [(torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 9, dtype=torch.int64))]
+    with pytest.raises(DatasetError, match=r"training image 0: .*another size; got \[8, 9\]; expected \[8, 8\]"):
+        TrainingDraws(data, 2, (8, 8), seed=0)[0]

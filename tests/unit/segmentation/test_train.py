@@ -1,0 +1,223 @@
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dataset_diffusion.config import TrainSettings
+from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.segmentation.model_folder import CHECKPOINT, DESCRIPTION, TRAINING_LOG, WEIGHTS, load_segmenter
+from dataset_diffusion.segmentation.predict import predict
+from dataset_diffusion.segmentation.train import train_segmenter
+
+CLASSES = ClassSet.from_names(["square"])
+
+
+@pytest.fixture
+def settings(tiny):
+    return TrainSettings(segmenter=tiny, iterations=12, batch_size=4, learning_rate=0.01, ema_decay=0.9)
+
+
+@pytest.fixture
+def train(scenes, settings, tmp_path):
+    """Train on the scenes on the CPU; everything can be said otherwise."""
+
+    def run(out="model", **changes):
+        arguments = {"data": scenes, "class_set": CLASSES, "settings": settings, "seed": 5, "device": "cpu"}
+        return train_segmenter(out=tmp_path / out, **(arguments | changes))
+
+    return run
+
+
+def interrupt_at(stop):
+    def on_step(step, total, loss):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    return on_step
+
+
+def never(step, total, loss):
+    pytest.fail("trained again")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(train):
+    whole = contents(train("whole", checkpoint_every=6))
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", checkpoint_every=6, on_step=interrupt_at(8))
+    steps = []
+    stopped = contents(train("stopped", checkpoint_every=6, on_step=lambda step, *_: steps.append(step)))
+    assert steps == list(range(7, 13))
+    assert set(stopped) == {WEIGHTS, DESCRIPTION, TRAINING_LOG}
+    assert stopped == whole
+
+
+def test_stopped_before_the_first_checkpoint_it_starts_afresh(train):
+    whole = contents(train("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", on_step=interrupt_at(3))
+    assert contents(train("stopped")) == whole
+
+
+def test_stopped_while_the_result_is_written(train, tmp_path):
+    whole = contents(train("whole", checkpoint_every=6))
+    in_the_way = tmp_path / "stopped" / WEIGHTS
+    (in_the_way / "folder").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"cannot write .*model\.safetensors.*run the same command again"):
+        train("stopped", checkpoint_every=6)
+    (in_the_way / "folder").rmdir()
+    in_the_way.rmdir()
+    assert contents(train("stopped", checkpoint_every=6, on_step=never)) == whole
+
+
+def test_the_real_segmenter_resumes_too(train, tmp_path):
+    settings = TrainSettings(iterations=4, batch_size=2)
+    train("whole", settings=settings, checkpoint_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", settings=settings, checkpoint_every=2, on_step=interrupt_at(3))
+    train("stopped", settings=settings, checkpoint_every=2)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_a_finished_model_is_left_alone(train):
+    out = train()
+    before = contents(out)
+    assert train(on_step=never) == out
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("stop", [None, 8])
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"seed": 6}, "got seed 5; expected seed 6"),
+        ({"data_id": "relabelled"}, "got data_id ; expected data_id relabelled"),
+        ({"class_set": ClassSet.from_names(["disc"])}, "got classes square; expected classes disc"),
+    ],
+)
+def test_a_folder_of_another_model_is_refused(train, stop, change, what):
+    if stop is None:
+        train()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            train(checkpoint_every=6, on_step=interrupt_at(stop))
+    with pytest.raises(ConfigError, match=f"trained otherwise; {what}; fix: choose another --out") as error:
+        train(**change)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_of_other_settings_is_refused(train, settings):
+    train()
+    with pytest.raises(ConfigError, match=r"got learning_rate 0\.01; expected learning_rate 0\.02"):
+        train(settings=settings.model_copy(update={"learning_rate": 0.02}))
+
+
+def test_the_log_has_every_step_and_the_polynomial_decay(train, settings):
+    entries = [json.loads(line) for line in (train() / TRAINING_LOG).read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == list(range(1, 13))
+    expected = [settings.learning_rate * (1 - step / 12) ** 0.9 for step in range(12)]
+    assert [entry["learning_rate"] for entry in entries] == pytest.approx(expected)
+    assert all(np.isfinite(entry["loss"]) for entry in entries)
+
+
+def test_progress(train):
+    seen = []
+    log = (train(on_step=lambda *step: seen.append(step)) / TRAINING_LOG).read_text().splitlines()
+    assert [(step, total) for step, total, _ in seen] == [(step, 12) for step in range(1, 13)]
+    assert [loss for *_, loss in seen] == [json.loads(line)["loss"] for line in log]
+
+
+def test_what_is_saved_is_the_running_average(train, settings):
+    def weights(iterations, decay):
+        changed = settings.model_copy(update={"iterations": iterations, "ema_decay": decay})
+        return load_file(train(f"{iterations}-{decay}", settings=changed) / WEIGHTS)
+
+    # The average begins with the weights after the first step, and the first step is the same in both runs.
+    first, second, average = weights(1, 0.0), weights(2, 0.0), weights(2, 0.75)
+    assert not torch.equal(first["network.0.weight"], second["network.0.weight"])
+    for name in (name for name, weight in first.items() if weight.is_floating_point()):
+        torch.testing.assert_close(average[name], 0.75 * first[name] + 0.25 * second[name])
+
+
+def test_it_learns(train, scenes, settings):
+    longer = settings.model_copy(update={"iterations": 80, "learning_rate": 0.03})
+    model = load_segmenter(train(settings=longer), device="cpu").model
+    predicted = np.stack(list(predict(model, [image.permute(1, 2, 0).numpy() for image, _ in scenes])))
+    truth = np.stack([label.numpy() for _, label in scenes])
+    assert (predicted == truth)[truth != 255].mean() > 0.95
+
+
+def test_the_model_says_what_it_is(train, settings):
+    description = json.loads((train(data_id="abc") / DESCRIPTION).read_text())
+    assert description["segmenter"] == "tiny"
+    assert description["class_set"]["names"] == ["square"]
+    assert TrainSettings.model_validate(description["settings"]) == settings
+    assert (description["seed"], description["num_images"], description["data_id"]) == (5, 10, "abc")
+    assert description["package_version"]
+
+
+def test_it_is_a_quiet_guest(train, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    state = torch.get_rng_state()
+    train()
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", on_step=interrupt_at(2))
+    assert capfd.readouterr() == ("", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "stopped"]
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_errors_of_the_callback_are_the_callers(train):
+    def fail(step, total, loss):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(on_step=fail)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"data": []}, DatasetError, "nothing to train on; got a dataset of 0 images"),
+        ({"device": "abacus"}, ConfigError, "no such device here; got 'abacus'"),
+        ({"settings": TrainSettings(batch_size=1)}, ConfigError, "got batch_size 1; expected 2 or more"),
+        ({"settings": TrainSettings(segmenter="unet")}, ModelError, "no such segmenter; got 'unet'"),
+        ({"class_set": ClassSet.from_names(["a"]), "data": "ids"}, DatasetError, r"expected 0\.\.1, or 255"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(train, scenes, change, error, message):
+    if change.get("data") == "ids":
+        change = change | {"data": [(image, label * 2) for image, label in scenes]}
+    with pytest.raises(error, match=message) as caught:
+        train(**change)
+    assert "\n" not in str(caught.value)
+
+
+def test_divergence_is_told(train, settings):
+    with pytest.raises(ModelError, match=r"training diverged; got loss .* at step \d+; fix: lower --learning-rate"):
+        train(settings=settings.model_copy(update={"learning_rate": 1e38}))
+
+
+def test_a_file_where_the_folder_should_be(train, tmp_path):
+    (tmp_path / "model").write_text("")
+    with pytest.raises(DatasetError, match=r"cannot write .*model; got .*choose another --out"):
+        train()
+
+
+def test_a_damaged_checkpoint(train, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(checkpoint_every=6, on_step=interrupt_at(8))
+    os.truncate(tmp_path / "model" / CHECKPOINT, 100)
+    with pytest.raises(ModelError, match=rf"cannot resume from .*{CHECKPOINT}.*delete it to start afresh") as error:
+        train()
+    assert "\n" not in str(error.value)

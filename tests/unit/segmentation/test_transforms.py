@@ -1,0 +1,82 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from dataset_diffusion.segmentation.transforms import CategoryCrop, augment, training_transform
+
+seeds = st.integers(0, 2**63 - 1)
+
+BRIGHT_HALF = torch.zeros(3, 24, 40, dtype=torch.uint8)
+BRIGHT_HALF[:, :, 20:] = 200
+HALF_LABEL = torch.zeros(24, 40, dtype=torch.uint8)
+HALF_LABEL[:, 20:] = 7
+
+
+@given(seeds)
+def test_the_result_has_the_crop_size_and_no_new_ids(seed):
+    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform((16, 32)), seed)
+    assert image.shape == (3, 16, 32)
+    assert image.dtype == label.dtype == torch.uint8
+    assert set(label.unique().tolist()) <= {0, 7, 255}
+
+
+@given(seeds)
+def test_the_same_seed_gives_the_same_pair_and_leaves_torch_as_it_was(seed):
+    transform = training_transform((16, 16))
+    state = torch.get_rng_state()
+    first = augment(BRIGHT_HALF, HALF_LABEL, transform, seed)
+    torch.rand(3)
+    before = torch.get_rng_state()
+    second = augment(BRIGHT_HALF, HALF_LABEL, transform, seed)
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.set_rng_state(state)
+
+
+def test_other_seeds_give_other_pairs():
+    transform = training_transform((16, 16))
+    results = {augment(BRIGHT_HALF, HALF_LABEL, transform, seed)[0].numpy().tobytes() for seed in range(20)}
+    assert len(results) == 20
+
+
+@given(seeds)
+def test_the_label_map_goes_where_the_image_goes(seed):
+    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform((24, 24)), seed)
+    bright, dark = image[:, label == 7].float(), image[:, label == 0].float()
+    if bright.numel() and dark.numel():
+        assert bright.mean() > dark.mean() + 50
+
+
+@given(seeds)
+def test_padding_is_black_and_ignored(seed):
+    image = torch.full((3, 5, 6), 90, dtype=torch.uint8)
+    label = torch.full((5, 6), 3, dtype=torch.uint8)
+    new_image, new_label = augment(image, label, CategoryCrop((16, 16)), seed)
+    assert (new_label == 3).sum() == 30
+    assert (new_image[:, new_label == 3] == 90).all()
+    assert (new_image[:, new_label == 255] == 0).all()
+    assert (new_label == 255).sum() == 16 * 16 - 30
+
+
+def test_no_class_fills_a_crop_where_that_can_be_had():
+    # A class in the right quarter: of the 17 crops only the 5 rightmost hold at least a quarter of it.
+    label = torch.zeros(32, 32, dtype=torch.uint8)
+    label[:, 24:] = 1
+    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+
+    def balanced(transform):
+        return sum((augment(image, label, transform, seed)[1] == 0).float().mean() <= 0.75 for seed in range(100))
+
+    assert balanced(v2.RandomCrop((32, 16))) < 50
+    assert balanced(CategoryCrop((32, 16))) > 90
+
+
+def test_ignored_pixels_have_no_share():
+    # Two thirds background, one third class 1 of what is labelled, though ignored pixels are the most.
+    label = torch.full((4, 4), 255, dtype=torch.uint8)
+    label[0, :3] = torch.tensor([0, 0, 1], dtype=torch.uint8)
+    assert CategoryCrop((4, 4))._largest_share(tv_tensors.Mask(label)) == torch.tensor(2 / 3)
+    assert CategoryCrop((4, 4))._largest_share(tv_tensors.Mask(torch.full_like(label, 255))) == 0
