@@ -9,18 +9,22 @@ from dataset_diffusion.segmentation.models import SEGMENTERS, build_segmenter
 
 NUM_CLASSES = 4
 
-pytestmark = pytest.mark.parametrize("name", SEGMENTERS)
-
 
 def images(height, width, batch=2):
     return torch.rand((batch, 3, height, width), generator=torch.Generator().manual_seed(height * width))
 
 
-@pytest.fixture
-def segmenter(name):
+@pytest.fixture(scope="module", params=SEGMENTERS)
+def built(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build_segmenter(name, NUM_CLASSES)
+        return build_segmenter(request.param, NUM_CLASSES)
+
+
+@pytest.fixture
+def segmenter(built):
+    built.zero_grad()
+    return built
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47)])
@@ -54,16 +58,17 @@ def test_a_batch_without_a_label_changes_nothing(segmenter):
     assert all(not weight.grad.any() for weight in segmenter.parameters())
 
 
-def test_saved_and_loaded_it_is_the_same(name, segmenter, tmp_path):
+def test_saved_and_loaded_it_is_the_same(segmenter, tmp_path):
     classes = ClassSet.from_names(["cat", "dog", "bus"])
-    save_segmenter(segmenter, Identity(classes, TrainSettings(segmenter=name), 0, 1, ""), tmp_path)
+    save_segmenter(segmenter, Identity(classes, TrainSettings(segmenter=segmenter.name), 0, 1, ""), tmp_path)
     loaded = load_segmenter(tmp_path, device="cpu")
     assert loaded.class_set.names == ("cat", "dog", "bus")
-    assert loaded.settings.segmenter == loaded.model.name == name
+    assert loaded.settings.segmenter == loaded.model.name == segmenter.name
     with torch.inference_mode():
         assert torch.equal(loaded.model(images(32, 32)), segmenter.eval()(images(32, 32)))
 
 
+@pytest.mark.parametrize("name", SEGMENTERS)
 def test_pretrained_weights_that_cannot_be_had(name, tmp_path, monkeypatch):
     from huggingface_hub import constants
 

@@ -217,8 +217,9 @@ class DatasetStore:
             raise self._damaged(shard, error) from error
         if not file.schema_arrow.equals(SCHEMA):
             raise self._damaged(shard, "its columns are not this version's")
-        if file.metadata.num_rows != len(self.shard_range(shard)):
-            raise self._damaged(shard, f"{file.metadata.num_rows} samples instead of {len(self.shard_range(shard))}")
+        rows = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        if rows != len(self.shard_range(shard)):
+            raise self._damaged(shard, f"{rows} samples instead of {len(self.shard_range(shard))}")
         self._file = shard, file
         return file
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +110,9 @@ class Contents:
     results: Results | None = None
 
     def command(self, stage: Stage) -> str:
-        """The command that makes a part that is missing."""
+        """The command that makes a part that is missing; ``recipe.toml`` is the run's own settings."""
         if self.config is not None:
-            return f"dataset-diffusion run CONFIG.toml --out {_quoted(self.folder)}"
+            return f"dataset-diffusion run recipe.toml --out {_quoted(self.folder)}"
         if not self.is_run:
             return f"dataset-diffusion train {_quoted(self.folder)} --out MODEL"
         prompts, dataset, model, results = (

@@ -43,12 +43,12 @@ def overlay(
     outline = region & (morphological_gradient(label, size=(3, 3)) > 0)
     opacity = np.where(outline, 1.0, OPACITY * region)[..., None]
     blend = (1 - opacity) * image + opacity * colored_label(label, class_set)
-    return blend.round().astype(np.uint8)
+    return np.asarray(blend.round(), dtype=np.uint8)
 
 
 def colored_label(label: UInt8[np.ndarray, "_ _"], class_set: ClassSet) -> UInt8[np.ndarray, "_ _ 3"]:
     """A label map in the class set's colours, RGB in [0, 255], "h w 3"."""
-    return np.array(class_set.palette, dtype=np.uint8)[label]
+    return np.take(np.array(class_set.palette, dtype=np.uint8), label, axis=0)
 
 
 def colored_heatmap(heatmap: Float[np.ndarray, "_ _"], size: tuple[int, int]) -> UInt8[np.ndarray, "_ _ 3"]:

@@ -34,7 +34,6 @@ class Tile:
     height: int
     width: int
     exact: bool = False
-    class_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class SampleRow:
     """One sample: its prompt and its pictures. ``facts`` are a few words each."""
 
     prompt: str
-    class_ids: tuple[int, ...]
     facts: tuple[str, ...]
     image: Tile
     heatmaps: tuple[Tile, ...]
@@ -91,9 +89,8 @@ def _sample_row(sample: Sample, class_set: ClassSet, exponent: int | None) -> Sa
     uncertain = float((sample.label == class_set.ignore_index).mean())
     return SampleRow(
         prompt=prompt.text,
-        class_ids=prompt.classes,
         facts=(f"sample {prompt.index}", f"{uncertain:.0%} uncertain"),
-        image=_photo("image", f"Image drawn from the prompt: {prompt.text}", image),
+        image=_photo("image", f"Image: {prompt.text}", image),
         heatmaps=tuple(_heatmap_tiles(sample.heatmaps, prompt.classes, class_set, exponent, image.shape[:2])),
         label=_label("label", "Label map", label, class_set),
         overlay=_photo("overlay", "Label map over the image", overlay(image, label, class_set)),
@@ -112,7 +109,7 @@ def _heatmap_tiles(
     place = heatmaps.exponents.index(exponent) if exponent in heatmaps.exponents else -1
     for class_id, heatmap in zip(class_ids, heatmaps.values[place], strict=True):
         name = class_set.name_of(class_id)
-        yield _photo(name, f"Heatmap of {name}", colored_heatmap(heatmap, (size[0], size[1])), class_id)
+        yield _photo(name, f"Heatmap of {name}", colored_heatmap(heatmap, (size[0], size[1])))
 
 
 def _example_row(
@@ -140,9 +137,9 @@ def _example_row(
     )
 
 
-def _photo(name: str, alt: str, image: UInt8[np.ndarray, "_ _ 3"], class_id: int | None = None) -> Tile:
-    return Tile(name, alt, photo_uri(image), *image.shape[:2], class_id=class_id)
+def _photo(name: str, alt: str, image: UInt8[np.ndarray, "_ _ 3"]) -> Tile:
+    return Tile(name, alt, photo_uri(image), image.shape[0], image.shape[1])
 
 
 def _label(name: str, alt: str, label: UInt8[np.ndarray, "_ _"], class_set: ClassSet) -> Tile:
-    return Tile(name, alt, label_uri(label, class_set), *label.shape, exact=True)
+    return Tile(name, alt, label_uri(label, class_set), label.shape[0], label.shape[1], exact=True)

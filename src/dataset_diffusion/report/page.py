@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
+from dataset_diffusion import __version__
 from dataset_diffusion.dataset.files import atomic_write, remove_leftovers
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.report.charts import confusion_chart, training_chart
-from dataset_diffusion.report.contents import Contents, read_contents
+from dataset_diffusion.report.contents import Contents, TrainingStep, read_contents
 from dataset_diffusion.report.gallery import Example, example_rows, sample_rows
 from dataset_diffusion.report.statistics import LabelStatistics, count_labels
 from dataset_diffusion.report.tables import class_counts, class_scores, provenance, recipe, settings_groups
@@ -48,24 +48,28 @@ def write_report(run: str | PathLike[str], examples: Iterable[Example] = ()) -> 
 
 def render_report(contents: Contents, examples: Iterable[Example] = ()) -> str:
     """The page as HTML. Arguments and errors are those of `write_report`."""
-    class_set, store, results, log = contents.class_set, contents.store, contents.results, contents.training_log
+    class_set, store, results = contents.class_set, contents.store, contents.results
     statistics = None if store is None else count_labels(store)
     confusion = np.array(results.confusion_matrix, dtype=np.int64) if results and results.confusion_matrix else None
     manifest_config = {} if store is None else store.manifest.config
+    counts = class_counts(statistics, class_set) if statistics and class_set else []
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             contents=contents,
             name=contents.folder.resolve().name,
+            version=__version__,
+            class_set=class_set,
             story=" ".join(_story(contents, statistics)),
             key_figures=list(_key_figures(contents, statistics)),
             statistics=statistics,
             scores=class_scores(results, class_set) if results else [],
-            counts=class_counts(statistics, class_set) if statistics and class_set else [],
+            counts=counts,
+            largest_share=max((row.share for row in counts), default=0.0) or 1.0,
             samples=list(sample_rows(store, _exponent(store))) if store else [],
             examples=list(example_rows(examples, class_set)) if class_set else [],
-            training_chart=training_chart([one.step for one in log], [one.loss for one in log]) if log else "",
+            training_charts=_training_charts(contents.training_log),
             confusion_chart=confusion_chart(confusion, results.classes) if results and confusion is not None else "",
             provenance=provenance(contents),
             settings=settings_groups(contents.config or manifest_config),
@@ -78,23 +82,22 @@ def _story(contents: Contents, statistics: LabelStatistics | None) -> Iterator[s
     """What was done, one sentence a stage."""
     store, training, results = contents.store, contents.training, contents.results
     if store is not None and statistics is not None:
-        whole = f"{len(store):,} images" if store.is_complete else f"{statistics.num_images:,} of {len(store):,} images"
+        drawn = f"{statistics.num_images:,}" if store.is_complete else f"{statistics.num_images:,} of {len(store):,}"
         classes = f"{store.class_set.num_classes} class{'es' if store.class_set.num_classes > 1 else ''}"
-        model = store.manifest.model
-        if model is None:
-            yield f"{whole} of {classes}, whose labels are known."
+        if store.manifest.model is None:
+            yield f"{drawn} images of {classes}, with labels that are known to be true."
         else:
-            yield f"{model} drew {whole} of {classes}, and the attention it paid to each class's words labelled them."
-            yield "Nobody annotated a pixel."
+            yield f"{drawn} images of {classes}, drawn by the diffusion model {store.manifest.model} and labelled by"
+            yield "the attention it paid to each class's words. No pixel was labelled by hand."
     elif contents.num_prompts is not None:
-        yield f"{contents.num_prompts:,} prompts are written; no image is drawn yet."
+        yield f"{contents.num_prompts:,} prompts are written, and no image is drawn yet."
     if training is not None:
         steps = training.settings.get("iterations")
         duration = f" for {steps:,} steps" if isinstance(steps, int) else ""
-        yield f"{training.segmenter} was trained on {training.num_images:,} of these images{duration}."
+        yield f"The segmenter {training.segmenter} learnt from {training.num_images:,} labelled images{duration}."
     if results is not None:
-        benchmark = f" of {results.benchmark}" if results.benchmark else ""
-        yield f"It was tested on the {results.num_images:,} images{benchmark}, whose labels are true."
+        benchmark = f" of the benchmark {results.benchmark}" if results.benchmark else ""
+        yield f"It was tested on {results.num_images:,} images{benchmark}, against their true labels."
 
 
 def _key_figures(contents: Contents, statistics: LabelStatistics | None) -> Iterator[tuple[str, str]]:
@@ -102,16 +105,23 @@ def _key_figures(contents: Contents, statistics: LabelStatistics | None) -> Iter
     if contents.results is not None:
         yield percent(contents.results.miou), "mean IoU"
         yield percent(contents.results.pixel_accuracy), "pixel accuracy"
-    if contents.results is not None:
         yield f"{contents.results.num_images:,}", "test images"
     if statistics is not None:
-        yield f"{statistics.num_images:,}", "synthetic images"
+        synthetic = contents.store is not None and contents.store.manifest.model is not None
+        yield f"{statistics.num_images:,}", "synthetic images" if synthetic else "images"
     elif contents.num_prompts is not None:
         yield f"{contents.num_prompts:,}", "prompts"
     if contents.class_set is not None:
         yield f"{contents.class_set.num_classes}", "classes"
     if statistics is not None:
         yield percent(statistics.uncertain), "uncertain pixels"
+
+
+def _training_charts(log: tuple[TrainingStep, ...]) -> dict[str, str]:
+    """The training curve for screens and for phones, on which the former's text would be too small to read."""
+    steps, losses = [one.step for one in log], [one.loss for one in log]
+    sizes = {"wide": (760, 300), "narrow": (350, 230)}
+    return {screen: training_chart(steps, losses, *size) for screen, size in sizes.items()} if log else {}
 
 
 def _exponent(store: DatasetStore) -> int | None:

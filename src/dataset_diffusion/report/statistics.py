@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from dataset_diffusion.dataset.schema import decode_label
 from dataset_diffusion.dataset.store import DatasetStore
@@ -33,9 +33,14 @@ class LabelStatistics:
     pixels: Int64[np.ndarray, " 256"]
 
     @property
-    def shares(self) -> np.ndarray:
+    def shares(self) -> Float64[np.ndarray, " 256"]:
         """Share of all pixels, by id."""
-        return self.pixels / max(1, self.pixels.sum())
+        return np.divide(self.pixels, max(1, self.pixels.sum()))
+
+    @property
+    def classes(self) -> float:
+        """Share of the pixels that belong to a class, in [0, 1]."""
+        return float(self.shares[1 : ClassSet.ignore_index].sum())
 
     @property
     def uncertain(self) -> float:

@@ -47,7 +47,9 @@ class SettingsGroup:
 
 def class_scores(results: Results, class_set: ClassSet | None) -> list[ClassScore]:
     """One row per class that occurs, best first. Without a confusion matrix precision and recall are NaN."""
-    ids = {BACKGROUND: 0} | ({name: number for number, name in enumerate(class_set.names, start=1)} if class_set else {})
+    ids = {BACKGROUND: 0} | (
+        {name: number for number, name in enumerate(class_set.names, start=1)} if class_set else {}
+    )
     confusion = np.array(results.confusion_matrix or [[]], dtype=np.int64)
     right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore"):

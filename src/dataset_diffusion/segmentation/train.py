@@ -108,7 +108,7 @@ class _Training(LightningModule):  # type: ignore[misc]
         # Buffers too: batch statistics of the last weights do not fit the averaged ones.
         self.average = AveragedModel(segmenter, multi_avg_fn=average, use_buffers=True)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         # One seed a step, so that dropout after a resume is what it would have been.
         torch.manual_seed(sample_random(self.identity.seed, "segmenter step", self.global_step).getrandbits(63))
         images, labels = batch
@@ -117,10 +117,14 @@ class _Training(LightningModule):  # type: ignore[misc]
     def configure_optimizers(self) -> dict[str, Any]:
         settings = self.identity.settings
         optimizer = torch.optim.AdamW(
-            self.segmenter.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self.segmenter.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, settings.iterations, POLY_POWER)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+        # Lightning's own clipping refuses a fused optimiser, which on the CPU takes a third of the time.
+        torch.nn.utils.clip_grad_norm_(self.segmenter.parameters(), GRADIENT_CLIP)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -192,7 +196,6 @@ def _fit(
             devices=[where.index or 0] if where.type == "cuda" else 1,
             precision=_precision(where),
             max_steps=settings.iterations,
-            gradient_clip_val=GRADIENT_CLIP,
             callbacks=[_Journal(out, start_step, checkpoint_every, on_step)],
             default_root_dir=out,
             logger=False,
@@ -207,7 +210,7 @@ def _fit(
 
 def _loader(
     data: LabelledImages, identity: Identity, start_step: int, *, on_gpu: bool
-) -> DataLoader[tuple[Tensor, Tensor]]:
+) -> DataLoader[Any]:
     # On the CPU the network needs every core; beside a GPU, decoding and augmentation are what it would wait for.
     workers = min(8, os.cpu_count() or 1) if on_gpu else 0
     draws = TrainingDraws(

@@ -1,0 +1,33 @@
+.PHONY: setup demo test lint format results model
+PYTHON ?= python3
+BIN := .venv/bin
+
+setup: .venv/installed  ## make the environment that everything below uses
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	touch $@
+
+demo: setup  ## do the whole job with the embedded model: runs/demo/report.html
+	$(BIN)/dataset-diffusion demo --out runs/demo
+
+test: setup
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+results: setup  ## measure everything in docs/results.md (needs npm for the icons; hours on two cores)
+	$(BIN)/python benchmarks/results.py
+
+model: setup  ## train the embedded model (needs npm for the icons); the same command resumes
+	$(BIN)/python tools/embedded_model/train.py

@@ -1,0 +1,51 @@
+"""Which layers of the embedded model say best where an object is? What its spec's choice was made from.
+
+Reads 128 composed scenes of another seed than the held-out ones (tools/embedded_model/make_scenes.py --seed 3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from itertools import product
+from pathlib import Path
+
+from label_quality import read_heatmaps, score_labels, with_layers
+
+from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.diffusion.models import load_model
+
+CROSS = (("up_blocks.1.attentions.1",), ("up_blocks.1",), ("",))
+SELF = (("down_blocks.0",), ("up_blocks.1.attentions.0",), ("up_blocks.1.attentions.1",), ("up_blocks.1",), ("",))
+TIMESTEPS = ((101, 201, 301, 401, 501), (201, 401), (301, 501), (301, 501, 701), (501, 701))
+CUTS = (0.3, 0.4, 0.5, 0.6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--scenes", type=Path, default=Path("build/real_scenes"), help="dataset of scenes")
+    parser.add_argument("--count", type=int, default=128, help="scenes to read")
+    parser.add_argument("--model", default="embedded", help="model by name or folder")
+    options = parser.parse_args()
+    store = DatasetStore.open(options.scenes)
+    samples = [store[index] for index in range(options.count)]
+    embedded = load_model("embedded")
+    model = load_model(options.model)
+    model.spec = dataclasses.replace(embedded.spec, path=options.model)
+    print("| cross-attention | self-attention | timesteps | exponent | mIoU at thresholds", *CUTS, sep=" | ")
+    combinations = [(cross, ("",), model.spec.attend_timesteps) for cross in CROSS]
+    combinations += [(CROSS[0], chosen, model.spec.attend_timesteps) for chosen in SELF]
+    combinations += list(product(CROSS[:1], SELF[1:2], TIMESTEPS))
+    for cross, self_attention, timesteps in combinations:
+        reader = with_layers(model, cross, self_attention)
+        reader.spec = dataclasses.replace(reader.spec, attend_timesteps=timesteps)
+        heatmaps = read_heatmaps(reader, samples, CaptureSettings())
+        for exponent in STORED_EXPONENTS[:4]:
+            settings = [LabelSettings(exponent=exponent, threshold=t, uncertainty_threshold=t) for t in CUTS]
+            scores = [f"{score_labels(samples, heatmaps, s)['mIoU']:.3f}" for s in settings]
+            print(f"| {cross[0] or 'all'} | {self_attention[0] or 'all'} | {timesteps} | {exponent} |", *scores, sep=" | ")
+
+
+if __name__ == "__main__":
+    main()
