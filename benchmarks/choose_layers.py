@@ -44,7 +44,9 @@ def main() -> None:
         for exponent in STORED_EXPONENTS[:4]:
             settings = [LabelSettings(exponent=exponent, threshold=t, uncertainty_threshold=t) for t in CUTS]
             scores = [f"{score_labels(samples, heatmaps, s)['mIoU']:.3f}" for s in settings]
-            print(f"| {cross[0] or 'all'} | {self_attention[0] or 'all'} | {timesteps} | {exponent} |", *scores, sep=" | ")
+            print(
+                f"| {cross[0] or 'all'} | {self_attention[0] or 'all'} | {timesteps} | {exponent} |", *scores, sep=" | "
+            )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ def label_ablation(model: DiffusionModel, scenes: Path, chosen: LabelSettings) -
         "class prompt": read_heatmaps(model, samples, CaptureSettings()),
         "class words of the text prompt": read_heatmaps(model, samples, CaptureSettings(prompt="text")),
         "every 16x16 layer": read_heatmaps(model, samples, PLAIN_AVERAGE),
-        "every 16x16 layer, text prompt": read_heatmaps(model, samples, PLAIN_AVERAGE.model_copy(update={"prompt": "text"})),
+        "every 16x16 layer, text prompt": read_heatmaps(
+            model, samples, PLAIN_AVERAGE.model_copy(update={"prompt": "text"})
+        ),
     }
     ours, plain = read["class prompt"], read["every 16x16 layer"]
     layers = {"the spec's layers": ours, "every 16x16 layer (published)": plain}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from label_quality import best_settings, label_ablation
+from PIL import Image
 
 from dataset_diffusion.config import EvaluateSettings, GenerateSettings, LabelSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
@@ -38,7 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("build/results"), help="where runs are kept")
     parser.add_argument("--num-images", type=int, default=1000, help="synthetic images, and real scenes")
-    parser.add_argument("--iterations", type=int, default=TrainSettings().iterations, help="training steps of each segmenter")
+    parser.add_argument(
+        "--iterations", type=int, default=TrainSettings().iterations, help="training steps of each segmenter"
+    )
     options = parser.parse_args()
     work, count = options.work, options.num_images
     options.work.mkdir(parents=True, exist_ok=True)
@@ -67,14 +70,12 @@ def measure_labels(real: Path) -> dict[str, Any]:
 def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -> dict[str, Any]:
     """The same segmenter trained on synthetic images with pseudo-labels, and on real scenes with true masks."""
     make_prompts(PromptSettings(num_images=count), 0, work / "prompts.jsonl")
-    synthetic = make_dataset(
-        work / "prompts.jsonl", GenerateSettings(), _demo_labels(), 0, work / "synthetic"
-    )
+    synthetic = make_dataset(work / "prompts.jsonl", GenerateSettings(), _demo_labels(), 0, work / "synthetic")
     results = {}
     for name, data in (("synthetic", synthetic.path), ("real", real)):
         started = time.monotonic()
         model = make_segmenter([data], train, 0, work / f"segmenter_{name}")
-        scores, _ = evaluate_model(model, EvaluateSettings(), work / f"scores_{name}.json")
+        scores = evaluate_model(model, EvaluateSettings(), work / f"scores_{name}.json")
         results[name] = {key: scores[key] for key in ("miou", "per_class_iou", "pixel_accuracy", "num_images")}
         results[name] |= {"images": len(DatasetStore.open(data)), "seconds": round(time.monotonic() - started)}
     return {**results, "ratio": results["synthetic"]["miou"] / results["real"]["miou"]}
@@ -95,7 +96,7 @@ def measure_oracle(work: Path) -> dict[str, Any]:
             named, found = named + 1, found + is_found
     agreement = evaluate_labels(_certain(samples, seen), num_classes=13)
     sheet = contact_sheet([sample.image for sample in samples[:64]], columns=8)
-    sheet.save(ROOT / "docs" / "images" / "generated.png")
+    Image.fromarray(sheet).save(ROOT / "docs" / "images" / "generated.png")
     return {
         "images": len(samples),
         "named": named,

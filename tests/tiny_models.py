@@ -11,8 +11,10 @@ from dataset_diffusion.diffusion.models import MODELS
 WIDTH = 32
 
 
-def tiny_stable_diffusion(*, linear_projection: bool, heads: int | tuple[int, ...], seed: int = 0) -> StableDiffusionPipeline:
-    """Four levels with two layers each, as SD 1.5 (8 heads everywhere) and SD 2.1 (a head per 64 channels) have them."""
+def tiny_stable_diffusion(
+    *, linear_projection: bool, heads: int | tuple[int, ...], seed: int = 0
+) -> StableDiffusionPipeline:
+    """Four levels of two layers, as in SD 1.5 (as many heads everywhere) and 2.1 (more heads where more channels)."""
     tokenizer = CLIPTokenizer.from_pretrained(Path(MODELS["embedded"].path) / "tokenizer")
     torch.manual_seed(seed)
     text_encoder = CLIPTextModel(

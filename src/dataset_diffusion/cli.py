@@ -17,6 +17,7 @@ from dataset_diffusion.config import (
     RunConfig,
     TrainSettings,
     load_recipe,
+    make_settings,
 )
 from dataset_diffusion.errors import ConfigError, DatasetError
 
@@ -36,7 +37,7 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0) -> None:
     _print_run(run_all(DEMO.model_copy(update={"seed": seed}), out), out)
 
 
-def run(config: Positional[Path], out: Path) -> None:
+def run(config: Annotated[Path, Positional, arg(metavar="CONFIG.toml")], out: Path) -> None:
     """Do every stage of a recipe. The same command again resumes.
 
     Args:
@@ -55,22 +56,19 @@ def prompts(
     num_images: int = 240,
     seed: int = 0,
 ) -> None:
-    """Write prompts, balanced over the classes.
+    """Write prompts, balanced over the classes. The same command again does nothing.
 
     Args:
         out: File to write, JSON lines.
         classes: A class set by name, or your own class names with commas between.
-        captions: File of captions (COCO JSON, Flickr, CSV, JSON lines, text); without one they are made from templates.
+        captions: File of captions (COCO JSON, Flickr, CSV, JSON lines, text); None makes them from templates.
         num_images: Number of prompts.
         seed: The run's seed.
     """
-    from dataset_diffusion.config import make_settings
     from dataset_diffusion.prompts.compose import summarize_prompts
     from dataset_diffusion.runtime.stages import make_prompts
 
     settings = make_settings(PromptSettings, classes=classes, captions=captions, num_images=num_images)
-    if out.exists():
-        raise ConfigError("the prompts file exists", got=str(out), fix="choose another --out, or delete it")
     made, class_set = make_prompts(settings, seed, out)
     counts = summarize_prompts(made, class_set)
     print(f"{len(made)} prompts: {', '.join(f'{name} {count}' for name, count in counts.items())}")
@@ -92,18 +90,20 @@ def generate(
         prompts: File of prompts that `prompts` wrote, or the published JSON format.
         out: Folder of the dataset.
         seed: The run's seed.
-        classes: The class set, where the prompts file does not say it.
+        classes: The class set, where the prompts file does not say it; None takes the file's.
     """
     from dataset_diffusion.prompts.class_sets import resolve_classes
     from dataset_diffusion.runtime.stages import make_dataset
 
     class_set = None if classes is None else resolve_classes(classes)
-    store = make_dataset(prompts, settings, label, seed, out, class_set)
+    store = make_dataset(prompts, settings, label, seed, out, classes=class_set)
     print(f"{len(store)} labelled images in {out}")
 
 
 def train(
-    dataset: Positional[tuple[Path, ...]],
+    dataset: Annotated[
+        tuple[Path, ...], Positional, arg(metavar="DATASET [DATASET ...]", help_behavior_hint="(required)")
+    ],
     out: Path,
     seed: int = 0,
     *,
@@ -122,7 +122,7 @@ def train(
 
 
 def evaluate(
-    model: Positional[Path | None] = None,
+    model: Annotated[Path | None, Positional, arg(metavar="[MODEL]")] = None,
     predictions: Path | None = None,
     out: Path = Path("results.json"),
     *,
@@ -131,8 +131,8 @@ def evaluate(
     """Score a trained segmenter, or saved label maps, on a benchmark.
 
     Args:
-        model: Folder of a trained segmenter.
-        predictions: Folder of label maps named <image id>.png to score instead of a model.
+        model: Folder of a trained segmenter; None scores the predictions.
+        predictions: Folder of label maps named <image id>.png to score instead of a model; None scores the model.
         out: File to write the results to.
     """
     from dataset_diffusion.runtime.stages import evaluate_model, score_predictions
@@ -142,23 +142,23 @@ def evaluate(
     if predictions is not None:
         results = score_predictions(predictions, settings, out)
     elif model is not None:
-        results, _ = evaluate_model(model, settings, out)
+        results = evaluate_model(model, settings, out)
     _print_scores(results)
     print(f"wrote {out}")
 
 
-def report(run: Positional[Path]) -> None:
+def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     """Write one HTML page about a run or a dataset.
 
     Args:
         run: Folder of a run, or of a dataset.
     """
-    from dataset_diffusion.report.page import write_report
+    from dataset_diffusion.runtime.stages import make_report
 
-    print(f"wrote {write_report(run)}")
+    print(f"wrote {make_report(run)}")
 
 
-def verify(dataset: Positional[Path]) -> None:
+def verify(dataset: Annotated[Path, Positional, arg(metavar="DATASET")]) -> None:
     """Check every byte of a dataset: shards, checksums, label ids, sizes.
 
     Args:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from dataset_diffusion.errors import ConfigError
 
@@ -41,11 +42,11 @@ class CaptureSettings(Settings):
     """Which attention is read while an image is drawn (paper sections 3.2, 3.3). None takes the model spec's choice."""
 
     cross_attention_resolution: PositiveInt | None = None
-    """Resolution of the cross-attention maps: the shorter side of the grid, in latent cells."""
+    """Resolution of the cross-attention maps: the grid's shorter side at the model's own image size, in cells."""
     self_attention_resolution: PositiveInt | None = None
-    """Resolution of the self-attention maps: the shorter side of the grid, in latent cells."""
+    """Resolution of the self-attention maps: the grid's shorter side at the model's own image size, in cells."""
     cross_attention_layers: tuple[str, ...] | None = None
-    """Layers whose cross-attention is averaged, by the start of their name (down_blocks, mid_block, up_blocks.1, ...)."""
+    """Layers whose cross-attention is averaged, by the start of their name (mid_block, up_blocks.1, ...)."""
     self_attention_layers: tuple[str, ...] | None = None
     """Layers whose self-attention is averaged, by the start of their name."""
     prompt: Literal["class", "text"] = "class"
@@ -53,20 +54,20 @@ class CaptureSettings(Settings):
 
 
 class GenerateSettings(Settings):
-    """How images are drawn. None takes the model spec's choice."""
+    """How images are drawn."""
 
     model: str = "embedded"
     """Model by name, hub id, or a local diffusers folder."""
     steps: PositiveInt | None = None
-    """Denoising steps."""
+    """Denoising steps; None takes the model's own."""
     guidance_scale: Annotated[float, Field(ge=1.0)] | None = None
-    """Classifier-free guidance scale; 1 turns guidance off."""
+    """Classifier-free guidance scale; 1 turns guidance off, None takes the model's own."""
     negative_prompt: str | None = None
-    """What the image should not show."""
+    """What the image should not show; None takes the model's own."""
     height: PositiveInt | None = None
-    """Image height in pixels."""
+    """Image height in pixels; None takes the model's own."""
     width: PositiveInt | None = None
-    """Image width in pixels."""
+    """Image width in pixels; None takes the model's own."""
     batch_size: PositiveInt = 16
     """Images drawn at once."""
     shard_size: PositiveInt = 64
@@ -74,7 +75,7 @@ class GenerateSettings(Settings):
     device: str | None = None
     """cpu, cuda, cuda:1, mps; None takes the best one there is."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
-    """Floating-point type of the model."""
+    """Floating-point type of the model; None takes the model's own, on the CPU float32."""
     image_format: Literal["png", "jpeg"] = "png"
     """How images are stored; label maps are always PNG."""
     capture: CaptureSettings = CaptureSettings()
@@ -83,22 +84,30 @@ class GenerateSettings(Settings):
 class LabelSettings(Settings):
     """How heatmaps become a label map (paper sections 3.3, 3.4)."""
 
-    exponent: int = 4
-    """Number of self-attention products (tau)."""
-    threshold: Fraction = 0.6
-    """A pixel whose highest heatmap is at least this is labelled (alpha)."""
-    uncertainty_threshold: Fraction = 0.5
-    """From this up to the threshold a pixel is uncertain and ignored; below, background (beta)."""
+    # A threshold below the other one's default is as wrong as one below its given value.
+    model_config = ConfigDict(validate_default=True)
 
-    @model_validator(mode="after")
-    def _check(self) -> LabelSettings:
-        if self.uncertainty_threshold > self.threshold:
-            raise ValueError(
-                f"uncertainty_threshold {self.uncertainty_threshold} must not exceed threshold {self.threshold}"
-            )
-        if self.exponent not in STORED_EXPONENTS:
-            raise ValueError(f"exponent must be one of {', '.join(map(str, STORED_EXPONENTS))}, not {self.exponent}")
-        return self
+    exponent: int = 4
+    """Number of self-attention products (tau): 0, 1, 2, 4 or 8."""
+    threshold: Fraction = 0.6
+    """A pixel whose highest heatmap is at least this is labelled (alpha, 0 to 1)."""
+    uncertainty_threshold: Fraction = 0.5
+    """From this up to the threshold a pixel is uncertain and ignored; below, background (beta, 0 to the threshold)."""
+
+    @field_validator("exponent")
+    @classmethod
+    def _check_stored(cls, exponent: int) -> int:
+        if exponent not in STORED_EXPONENTS:
+            raise ValueError(f"one of {', '.join(map(str, STORED_EXPONENTS))}")
+        return exponent
+
+    @field_validator("uncertainty_threshold")
+    @classmethod
+    def _check_order(cls, uncertainty_threshold: float, info: ValidationInfo) -> float:
+        threshold = info.data.get("threshold", 1.0)
+        if uncertainty_threshold > threshold:
+            raise ValueError(f"at most the threshold, {threshold}")
+        return uncertainty_threshold
 
 
 class TrainSettings(Settings):
@@ -132,7 +141,7 @@ class EvaluateSettings(Settings):
 class RunConfig(Settings):
     """A whole run: every stage's settings and the one seed everything follows from."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
     """The run's seed."""
     prompts: PromptSettings = PromptSettings()
     generate: GenerateSettings = GenerateSettings()
@@ -142,15 +151,15 @@ class RunConfig(Settings):
 
 
 def make_settings(kind: type[AnySettings], **values: object) -> AnySettings:
-    """Build settings, turning what pydantic refuses into a one-line error.
+    """Build settings from command-line options.
 
     Raises:
-        ConfigError: an unknown setting or a value out of range.
+        ConfigError: a value out of range.
     """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise as_config_error(error, "settings") from error
+        raise as_config_error(error) from error
 
 
 def load_recipe(path: Path) -> RunConfig:
@@ -162,13 +171,15 @@ def load_recipe(path: Path) -> RunConfig:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError("cannot read the recipe", got=str(path), expected=f"a TOML file ({error.strerror})") from error
+        raise ConfigError(
+            "cannot read the recipe", got=str(path), expected=f"a TOML file ({error.strerror})"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("the recipe is not TOML", got=f"{path}: {error}", fix="see configs/ for examples") from error
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        raise as_config_error(error, str(path)) from error
+        raise as_config_error(error, path) from error
     return _resolve_paths(config, path.parent)
 
 
@@ -185,11 +196,31 @@ def _resolve_paths(config: RunConfig, folder: Path) -> RunConfig:
     return config.model_copy(update={"prompts": prompts, "evaluate": evaluate})
 
 
-def as_config_error(error: ValidationError, where: str) -> ConfigError:
-    """The first thing that pydantic refused, in one line."""
+def as_config_error(error: ValidationError, recipe: Path | None = None) -> ConfigError:
+    """The first thing that pydantic refused, in one line.
+
+    Validators of this module say what they expected, as in ``raise ValueError("one of 0, 1, 2")``.
+
+    Args:
+        error: what pydantic raised.
+        recipe: the file that the settings are from; without one they are command-line options.
+    """
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or "settings"
-    message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    got = None if isinstance(first["input"], (dict, BaseModel)) else repr(first["input"])
-    return ConfigError(f"{where}: bad setting `{name}`", got=got, expected=f"{message}{more}")
+    path = [str(part) for part in first["loc"]]
+    name = ".".join(path)
+    what = f"bad value of --{name.replace('_', '-')}" if recipe is None else f"{recipe}: bad value of `{name}`"
+    got = None if isinstance(first["input"], (dict, BaseModel)) else first["input"]
+    expected = re.sub("^(Value error, |Input should be )", "", first["msg"])
+    if first["type"] == "extra_forbidden":
+        what, got, expected = f"{recipe}: unknown setting", name, f"one of {', '.join(_names_beside(path))}"
+    if error.error_count() > 1:
+        what = f"{what} (the first of {error.error_count()} mistakes)"
+    return ConfigError(what, got=got, expected=expected)
+
+
+def _names_beside(path: list[str]) -> list[str]:
+    """The settings of a recipe's table, by the path of one that does not exist."""
+    table: type[BaseModel] = RunConfig
+    for name in path[:-1]:
+        table = cast(type[BaseModel], table.model_fields[name].annotation)
+    return list(table.model_fields)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from loop import WORLD_SIZE, train
 from torch import Tensor, nn
 from torch.nn import functional
@@ -94,5 +95,7 @@ def train_diffusion(
         return clean, torch.where(dropped, no_caption, tokens[numbers, texts]), timesteps, noise
 
     network = DiffusionLoss(build_text_encoder(tokenizer), build_unet(latents.shape[1]), scheduler)
+    # Over 256 cells plain matrix products learn a quarter faster on a CPU than fused attention does.
+    network.unet.set_attn_processor(AttnProcessor())
     average = train(network, draw_batch, steps=steps, peak_learning_rate=1.2e-3, checkpoint=checkpoint, seed=seed)
     return average.text_encoder, average.unet

@@ -24,7 +24,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the dataset")
     parser.add_argument("--num-scenes", type=int, default=240, help="number of scenes")
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help="the model's training scenes have seed 1")
-    parser.add_argument("--icons", type=Path, default=Path("build/embedded_model"), help="where the icons are installed")
+    parser.add_argument(
+        "--icons", type=Path, default=Path("build/embedded_model"), help="where the icons are installed"
+    )
     options = parser.parse_args()
     write_scenes(options.out, options.num_scenes, options.seed, options.icons)
 

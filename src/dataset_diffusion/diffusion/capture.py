@@ -97,11 +97,14 @@ class AttentionCapture:
         Returns:
             One per image, on the CPU.
         """
-        cross = self._cross.mean().transpose(1, 2).unflatten(2, self.cross_shape)
+        cross = self._cross.mean().transpose(1, 2)
+        cross = cross.reshape(*cross.shape[:2], *self.cross_shape)
         self_attention = self._self.mean()
         return [
             AttentionMaps(
-                torch.stack([tokens[positions].mean(0) for positions in classes]).cpu(), attention.cpu(), self.self_shape
+                torch.stack([tokens[positions].mean(0) for positions in classes]).cpu(),
+                attention.cpu(),
+                self.self_shape,
             )
             for tokens, attention, classes in zip(cross, self_attention, token_positions, strict=True)
         ]
@@ -120,19 +123,20 @@ class AttentionCapture:
 
 @torch.no_grad()
 def attention_probabilities(
-    layer: nn.Module, queries: Float[Tensor, "b cells width"], keys: Float[Tensor, "b tokens other"]
+    layer: Any, queries: Float[Tensor, "b cells width"], keys: Float[Tensor, "b tokens other"]
 ) -> Float32[Tensor, "b cells tokens"]:
     """``softmax(Q K^T / sqrt(d))`` of one attention layer, mean over its heads (paper equations 3 and 5).
 
     Args:
         layer: a diffusers ``Attention`` module; its ``to_q``, ``to_k``, ``heads`` and ``scale`` are used.
-        queries: what the layer attends from; keys: what it attends to.
+        queries: states the layer attends from.
+        keys: states it attends to.
     """
-    query = layer.to_q(queries).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
-    key = layer.to_k(keys).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+    query: Tensor = layer.to_q(queries).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+    key: Tensor = layer.to_k(keys).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
     query = query if layer.norm_q is None else layer.norm_q(query)
     key = key if layer.norm_k is None else layer.norm_k(key)
-    logits = (query * layer.scale) @ key.transpose(-1, -2)
+    logits: Tensor = (query * layer.scale) @ key.transpose(-1, -2)
     return logits.softmax(-1, dtype=torch.float32).mean(1)
 
 
@@ -145,9 +149,7 @@ def choose_layers(unet: nn.Module, suffix: str, choice: LayerChoice) -> list[str
     resolutions = {block: min(grid) for block, grid in _layer_grids(unet, _native_shape(unet)).items()}
     names = [name for name, _ in unet.named_modules() if name.endswith(f".{suffix}")]
     chosen = [
-        name
-        for name in names
-        if resolutions[_block_of(name)] == choice.resolution and name.startswith(choice.prefixes)
+        name for name in names if resolutions[_block_of(name)] == choice.resolution and name.startswith(choice.prefixes)
     ]
     if not chosen:
         there = sorted({f"{resolutions[_block_of(name)]} in {_block_of(name)}" for name in names})
@@ -160,7 +162,7 @@ def choose_layers(unet: nn.Module, suffix: str, choice: LayerChoice) -> list[str
     return chosen
 
 
-def _native_shape(unet: nn.Module) -> tuple[int, int]:
+def _native_shape(unet: Any) -> tuple[int, int]:
     size = unet.config.sample_size
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
@@ -171,7 +173,7 @@ def _block_of(layer_name: str) -> str:
     return parts[0] if parts[0] == "mid_block" else ".".join(parts[:2])
 
 
-def _layer_grids(unet: nn.Module, latent_shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
+def _layer_grids(unet: Any, latent_shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
     """Grid of every block. Each down block but the last halves it, rounding up."""
     grids = [latent_shape]
     for _ in unet.down_blocks[1:]:

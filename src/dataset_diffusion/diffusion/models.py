@@ -59,7 +59,7 @@ MODELS: dict[str, ModelSpec] = {
         height=128,
         width=128,
         cross_attention=LayerChoice(16, ("up_blocks.1.attentions.1",)),
-        self_attention=LayerChoice(16, ("up_blocks.1.attentions.0",)),
+        self_attention=LayerChoice(16, ("up_blocks.1",)),
         num_inference_steps=25,
         guidance_scale=4.0,
         dtype="float32",
@@ -146,8 +146,9 @@ def capture_choice(spec: ModelSpec, capture: CaptureSettings) -> tuple[LayerChoi
 
 
 def _derived_spec(path: str, folder: Path) -> ModelSpec:
-    """Read the image size from the UNet's and autoencoder's configs; cross- and self-attention at a quarter and half
-    of the latents' side, as published for 64x64 latents."""
+    """Image size from the UNet's and autoencoder's configs, attention at a quarter (cross) and half (self) of the
+    latents' side, as published for 64x64 latents.
+    """
     try:
         unet = json.loads((folder / "unet" / "config.json").read_text())
         autoencoder = json.loads((folder / "vae" / "config.json").read_text())

@@ -26,9 +26,9 @@ from transformers.utils import logging as transformers_logging
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.devices import resolve_device
-from dataset_diffusion.diffusion.capture import AttentionCapture
+from dataset_diffusion.diffusion.capture import AttentionCapture, choose_layers
 from dataset_diffusion.diffusion.models import ModelSpec, capture_choice
-from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.errors import ConfigError, ModelError, PromptError
 from dataset_diffusion.prompts.tokens import token_indices
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
 from dataset_diffusion.seeding import sample_generator
@@ -95,10 +95,9 @@ class DiffusionModel:
             width: pixels, a multiple of ``latent_scale``.
 
         Raises:
-            ConfigError: a size that is no multiple of ``latent_scale``.
-            PromptError: a text or class prompt longer than the tokenizer's limit.
-            ModelError: the model has no attention of the chosen resolution.
+            ConfigError, PromptError, ModelError: as for ``check``.
         """
+        self.check(prompts, capture, steps=steps, height=height, width=width)
         height, width = height or self.spec.height, width or self.spec.width
         scale = self.spec.guidance_scale if guidance_scale is None else guidance_scale
         negative = self.spec.negative_prompt if negative_prompt is None else negative_prompt
@@ -117,10 +116,36 @@ class DiffusionModel:
                 output_type="np",
             ).images
         pictures = (images * 255).round().astype(np.uint8)
-        if attention is None:
+        if capture is None or attention is None:
             return [Generation(picture, None) for picture in pictures]
         maps = attention.maps(self._token_positions(prompts, capture))
         return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
+
+    def check(
+        self,
+        prompts: Sequence[Prompt],
+        capture: CaptureSettings | None = None,
+        *,
+        steps: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> None:
+        """Refuse what ``generate`` would refuse with the same arguments, and compute nothing.
+
+        Raises:
+            ConfigError: a size that is no multiple of ``latent_scale``, or more steps than the model was trained with.
+            PromptError: a text or class prompt longer than the tokenizer's limit, or a class word without a token.
+            ModelError: the model has no attention of the chosen resolution.
+        """
+        self._latent_shape(height or self.spec.height, width or self.spec.width)
+        limit = self.pipeline.scheduler.config.num_train_timesteps
+        if steps is not None and steps > limit:
+            raise ConfigError("too many denoising steps", got=steps, expected=f"at most {limit}")
+        if capture is not None:
+            for suffix, choice in zip(("attn2", "attn1"), capture_choice(self.spec, capture), strict=True):
+                choose_layers(self.pipeline.unet, suffix, choice)
+            self._token_positions(prompts, capture)
+        self._check_texts(prompts)
 
     @torch.inference_mode()
     def attend(
@@ -140,8 +165,12 @@ class DiffusionModel:
             seeds: one per image, for the noise.
             capture: which attention to read; None takes the spec's choice.
             timesteps: noise levels, in training timesteps; None takes the spec's.
+
+        Raises:
+            ConfigError, PromptError, ModelError: as for ``check``.
         """
         capture = capture or CaptureSettings()
+        self.check(prompts, capture, height=images[0].shape[0], width=images[0].shape[1])
         latents = self._encode_images(images)
         noise = torch.cat([torch.randn(1, *latents.shape[1:], generator=sample_generator(seed)) for seed in seeds])
         noise = noise.to(latents)
@@ -157,7 +186,6 @@ class DiffusionModel:
     def _reader(
         self, prompts: Sequence[Prompt], capture: CaptureSettings, guided: bool, latent_shape: tuple[int, ...]
     ) -> AttentionCapture:
-        self._token_positions(prompts, capture)  # refuses what is too long before anything is computed
         texts = [prompt.class_prompt if capture.prompt == "class" else prompt.text for prompt in prompts]
         cross_attention, self_attention = capture_choice(self.spec, capture)
         return AttentionCapture(
@@ -180,6 +208,18 @@ class DiffusionModel:
             positions.append(found)
         return positions
 
+    def _check_texts(self, prompts: Sequence[Prompt]) -> None:
+        limit = self.tokenizer.model_max_length
+        for prompt in prompts:
+            length = self._num_tokens(prompt.text)
+            if length > limit:  # the class words at its end would be cut off
+                raise PromptError(
+                    "the text prompt is longer than the tokenizer's limit",
+                    got=f"{length} tokens in prompt {prompt.index}, {prompt.text!r}",
+                    expected=f"at most {limit}, special tokens counted",
+                    fix="shorten its caption",
+                )
+
     def _num_tokens(self, text: str) -> int:
         return len(self.tokenizer(text).input_ids)
 
@@ -196,10 +236,9 @@ class DiffusionModel:
 
     def _encode_images(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[Tensor, "b c h w"]:
         autoencoder = self.pipeline.vae
-        self._latent_shape(*images[0].shape[:2])
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device, autoencoder.dtype) / 127.5 - 1
-        latents = retrieve_latents(autoencoder.encode(pixels), sample_mode="argmax")
-        return latents * autoencoder.config.scaling_factor
+        latents: Tensor = retrieve_latents(autoencoder.encode(pixels), sample_mode="argmax")
+        return latents * float(autoencoder.config.scaling_factor)
 
     def _latent_shape(self, height: int, width: int) -> tuple[int, int]:
         scale = self.latent_scale

@@ -125,7 +125,7 @@ def evaluate_segmenter(
     Raises:
         DatasetError: the benchmark has other classes, or a file of it cannot be used.
     """
-    _check_classes(segmenter.class_set, benchmark)
+    check_classes(segmenter.class_set, benchmark)
     waiting: deque[BenchmarkImage] = deque()
 
     def images() -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
@@ -229,7 +229,7 @@ def _check_exist(paths: Sequence[Path]) -> None:
         raise DatasetError("a file is missing", got=f"{missing[0]} ({len(missing)} of {len(paths)} missing)")
 
 
-def _check_classes(trained: ClassSet, benchmark: Benchmark) -> None:
+def check_classes(trained: ClassSet, benchmark: Benchmark) -> None:
     if trained.names != benchmark.class_set.names:
         raise DatasetError(
             f"the segmenter and the benchmark {benchmark.name} have different classes",

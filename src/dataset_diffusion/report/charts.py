@@ -43,8 +43,6 @@ _STYLE: dict[Any, Any] = {
     "ytick.left": False,
     # Text stays text: it is searchable, and set in the page's own font.
     "svg.fonttype": "none",
-    # Element ids follow from the drawing instead of chance.
-    "svg.hashsalt": "dataset-diffusion",
 }
 
 _MAX_POINTS = 600
@@ -116,7 +114,9 @@ def confusion_chart(confusion: Integer[np.ndarray, "classes classes"], names: Se
 def _svg(draw: Callable[[Axes], None], width: int, height: int) -> str:
     """What ``draw`` draws, ``width`` x ``height`` CSS pixels where there is room and smaller where there is not."""
     buffer = io.StringIO()
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    # Element ids follow from the drawing instead of chance, and differ between charts on one page.
+    ids = {"svg.hashsalt": f"{width} x {height}"}
+    with mpl.rc_context(_STYLE | ids), warnings.catch_warnings():
         # The page's font, not the one the drawing is measured with, has to have the glyphs of class names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
@@ -132,6 +132,4 @@ def _for_a_page(svg: str) -> str:
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)
     svg = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"', r'\1 style="width: \2px"', svg, count=1)
     svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
-    for color, variable in _VARIABLES.items():
-        svg = svg.replace(color, f"var({variable}, {color})")
-    return svg
+    return re.sub(r"(?<=: )#\w{6}\b", lambda color: f"var({_VARIABLES[color[0]]}, {color[0]})", svg)

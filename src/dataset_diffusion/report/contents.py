@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -70,7 +70,7 @@ class Results(_Record):
     config: dict[str, Any] = {}
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> Results:
         rows, size = self.confusion_matrix, len(self.classes)
         if rows and [len(row) for row in rows] != [size] * size:
             raise ValueError(f"confusion_matrix must be {size} x {size}, a row and a column per class")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -38,7 +39,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class SampleRow:
-    """One sample: its prompt and its pictures. ``facts`` are a few words each."""
+    """One sample: its prompt, a few facts of a few words each, and its pictures; one heatmap per class."""
 
     prompt: str
     facts: tuple[str, ...]
@@ -50,10 +51,16 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One image of the benchmark with its truth and a prediction; ``agreement`` is the share of pixels that agree."""
+    """One image of the benchmark with its truth and a prediction.
+
+    Attributes:
+        class_ids: classes in the truth or the prediction.
+        agreement: share of the scored pixels on which the two agree; NaN without any.
+        tiles: image, truth, prediction.
+    """
 
     class_ids: tuple[int, ...]
-    agreement: float | None
+    agreement: float
     tiles: tuple[Tile, ...]
 
 
@@ -128,7 +135,7 @@ def _example_row(
     present = np.union1d(truth[scored], prediction[scored])
     return ExampleRow(
         class_ids=tuple(int(class_id) for class_id in present if class_id != 0),
-        agreement=float((truth == prediction)[scored].mean()) if scored.any() else None,
+        agreement=float((truth == prediction)[scored].mean()) if scored.any() else math.nan,
         tiles=(
             _photo("image", "Image of the benchmark", thumbnail(image, MAX_SIDE)),
             _label("truth", "True label map", thumbnail(truth, MAX_SIDE), class_set),

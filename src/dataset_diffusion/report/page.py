@@ -97,7 +97,7 @@ def _story(contents: Contents, statistics: LabelStatistics | None) -> Iterator[s
         yield f"The segmenter {training.segmenter} learnt from {training.num_images:,} labelled images{duration}."
     if results is not None:
         benchmark = f" of the benchmark {results.benchmark}" if results.benchmark else ""
-        yield f"It was tested on {results.num_images:,} images{benchmark}, against their true labels."
+        yield f"The scores are taken on {results.num_images:,} images{benchmark}, against their true labels."
 
 
 def _key_figures(contents: Contents, statistics: LabelStatistics | None) -> Iterator[tuple[str, str]]:

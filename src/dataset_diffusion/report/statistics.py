@@ -35,7 +35,7 @@ class LabelStatistics:
     @property
     def shares(self) -> Float64[np.ndarray, " 256"]:
         """Share of all pixels, by id."""
-        return np.divide(self.pixels, max(1, self.pixels.sum()))
+        return np.asarray(self.pixels / max(1, self.pixels.sum()), dtype=np.float64)
 
     @property
     def classes(self) -> float:
@@ -58,7 +58,7 @@ def count_labels(store: DatasetStore) -> LabelStatistics:
     num_images = 0
     for classes, data in _classes_and_labels(store):
         pixels = np.bincount(decode_label(data).ravel(), minlength=256)
-        prompted = np.bincount(classes, minlength=256)
+        prompted = np.bincount(np.asarray(classes, dtype=np.int64), minlength=256)
         counts += (prompted, pixels > 0, pixels)
         num_images += 1
     return LabelStatistics(num_images, *counts)

@@ -29,13 +29,23 @@ class DrawingJob:
     label: LabelSettings
 
 
-def draw_missing_shards(store: DatasetStore, job: DrawingJob, on_images: OnImages | None = None) -> None:
-    """Draw, in this process, the shards that are not there yet. Loads no model where none is missing."""
-    missing = store.missing_shards()
-    if not missing:
-        return
-    model = load_model(job.generate.model, job.generate.device, job.generate.dtype)
-    for shard in missing:
+def load_model_for(job: DrawingJob) -> DiffusionModel:
+    """The model of a job, which it is known to be able to draw.
+
+    Raises:
+        ConfigError, ModelError, PromptError: there is no such model or device, or it cannot draw one of the prompts.
+    """
+    settings = job.generate
+    model = load_model(settings.model, settings.device, settings.dtype)
+    model.check(job.prompts, settings.capture, steps=settings.steps, height=settings.height, width=settings.width)
+    return model
+
+
+def draw_missing_shards(
+    model: DiffusionModel, store: DatasetStore, job: DrawingJob, on_images: OnImages | None = None
+) -> None:
+    """Draw, in this process, the shards that are not there yet."""
+    for shard in store.missing_shards():
         store.write_shard(shard, draw_samples(model, job, store.shard_range(shard), on_images))
 
 

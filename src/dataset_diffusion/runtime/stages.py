@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from dataset_diffusion.config import (
     TrainSettings,
 )
 from dataset_diffusion.dataset.files import atomic_write, explained_write_errors
-from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.training_data import SegmentationData
 from dataset_diffusion.diffusion.models import model_fingerprint
 from dataset_diffusion.errors import ConfigError, DatasetError, PromptError
 from dataset_diffusion.evaluation.benchmarks import (
-    BenchmarkImage,
+    check_classes,
     evaluate_predictions,
     evaluate_segmenter,
     open_benchmark,
@@ -37,10 +37,13 @@ from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.prompts.prompt_files import read_prompts, write_prompts
 from dataset_diffusion.records import Prompt
+from dataset_diffusion.report.page import FILE_NAME as REPORT
 from dataset_diffusion.report.page import write_report
-from dataset_diffusion.runtime.executors import DrawingJob, draw_missing_shards
+from dataset_diffusion.runtime.executors import DrawingJob, draw_missing_shards, load_model_for
 from dataset_diffusion.runtime.progress import progress
 from dataset_diffusion.segmentation.model_folder import load_segmenter
+from dataset_diffusion.segmentation.models import build_segmenter
+from dataset_diffusion.segmentation.predict import predict
 from dataset_diffusion.segmentation.train import train_segmenter
 
 EXAMPLES_IN_REPORT = 8
@@ -66,24 +69,34 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: ``out`` holds a run of other settings.
+        DatasetDiffusionError: any stage's mistake; those that can be told beforehand leave nothing behind.
     """
+    if not (out / "config.json").exists():
+        _check(config)
     _claim_run_folder(config, out)
     make_prompts(config.prompts, config.seed, out / "prompts.jsonl")
     make_dataset(out / "prompts.jsonl", config.generate, config.label, config.seed, out / "dataset")
     make_segmenter([out / "dataset"], config.train, config.seed, out / "model")
-    results, examples = evaluate_model(out / "model", config.evaluate, out / "results.json", config)
-    write_report(out, examples)
-    return results
+    results, page = out / "results.json", out / REPORT
+    if not results.exists():
+        page.unlink(missing_ok=True)  # a page about the run while it was unfinished
+        evaluate_model(out / "model", config.evaluate, results, config)
+    if not page.exists():
+        make_report(out)
+    return _read_json(results)
 
 
 def make_prompts(settings: PromptSettings, seed: int, out: Path) -> tuple[list[Prompt], ClassSet]:
-    """Write the prompts, unless they are there already."""
-    classes = resolve_classes(settings.classes)
-    if out.exists():
-        return read_prompts(out, classes)
-    captions = None if settings.captions is None else read_captions(settings.captions)
-    prompts = build_prompts(captions, classes, settings.num_images, seed)
-    write_prompts(out, prompts, classes)
+    """Write the prompts, unless they are there already.
+
+    Raises:
+        ConfigError: ``out`` holds other prompts.
+    """
+    prompts, classes = _compose_prompts(settings, seed)
+    if not out.exists():
+        write_prompts(out, prompts, classes)
+    elif read_prompts(out) != (prompts, classes):
+        raise ConfigError(f"{out} holds other prompts", fix="use another --out, or delete the file")
     return prompts, classes
 
 
@@ -93,6 +106,7 @@ def make_dataset(
     label: LabelSettings,
     seed: int,
     out: Path,
+    *,
     classes: ClassSet | None = None,
 ) -> DatasetStore:
     """Draw and label one image per prompt.
@@ -102,6 +116,7 @@ def make_dataset(
 
     Raises:
         DatasetError: ``out`` holds a dataset of other settings.
+        ConfigError, ModelError, PromptError: the model cannot draw the prompts; ``out`` is left alone.
     """
     prompts, classes = read_prompts(prompts_file, classes)
     _check_numbered(prompts, prompts_file)
@@ -116,12 +131,13 @@ def make_dataset(
         model_revision=model_fingerprint(generate.model),
         class_set=classes,
     )
-    store = DatasetStore.create(out, manifest)
     job = DrawingJob(seed, tuple(prompts), generate, label)
+    model = None if (out / FILE_NAME).exists() else load_model_for(job)
+    store = DatasetStore.create(out, manifest)
     missing = sum(len(store.shard_range(shard)) for shard in store.missing_shards())
     if missing:
         with progress("Draw and label", len(store), "images", done=len(store) - missing) as advance:
-            draw_missing_shards(store, job, on_images=lambda count: advance(count))
+            draw_missing_shards(model or load_model_for(job), store, job, on_images=advance)
     return store
 
 
@@ -150,27 +166,41 @@ def make_segmenter(datasets: Sequence[Path], settings: TrainSettings, seed: int,
 
 def evaluate_model(
     model: Path, settings: EvaluateSettings, out: Path, config: Settings | None = None, device: str | None = None
-) -> tuple[dict[str, Any], list[Example]]:
+) -> dict[str, Any]:
     """Score a trained segmenter on a benchmark and write ``out``.
 
+    Args:
+        config: what the results say they follow from; None takes ``settings``.
+
     Returns:
-        The results, and a few examples spread over the benchmark.
+        What ``out`` holds.
     """
     benchmark = open_benchmark(settings.benchmark, settings.root)
     segmenter = load_segmenter(model, device)
-    examples: list[Example] = []
-    every = max(1, len(benchmark) // EXAMPLES_IN_REPORT)
     with progress("Evaluate", len(benchmark), "images") as advance:
-
-        def on_image(image: BenchmarkImage, prediction: np.ndarray) -> None:
-            if int(image.id.isdigit() and int(image.id) % every == 0) and len(examples) < EXAMPLES_IN_REPORT:
-                examples.append((image.image, image.label, prediction))
-            advance()
-
-        scores = evaluate_segmenter(segmenter, benchmark, on_image=on_image)
+        scores = evaluate_segmenter(segmenter, benchmark, on_image=lambda image, prediction: advance())
     results = to_results(scores, benchmark.class_set, (config or settings).model_dump(mode="json"))
     write_results(out, results)
-    return results, examples
+    return results
+
+
+def make_report(run: Path) -> Path:
+    """Write the page about a run or a dataset; a run with a segmenter shows what it predicts on the benchmark."""
+    config_file, model = run / "config.json", run / "model"
+    if not (config_file.exists() and (model / "model.json").exists()):
+        return write_report(run)
+    config = RunConfig.model_validate_json(config_file.read_bytes())
+    return write_report(run, example_predictions(model, config.evaluate))
+
+
+def example_predictions(model: Path, settings: EvaluateSettings) -> Iterator[Example]:
+    """A few predictions, spread evenly over a benchmark."""
+    benchmark = open_benchmark(settings.benchmark, settings.root)
+    segmenter = load_segmenter(model)
+    for number in np.linspace(0, len(benchmark) - 1, min(EXAMPLES_IN_REPORT, len(benchmark)), dtype=int):
+        image = benchmark[int(number)]
+        (prediction,) = predict(segmenter.model, [image.image])
+        yield image.image, image.label, prediction
 
 
 def score_predictions(predictions: Path, settings: EvaluateSettings, out: Path) -> dict[str, Any]:
@@ -189,14 +219,25 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
     atomic_write(out, (json.dumps(results, indent=2) + "\n").encode())
 
 
+def _check(config: RunConfig) -> None:
+    """Refuse what a stage would refuse after hours of the stages before it."""
+    prompts, classes = _compose_prompts(config.prompts, config.seed)
+    build_segmenter(config.train.segmenter, classes.num_classes + 1)
+    check_classes(classes, open_benchmark(config.evaluate.benchmark, config.evaluate.root))
+    load_model_for(DrawingJob(config.seed, tuple(prompts), config.generate, config.label))
+
+
+def _compose_prompts(settings: PromptSettings, seed: int) -> tuple[list[Prompt], ClassSet]:
+    classes = resolve_classes(settings.classes)
+    captions = None if settings.captions is None else read_captions(settings.captions)
+    return build_prompts(captions, classes, settings.num_images, seed), classes
+
+
 def _claim_run_folder(config: RunConfig, out: Path) -> None:
     file = out / "config.json"
     resolved = config.model_dump(mode="json")
     if file.exists():
-        try:
-            there = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{file} is not JSON", got=str(error), fix="use another --out") from error
+        there = _read_json(file)
         if there != resolved:
             name, got, expected = next(_differences(there, resolved), ("", "", ""))
             raise ConfigError(
@@ -209,6 +250,14 @@ def _claim_run_folder(config: RunConfig, out: Path) -> None:
     with explained_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     atomic_write(file, (json.dumps(resolved, indent=2) + "\n").encode())
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {file}", got=str(error), fix="delete it, or use another --out") from error
+    return values
 
 
 def _differences(there: Any, here: Any, name: str = "") -> Any:

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.files import atomic_write, explained_write_errors
+from dataset_diffusion.dataset.files import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import sample_random
@@ -28,6 +28,7 @@ from dataset_diffusion.segmentation.model_folder import (
     CHECKPOINT,
     DESCRIPTION,
     TRAINING_LOG,
+    WEIGHTS,
     Identity,
     read_description,
     save_segmenter,
@@ -94,6 +95,8 @@ def train_segmenter(
         segmenter = _fit(data, identity, out, on_step=on_step, checkpoint_every=checkpoint_every, device=device)
     save_segmenter(segmenter, identity, out)
     (out / CHECKPOINT).unlink(missing_ok=True)
+    for name in (CHECKPOINT, TRAINING_LOG, WEIGHTS, DESCRIPTION):
+        remove_leftovers(out / name)
     return out
 
 
@@ -168,7 +171,7 @@ class _Journal(Callback):  # type: ignore[misc]
 
 def _save_checkpoint(trainer: Trainer, path: Path) -> None:
     # Lightning writes to the system's temporary folder and moves the file, which across file systems is a copy.
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".{path.name}.whole.tmp")
     try:
         trainer.save_checkpoint(temporary)
         temporary.replace(path)
@@ -208,9 +211,7 @@ def _fit(
     return cast(Segmenter, training.average.module)
 
 
-def _loader(
-    data: LabelledImages, identity: Identity, start_step: int, *, on_gpu: bool
-) -> DataLoader[Any]:
+def _loader(data: LabelledImages, identity: Identity, start_step: int, *, on_gpu: bool) -> DataLoader[Any]:
     # On the CPU the network needs every core; beside a GPU, decoding and augmentation are what it would wait for.
     workers = min(8, os.cpu_count() or 1) if on_gpu else 0
     draws = TrainingDraws(

@@ -124,9 +124,14 @@ def test_everything_is_restored_when_the_block_fails(model):
         guided=False,
         latent_shape=(16, 16),
     )
-    with pytest.raises(RuntimeError, match="mid-way"), reader:
-        assert any(module._forward_pre_hooks for module in unet.modules())
-        raise RuntimeError("mid-way")
+
+    def fail_inside():
+        with reader:
+            assert any(module._forward_pre_hooks for module in unet.modules())
+            raise RuntimeError("mid-way")
+
+    with pytest.raises(RuntimeError, match="mid-way"):
+        fail_inside()
     assert not any(module._forward_pre_hooks for module in unet.modules())
     assert unet.attn_processors == processors
 

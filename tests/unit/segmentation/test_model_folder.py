@@ -59,7 +59,7 @@ def test_weights_that_do_not_fit(saved):
     description = json.loads((saved[1] / DESCRIPTION).read_text())
     description["class_set"] = ClassSet.from_names(["cat", "dog", "bus"]).to_json()
     (saved[1] / DESCRIPTION).write_text(json.dumps(description))
-    with pytest.raises(ModelError, match="cannot load the segmenter in .* RuntimeError.*train it again") as error:
+    with pytest.raises(ModelError, match=r"cannot load the segmenter in .* RuntimeError.*train it again") as error:
         load_segmenter(saved[1])
     assert "\n" not in str(error.value)
 

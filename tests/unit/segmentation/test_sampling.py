@@ -10,9 +10,7 @@ from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, Training
 @pytest.fixture
 def shades():
     """Seven images, each of one shade, whose label is the shade's number."""
-    return [
-        (torch.full((3, 8, 8), 30 * number, dtype=torch.uint8), torch.full((8, 8), number)) for number in range(7)
-    ]
+    return [(torch.full((3, 8, 8), 30 * number, dtype=torch.uint8), torch.full((8, 8), number)) for number in range(7)]
 
 
 def labels_of(draws, numbers):

@@ -49,10 +49,13 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(train):
+def test_a_resumed_run_equals_an_uninterrupted_one(train, tmp_path):
     whole = contents(train("whole", checkpoint_every=6))
     with pytest.raises(KeyboardInterrupt):
         train("stopped", checkpoint_every=6, on_step=interrupt_at(8))
+    # What a kill in the middle of a write leaves behind.
+    (tmp_path / "stopped" / f".{CHECKPOINT}.whole.tmp").write_bytes(b"half")
+    (tmp_path / "stopped" / f".{WEIGHTS}.0123abcd.tmp").write_bytes(b"half")
     steps = []
     stopped = contents(train("stopped", checkpoint_every=6, on_step=lambda step, *_: steps.append(step)))
     assert steps == list(range(7, 13))

@@ -1,0 +1,128 @@
+"""The tools that made the embedded model, on drawn sprites instead of icons."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from transformers import CLIPTokenizer
+
+from dataset_diffusion.diffusion.models import MODELS
+from dataset_diffusion.prompts.class_sets import class_set
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "tools" / "embedded_model"))
+
+import autoencoder
+import loop
+import scenes
+from backgrounds import BACKGROUNDS
+from sprites import ICONS
+from tokenizer import train_tokenizer
+
+
+def sprite(shape: str, colour: str) -> Image.Image:
+    picture = Image.new("RGBA", (128, 128))
+    getattr(ImageDraw.Draw(picture), shape)((0, 0, 127, 127), fill=colour)
+    return picture
+
+
+SPRITES = {"cat": [sprite("ellipse", "red")], "potted plant": [sprite("rectangle", "blue")]}
+
+
+def test_icons_are_the_emoji_class_set():
+    assert tuple(ICONS) == class_set("emoji").words
+
+
+def test_a_scene_follows_from_seed_and_index_alone():
+    first, again, other = (scenes.make_scene(SPRITES, 5, index) for index in (3, 3, 4))
+    assert np.array_equal(first.image, again.image)
+    assert first.caption == again.caption
+    assert not np.array_equal(first.image, other.image)
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_truth_is_exact(index, monkeypatch):
+    monkeypatch.setattr(scenes, "OBJECTS_PER_SCENE", {1: 0.5, 2: 0.5})
+    scene = scenes.make_scene(SPRITES, 1, index)
+    for class_id, colour in ((1, (255, 0, 0)), (2, (0, 0, 255))):
+        inside = scene.label == class_id
+        assert inside.any() == (list(SPRITES)[class_id - 1] in scene.classes)
+        # An edge pixel counts as the object's from half cover on.
+        full = (scene.image == colour).all(-1)
+        assert (inside & ~full).sum() <= 0.2 * max(inside.sum(), 1)
+        assert not (full & ~inside).any()
+    assert all(name in scene.caption for name in scene.classes)
+
+
+def test_texts_name_every_class_in_order():
+    scene = scenes.Scene(np.zeros(0), np.zeros(0), "a cat and a potted plant at night", ("cat", "potted plant"))
+    texts = {scenes.training_text(scene, np.random.default_rng(seed)) for seed in range(40)}
+    assert texts == {
+        "a cat and a potted plant at night",
+        "cat potted plant",
+        "a cat and a potted plant at night; cat potted plant",
+    }
+
+
+@pytest.mark.parametrize("name", BACKGROUNDS)
+def test_backgrounds_fill_the_picture_with_texture(name):
+    picture = BACKGROUNDS[name](np.random.default_rng(0), 128)
+    assert picture.shape == (128, 128, 3)
+    assert picture.std() > 0.01
+
+
+def test_encoder_is_the_projection_on_the_principal_components():
+    images = np.random.default_rng(0).integers(0, 256, (24, 128, 128, 3), dtype=np.uint8)
+    built = autoencoder.build_autoencoder(images, seed=0)
+    latents = autoencoder.encode(built, images[:4])
+    mean, components = autoencoder._principal_components(images)
+    patches = torch.from_numpy(images[:4]).float().reshape(4, 16, 8, 16, 8, 3).permute(0, 1, 3, 2, 4, 5) / 255 - mean
+    by_hand = torch.einsum("byxijc,kijc->bkyx", patches, components)
+    assert torch.allclose(latents, by_hand, atol=1e-4)
+
+
+def test_tokenizer_splits_the_rare_words_and_keeps_the_others(tmp_path):
+    texts = ["a photo of a cat and an elephant on the grass; cat elephant", "an umbrella by the sea"] * 30
+    train_tokenizer(texts, tmp_path)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+    assert len(tokenizer.tokenize("elephant")) > 1
+    assert len(tokenizer.tokenize("cat")) == 1
+    assert tokenizer("").input_ids == [tokenizer.bos_token_id, tokenizer.eos_token_id]
+
+
+def test_the_shipped_tokenizer_has_class_words_of_one_and_of_several_tokens():
+    tokenizer = CLIPTokenizer.from_pretrained(Path(MODELS["embedded"].path) / "tokenizer")
+    counts = {word: len(tokenizer.tokenize(word)) for word in class_set("emoji").words}
+    assert counts["cat"] == 1
+    assert counts["elephant"] > 1
+    assert counts["umbrella"] > 1
+    assert counts["potted plant"] == 2
+
+
+def test_training_resumed_equals_training_in_one_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
+
+    class Fit(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 1)
+
+        def forward(self, inputs):
+            return (self.layer(inputs).float() - inputs.sum(1, keepdim=True)).square().mean()
+
+    def train(checkpoint, steps):
+        torch.manual_seed(0)
+
+        def draw(generator):
+            return (torch.randn(8, 3, generator=generator),)
+
+        # Past the decay's start the learning rate depends on the number of steps: keep it constant here.
+        monkeypatch.setattr(loop, "learning_rate", lambda step, steps, peak: peak)
+        return loop.train(Fit(), draw, steps=steps, peak_learning_rate=0.1, checkpoint=checkpoint, seed=0)
+
+    whole = train(tmp_path / "whole.pt", 6)
+    train(tmp_path / "parts.pt", 4)
+    parts = train(tmp_path / "parts.pt", 6)
+    assert torch.equal(whole.layer.weight, parts.layer.weight)
