@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(words: list[str], debug: bool) -> int:
     try:
-        _parse(words or ["--help"])()
+        parse(words or ["--help"])()
         sys.stdout.flush()
     except (DatasetDiffusionError, ValidationError) as error:
         if debug:
@@ -51,7 +51,7 @@ def _run(words: list[str], debug: bool) -> int:
     return DONE
 
 
-def _parse(words: list[str]) -> Callable[[], Any]:
+def parse(words: list[str]) -> Callable[[], Any]:
     """The command with its arguments bound, so that what the parser prints can be told from what the command does."""
     if words[0] not in (*COMMANDS, "-h", "--help"):
         raise ConfigError("no such command", got=words[0], expected=f"one of {', '.join(COMMANDS)}")

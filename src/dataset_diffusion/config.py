@@ -7,9 +7,9 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dataset_diffusion.errors import ConfigError
 
@@ -18,6 +18,7 @@ STORED_EXPONENTS = (0, 1, 2, 4, 8)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Augmentation = Literal["light", "published"]
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
 
@@ -103,7 +104,7 @@ class LabelSettings(Settings):
 
     @field_validator("uncertainty_threshold")
     @classmethod
-    def _check_order(cls, uncertainty_threshold: float, info: ValidationInfo) -> float:
+    def _check_order(cls, uncertainty_threshold: float, info: Any) -> float:
         threshold = info.data.get("threshold", 1.0)
         if uncertainty_threshold > threshold:
             raise ValueError(f"at most the threshold, {threshold}")
@@ -125,6 +126,8 @@ class TrainSettings(Settings):
     """AdamW's weight decay."""
     ema_decay: Fraction = 0.99
     """Decay of the running average of the weights; 0 turns it off."""
+    augmentation: Augmentation = "light"
+    """`light` crops and flips, for short trainings; `published` also resizes and distorts colours, for long ones."""
     pretrained: bool = False
     """Start the encoder from ImageNet weights."""
 

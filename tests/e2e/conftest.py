@@ -9,10 +9,6 @@ from commands import Outcome, run_command
 
 from dataset_diffusion.dataset.store import DatasetStore
 
-NUM_IMAGES = 6
-DRAW = ("--steps", 2, "--batch-size", 2, "--shard-size", 3)
-TRAIN = ("--iterations", 6, "--batch-size", 2)
-
 
 @dataclass(frozen=True)
 class Job:
@@ -37,25 +33,26 @@ class Job:
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
-    """The first few held-out scenes, as a dataset of their own."""
+    """Six of the held-out scenes, as a dataset of their own."""
     source = DatasetStore.open(files("dataset_diffusion") / "assets" / "scenes")
     folder = tmp_path_factory.mktemp("scenes")
-    manifest = source.manifest.model_copy(update={"num_samples": NUM_IMAGES, "shard_size": NUM_IMAGES})
-    DatasetStore.create(folder, manifest).write_shard(0, [source[index] for index in range(NUM_IMAGES)])
+    manifest = source.manifest.model_copy(update={"num_samples": 6, "shard_size": 6})
+    DatasetStore.create(folder, manifest).write_shard(0, [source[index] for index in range(6)])
     return folder
 
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory, scenes) -> Job:
-    """Class names in, report out, one command after another."""
+    """Class names in, report out, one command after another: six images of two steps, six steps of training."""
     folder = tmp_path_factory.mktemp("job")
     prompts, dataset, model = folder / "prompts.jsonl", folder / "dataset", folder / "model"
+    drawing = ("--steps", 2, "--batch-size", 2, "--shard-size", 3)
     commands = {
-        "prompts": ("prompts", "--classes", "emoji", "--num-images", NUM_IMAGES, "--out", prompts),
-        "generate": ("generate", "--prompts", prompts, "--out", dataset, *DRAW),
-        "train": ("train", dataset, "--out", model, *TRAIN),
+        "prompts": ("prompts", "--classes", "emoji", "--num-images", 6, "--out", prompts),
+        "generate": ("generate", "--prompts", prompts, "--out", dataset, *drawing),
+        "verify": ("verify", dataset),
+        "train": ("train", dataset, "--out", model, "--iterations", 6, "--batch-size", 2),
         "evaluate": ("evaluate", model, "--benchmark", scenes, "--out", folder / "results.json"),
         "report": ("report", folder),
-        "verify": ("verify", dataset),
     }
     return Job(folder, commands, {name: run_command(*command) for name, command in commands.items()})

@@ -234,7 +234,7 @@ class DiffusionModel:
         size_ids = torch.tensor([[*size, 0, 0, *size]], dtype=states.dtype, device=states.device)
         return states, {"text_embeds": pooled, "time_ids": size_ids.repeat(len(texts), 1)}
 
-    def _encode_images(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[Tensor, "b c h w"]:
+    def _encode_images(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[Tensor, "b c latent_h latent_w"]:
         autoencoder = self.pipeline.vae
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device, autoencoder.dtype) / 127.5 - 1
         latents: Tensor = retrieve_latents(autoencoder.encode(pixels), sample_mode="argmax")
@@ -262,7 +262,7 @@ def load_unet_model(spec: ModelSpec, device: str | None, dtype: str | None) -> D
     chosen = resolve_device(device)
     kind = dtype or ("float32" if chosen.type == "cpu" else spec.dtype)
     for library in (diffusers_logging, transformers_logging):
-        library.set_verbosity_error()
+        library.set_verbosity(library.CRITICAL)  # what they call errors ends up in ours
         library.disable_progress_bar()
     try:
         pipeline = DiffusionPipeline.from_pretrained(

@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save
 from dataset_diffusion import __version__
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.dataset.files import atomic_write
+from dataset_diffusion.devices import resolve_device
 from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.segmentation.models import Segmenter, build_segmenter, resolve_device
+from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

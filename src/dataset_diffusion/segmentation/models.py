@@ -14,7 +14,7 @@ from torchvision.models import ResNet50_Weights, ResNet101_Weights, WeightsEnum
 from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
 from torchvision.transforms.v2.functional import normalize
 
-from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.errors import ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -98,26 +98,6 @@ def build_segmenter(name: str, num_classes: int, pretrained: bool = False) -> Se
             fix="connect to the internet once, or train with --no-pretrained",
         ) from error
     return Segmenter(network, name, num_classes)
-
-
-def resolve_device(name: str | None) -> torch.device:
-    """The device of that name; None takes the accelerator there is, or the CPU.
-
-    Raises:
-        ConfigError: torch knows no such device, or this machine has none.
-    """
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if name is None:
-        return accelerator or torch.device("cpu")
-    known = ("cpu", *([accelerator.type] if accelerator else []))
-    try:
-        device = torch.device(name)
-        usable = device.type in known and (device.index or 0) < max(1, torch.accelerator.device_count())
-    except RuntimeError:
-        usable = False
-    if not usable:
-        raise ConfigError("no such device here", got=repr(name), expected=f"one of {', '.join(known)}")
-    return device
 
 
 def _unet(num_classes: int, pretrained: bool, *, encoder: str, decoder_channels: tuple[int, ...]) -> nn.Module:

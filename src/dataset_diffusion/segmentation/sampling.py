@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import to_dtype
 
+from dataset_diffusion.config import Augmentation
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.seeding import sample_random
 from dataset_diffusion.segmentation.transforms import augment, training_transform
@@ -39,6 +40,7 @@ class TrainingDraws(Dataset[Pair]):
         crop_size: (height, width) of every pair, in pixels.
         seed: the run's seed.
         ignore_index: the id without loss.
+        augmentation: see ``training_transform``.
 
     Raises:
         DatasetError: a label map has other ids, or another size than its image (when that pair is drawn).
@@ -50,12 +52,14 @@ class TrainingDraws(Dataset[Pair]):
         num_classes: int,
         crop_size: tuple[int, int],
         seed: int,
+        *,
         ignore_index: int = 255,
+        augmentation: Augmentation = "light",
     ) -> None:
         self._data = data
         self._num_classes = num_classes
         self._ignore_index = ignore_index
-        self._transform = training_transform(crop_size, ignore_index)
+        self._transform = training_transform(augmentation, crop_size, ignore_index)
         self._seed = seed
         self._epoch: int | None = None
         self._order: list[int] = []

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.dataset.files import atomic_write, explained_write_errors, remove_leftovers
+from dataset_diffusion.devices import resolve_device
 from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import sample_random
@@ -33,7 +34,7 @@ from dataset_diffusion.segmentation.model_folder import (
     read_description,
     save_segmenter,
 )
-from dataset_diffusion.segmentation.models import Segmenter, build_segmenter, resolve_device
+from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, TrainingDraws
 
 POLY_POWER = 0.9
@@ -220,6 +221,7 @@ def _loader(data: LabelledImages, identity: Identity, start_step: int, *, on_gpu
         crop_size=tuple(data[0][1].shape),
         seed=identity.seed,
         ignore_index=identity.class_set.ignore_index,
+        augmentation=identity.settings.augmentation,
     )
     batches = ConsecutiveBatches(identity.settings.batch_size, start_step)
     return DataLoader(draws, batch_sampler=batches, num_workers=workers, pin_memory=on_gpu)
@@ -259,7 +261,10 @@ def _check_trainable(data: LabelledImages, settings: TrainSettings) -> None:
 
 @contextmanager
 def _tamed_lightning() -> Iterator[None]:
-    """Lightning as a library: no messages, and Ctrl-C stays a KeyboardInterrupt instead of ending the process."""
+    """Lightning as a library: no messages, and what stops a run is a KeyboardInterrupt, not the process's exit.
+
+    By itself it answers Ctrl-C with exit status 1 and SIGTERM with 0, as if the training were done.
+    """
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

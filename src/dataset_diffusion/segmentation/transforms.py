@@ -1,4 +1,4 @@
-"""Augmentation of (image, label map) pairs, as published: resize, crop, flip, photometric distortion."""
+"""Augmentation of (image, label map) pairs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+
+from dataset_diffusion.config import Augmentation
 
 SCALE_RANGE = (0.5, 2.0)
 CATEGORY_MAX_RATIO = 0.75
@@ -48,16 +50,21 @@ class CategoryCrop(v2.RandomCrop):  # type: ignore[misc]
         return float(pixels.max() / pixels.sum().clamp(min=1))
 
 
-def training_transform(crop_size: tuple[int, int], ignore_index: int = 255) -> v2.Transform:
-    """The published augmentation: resize by 0.5-2.0, crop, flip, photometric distortion.
+def training_transform(augmentation: Augmentation, crop_size: tuple[int, int], ignore_index: int = 255) -> v2.Transform:
+    """A random transform of training pairs.
 
     Args:
+        augmentation: ``published`` resizes by 0.5-2.0, crops, flips and distorts colours, for tens of thousands of
+            steps from ImageNet weights; ``light`` crops and flips, for hundreds of steps from nothing.
         crop_size: (height, width) of every result, in pixels; also the size that scale 1.0 fits the image into.
         ignore_index: the label of padded pixels.
 
     Returns:
         A transform of (``tv_tensors.Image``, ``tv_tensors.Mask``) pairs.
     """
+    if augmentation == "light":
+        padding = {tv_tensors.Image: 0, tv_tensors.Mask: ignore_index}
+        return v2.Compose([v2.RandomCrop(crop_size, pad_if_needed=True, fill=padding), v2.RandomHorizontalFlip()])
     distortions = (
         v2.RandomApply([v2.ColorJitter(**{what: amount})], p=0.5) for what, amount in PHOTOMETRIC_DISTORTION.items()
     )

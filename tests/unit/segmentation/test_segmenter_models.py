@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from dataset_diffusion.devices import resolve_device
 from dataset_diffusion.errors import ConfigError, ModelError
-from dataset_diffusion.segmentation.models import Segmenter, build_segmenter, resolve_device
+from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 
 
 class Constant(nn.Module):

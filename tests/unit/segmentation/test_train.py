@@ -82,12 +82,23 @@ def test_stopped_while_the_result_is_written(train, tmp_path):
 
 
 def test_the_real_segmenter_resumes_too(train, tmp_path):
-    settings = TrainSettings(iterations=4, batch_size=2)
+    settings = TrainSettings(iterations=4, batch_size=2, augmentation="published")
     train("whole", settings=settings, checkpoint_every=2)
     with pytest.raises(KeyboardInterrupt):
         train("stopped", settings=settings, checkpoint_every=2, on_step=interrupt_at(3))
     train("stopped", settings=settings, checkpoint_every=2)
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_a_terminated_run_resumes_and_is_not_taken_for_a_finished_one(train):
+    def terminate(step, total, loss):
+        if step == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = contents(train("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", checkpoint_every=6, on_step=terminate)
+    assert contents(train("stopped", checkpoint_every=6)) == whole
 
 
 def test_a_finished_model_is_left_alone(train):

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ HALF_LABEL[:, 20:] = 7
 
 @given(seeds)
 def test_the_result_has_the_crop_size_and_no_new_ids(seed):
-    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform((16, 32)), seed)
+    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform("published", (16, 32)), seed)
     assert image.shape == (3, 16, 32)
     assert image.dtype == label.dtype == torch.uint8
     assert set(label.unique().tolist()) <= {0, 7, 255}
@@ -24,7 +25,7 @@ def test_the_result_has_the_crop_size_and_no_new_ids(seed):
 
 @given(seeds)
 def test_the_same_seed_gives_the_same_pair_and_leaves_torch_as_it_was(seed):
-    transform = training_transform((16, 16))
+    transform = training_transform("published", (16, 16))
     state = torch.get_rng_state()
     first = augment(BRIGHT_HALF, HALF_LABEL, transform, seed)
     torch.rand(3)
@@ -37,14 +38,14 @@ def test_the_same_seed_gives_the_same_pair_and_leaves_torch_as_it_was(seed):
 
 
 def test_other_seeds_give_other_pairs():
-    transform = training_transform((16, 16))
+    transform = training_transform("published", (16, 16))
     results = {augment(BRIGHT_HALF, HALF_LABEL, transform, seed)[0].numpy().tobytes() for seed in range(20)}
     assert len(results) == 20
 
 
 @given(seeds)
 def test_the_label_map_goes_where_the_image_goes(seed):
-    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform((24, 24)), seed)
+    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform("published", (24, 24)), seed)
     bright, dark = image[:, label == 7].float(), image[:, label == 0].float()
     if bright.numel() and dark.numel():
         assert bright.mean() > dark.mean() + 50
@@ -80,3 +81,10 @@ def test_ignored_pixels_have_no_share():
     label[0, :3] = torch.tensor([0, 0, 1], dtype=torch.uint8)
     assert CategoryCrop((4, 4))._largest_share(tv_tensors.Mask(label)) == torch.tensor(2 / 3)
     assert CategoryCrop((4, 4))._largest_share(tv_tensors.Mask(torch.full_like(label, 255))) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_light_augmentation_only_moves_pixels(seed):
+    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform("light", HALF_LABEL.shape), seed)
+    mirrored = torch.equal(image, BRIGHT_HALF.flip(-1)) and torch.equal(label, HALF_LABEL.flip(-1))
+    assert mirrored or (torch.equal(image, BRIGHT_HALF) and torch.equal(label, HALF_LABEL))

@@ -1,0 +1,103 @@
+"""Whatever stops the drawing, the same command finishes it, and no byte tells that it was ever stopped."""
+
+import shutil
+import signal
+
+import pytest
+from commands import Command, files_of, refuse, run_command, succeed, times_of
+
+NUM_SHARDS = 8
+DRAWING = ("--steps", 4, "--height", 64, "--width", 64, "--batch-size", 1, "--shard-size", 1)
+
+
+@pytest.fixture(scope="module")
+def generate(tmp_path_factory):
+    """A function that gives the words which draw eight shards of one image into a folder."""
+    prompts = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    succeed("prompts", "--num-images", NUM_SHARDS, "--out", prompts)
+    return lambda out: ("generate", "--prompts", prompts, "--out", out, *DRAWING)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(generate, tmp_path_factory):
+    """The dataset of a command that nothing stopped. Like the others it is drawn in a process of its own."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert Command(*generate(folder / "dataset"), printed=folder / "printed").wait() == 0
+    return folder / "dataset"
+
+
+def num_shards(dataset):
+    return len(list((dataset / "shards").glob("*.parquet")))
+
+
+def test_killed_at_several_points_it_ends_with_the_same_bytes(generate, uninterrupted, tmp_path):
+    dataset = tmp_path / "dataset"
+    for shards in (0, 1, 3):
+        command = Command(*generate(dataset), printed=tmp_path / "printed")
+        command.wait_until(lambda shards=shards: (dataset / "dataset.json").exists() and num_shards(dataset) >= shards)
+        command.send(signal.SIGKILL)
+        assert command.wait() == -signal.SIGKILL
+        assert num_shards(dataset) < NUM_SHARDS
+    assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0
+    assert files_of(dataset) == files_of(uninterrupted)
+
+
+def test_an_interrupt_exits_with_130_and_the_same_command_resumes(generate, uninterrupted, tmp_path):
+    dataset = tmp_path / "dataset"
+    command = Command(*generate(dataset), printed=tmp_path / "printed")
+    command.wait_until(lambda: num_shards(dataset) >= 1)
+    command.send(signal.SIGINT)
+    assert command.wait() == 130
+    assert (tmp_path / "printed").read_text().splitlines()[-1] == "interrupted: the same command resumes"
+    done = times_of(dataset)
+    assert 1 <= num_shards(dataset) < NUM_SHARDS
+    assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0
+    assert files_of(dataset) == files_of(uninterrupted)
+    assert done.items() <= times_of(dataset).items()
+
+
+def test_a_full_disk_is_told_in_one_line_and_loses_nothing(generate, uninterrupted, tmp_path):
+    dataset, printed = tmp_path / "dataset", tmp_path / "printed"
+    smallest = min(path.stat().st_size for path in uninterrupted.rglob("*.parquet"))
+    assert Command(*generate(dataset), printed=printed, largest_file=smallest // 2).wait() == 2
+    message = printed.read_text().splitlines()
+    assert message == [
+        f"error: cannot write {dataset / 'shards' / '00000.parquet'}; got File too large; "
+        "fix: make room or choose another --out, then run the same command again"
+    ]
+    assert files_of(dataset).keys() == {"dataset.json"}
+    assert Command(*generate(dataset), printed=printed).wait() == 0
+    assert files_of(dataset) == files_of(uninterrupted)
+
+
+def test_half_a_shard_under_its_temporary_name_is_no_shard(generate, uninterrupted, tmp_path):
+    dataset = tmp_path / "dataset"
+    shutil.copytree(uninterrupted, dataset)
+    lost = dataset / "shards" / "00003.parquet"
+    lost.with_name(".00003.parquet.0badcafe.tmp").write_bytes(lost.read_bytes()[:1000])
+    lost.unlink()
+    refused = run_command("train", dataset, "--out", tmp_path / "model")
+    assert refused.status == 2
+    assert "lacks 1 of 8 shards; fix: run the command that began it again" in refused.err
+    assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0
+    assert files_of(dataset) == files_of(uninterrupted)
+
+
+@pytest.mark.parametrize("command", [("verify",), ("train", "--out", "model")])
+def test_a_truncated_shard_is_named(uninterrupted, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(uninterrupted, "dataset")
+    shard = tmp_path / "dataset" / "shards" / "00002.parquet"
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    message = refuse(command[0], tmp_path / "dataset", *command[1:])
+    assert message.startswith(f"{shard} is damaged; got ")
+    assert f"fix: delete {shard} and run the command that made the dataset again" in message
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_deleted_shard_is_drawn_again(generate, uninterrupted, tmp_path):
+    dataset = tmp_path / "dataset"
+    shutil.copytree(uninterrupted, dataset)
+    (dataset / "shards" / "00005.parquet").unlink()
+    assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0
+    assert files_of(dataset) == files_of(uninterrupted)

@@ -1,0 +1,193 @@
+import inspect
+import io
+import re
+import subprocess
+import sys
+
+import pytest
+from commands import refuse, run_command, succeed
+
+from dataset_diffusion.__main__ import main
+from dataset_diffusion.cli import COMMANDS
+from dataset_diffusion.config import (
+    CaptureSettings,
+    EvaluateSettings,
+    GenerateSettings,
+    LabelSettings,
+    PromptSettings,
+    TrainSettings,
+)
+from dataset_diffusion.errors import ConfigError
+
+PROGRAM = [sys.executable, "-m", "dataset_diffusion"]
+NAMES = ", ".join(COMMANDS)
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def entries(command):
+    """Each option or argument of a command's help, with its text."""
+    lines = [line.strip("│ ") for line in succeed(command, "--help").splitlines() if line.startswith("│")]
+    starts = [number for number, line in enumerate(lines) if re.match(r"--?[a-z]|[\[{A-Z]{2}|\[?[A-Z]{2,}", line)]
+    ends = [*starts[1:], len(lines)]
+    return {
+        lines[start].split()[0].strip(","): " ".join(lines[start:end]) for start, end in zip(starts, ends, strict=True)
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_explains_itself_and_its_default(command):
+    for name, text in entries(command).items():
+        if name != "-h":
+            assert re.search(r" [a-z]{2,} .*\((default: \S.*|required)\)", text), text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_of_a_command_is_an_entry_of_its_help(command):
+    for name, parameter in inspect.signature(COMMANDS[command]).parameters.items():
+        positional = "Positional" in str(parameter.annotation)
+        if "Flat" not in str(parameter.annotation) and not positional:
+            assert f"--{name.replace('_', '-')}" in entries(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "prefix"),
+    [
+        ("prompts", PromptSettings, ""),
+        ("generate", GenerateSettings, ""),
+        ("generate", LabelSettings, ""),
+        ("generate", CaptureSettings, "capture."),
+        ("train", TrainSettings, ""),
+        ("evaluate", EvaluateSettings, ""),
+    ],
+)
+def test_every_setting_is_an_option(command, kind, prefix):
+    options = {f"--{prefix}{name.replace('_', '-')}" for name in kind.model_fields if name != "capture"}
+    assert options <= entries(command).keys()
+
+
+def test_help_lists_every_command_with_what_it_does():
+    text = " ".join(succeed("--help").split())
+    for name, command in COMMANDS.items():
+        first_words = " ".join(command.__doc__.split()[:3])
+        assert f"• {name} {first_words}" in text
+
+
+def test_no_words_ask_for_help():
+    assert succeed() == succeed("--help")
+
+
+def test_help_imports_nothing_heavy():
+    program = """
+import sys
+from dataset_diffusion.__main__ import main
+for words in [["--help"], ["generate", "--help"], ["train", "--help"], ["evaluate", "--help"]]:
+    try:
+        main(words)
+    except SystemExit as end:
+        assert end.code == 0
+print(*sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules = ended.stdout.splitlines()[-1].split()
+    assert "dataset_diffusion.cli" in modules
+    assert {"torch", "numpy", "diffusers", "transformers", "lightning", "pyarrow"}.isdisjoint(modules)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("generates --out d", f"no such command; got generates; expected one of {NAMES}"),
+        ("--seed 3 generate", f"no such command; got --seed; expected one of {NAMES}"),
+        ("generate", "missing --prompts and --out; fix: see dataset-diffusion generate --help"),
+        ("run", "missing CONFIG.toml and --out; fix: see dataset-diffusion run --help"),
+        ("run a.toml", "missing --out; fix: see dataset-diffusion run --help"),
+        ("report", "missing RUN; fix: see dataset-diffusion report --help"),
+        ("generate --prompts p --out d --step 3", "no such option; got --step; fix: did you mean --steps?"),
+        (
+            "generate --prompts p --out d --colour red --size 3",
+            "no such option; got --colour; fix: see dataset-diffusion generate --help",
+        ),
+        ("report a b", "no such argument; got b; fix: see dataset-diffusion report --help"),
+        ("generate --prompts p --out d --steps", "--steps has no value; fix: see dataset-diffusion generate --help"),
+        ("generate --prompts p --out d --steps many", "bad value of --steps; got many; expected a whole number"),
+        ("generate --prompts p --out d --steps 1.5", "bad value of --steps; got 1.5; expected a whole number"),
+        ("prompts --out p --num-images x", "bad value of --num-images; got x; expected a whole number"),
+        ("generate --prompts p --out d --threshold high", "bad value of --threshold; got high; expected a number"),
+        ("generate --prompts p --out d --guidance-scale x", "bad value of --guidance-scale; got x; expected a number"),
+        (
+            "generate --prompts p --out d --image-format gif",
+            "bad value of --image-format; got gif; expected one of jpeg, png",
+        ),
+        (
+            "generate --prompts p --out d --capture.prompt both",
+            "bad value of --capture.prompt; got both; expected one of class, text",
+        ),
+        (
+            "generate --prompts p --out d --capture.self-attention-resolution -8",
+            "bad value of --capture.self-attention-resolution; got -8; expected greater than or equal to 1",
+        ),
+        (
+            "train --out m --weight-decay -1 d",
+            "bad value of --weight-decay; got -1.0; expected greater than or equal to 0",
+        ),
+        ("train --out m --ema-decay inf d", "bad value of --ema-decay; got inf; expected a finite number"),
+    ],
+)
+def test_what_the_parser_refuses_is_told_in_one_line(line, message):
+    assert refuse(*line.split()) == message
+
+
+class _Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("columns", ["30", "200"])
+def test_complaints_are_plain_on_a_colour_terminal_of_any_width(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", _Terminal())
+    for line, message in [
+        ("generate --prompts p --out d --steps many", "bad value of --steps; got many; expected a whole number"),
+        ("generate", "missing --prompts and --out; fix: see dataset-diffusion generate --help"),
+        ("generate --prompts p --out d --step 3", "no such option; got --step; fix: did you mean --steps?"),
+    ]:
+        errors = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", errors)
+        with pytest.raises(SystemExit, match="2"):
+            main(line.split())
+        assert errors.getvalue() == f"error: {message}\n"
+
+
+def test_debug_shows_the_error_itself():
+    with pytest.raises(ConfigError, match="missing RUN"):
+        main(["report", "--debug"])
+
+
+def test_a_program_of_its_own_exits_with_2_and_one_line():
+    words = ["generate", "--prompts", "p", "--out", "d", "--threshold", "2"]
+    ended = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr == "error: bad value of --threshold; got 2.0; expected less than or equal to 1\n"
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback():
+    program = subprocess.Popen([*PROGRAM, "generate", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    assert program.wait() == 1
+
+
+def test_what_a_command_prints_is_not_taken_for_a_complaint(tmp_path):
+    outcome = run_command(
+        "prompts", "--num-images", 3, "--classes", "forklift,hand truck", "--out", tmp_path / "p.jsonl"
+    )
+    assert outcome.out.splitlines()[0].startswith("3 prompts: forklift ")
+    assert outcome.err == ""

@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dataset_diffusion.config import (
+    STORED_EXPONENTS,
+    GenerateSettings,
+    LabelSettings,
+    PromptSettings,
+    RunConfig,
+    config_hash,
+    load_recipe,
+    make_settings,
+)
+from dataset_diffusion.errors import ConfigError
+
+RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+FRACTIONS = st.floats(0, 1)
+
+
+@pytest.fixture
+def write_recipe(tmp_path):
+    def write(text):
+        path = tmp_path / "recipe.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refused(path):
+    with pytest.raises(ConfigError) as error:
+        load_recipe(path)
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_the_recipes_that_ship_can_be_loaded(path):
+    assert isinstance(load_recipe(path), RunConfig)
+
+
+def test_an_empty_recipe_takes_every_default(write_recipe):
+    assert load_recipe(write_recipe("")) == RunConfig()
+
+
+def test_settings_of_every_stage_can_be_given(write_recipe):
+    config = load_recipe(
+        write_recipe("""
+        seed = 7
+        [prompts]
+        classes = ["forklift", "hand truck"]
+        [generate.capture]
+        cross_attention_layers = ["up_blocks"]
+        [label]
+        exponent = 0
+        """)
+    )
+    assert config.seed == 7
+    assert config.prompts.classes == ("forklift", "hand truck")
+    assert config.generate.capture.cross_attention_layers == ("up_blocks",)
+    assert config.label.exponent == 0
+
+
+def test_paths_are_relative_to_the_recipe(write_recipe, tmp_path):
+    config = load_recipe(write_recipe('[prompts]\ncaptions = "captions.txt"\n[evaluate]\nroot = "/data/voc"'))
+    assert config.prompts.captions == tmp_path / "captions.txt"
+    assert config.evaluate.root == Path("/data/voc")
+
+
+def test_resolved_settings_read_back_as_they_were(write_recipe):
+    config = load_recipe(write_recipe('[prompts]\nclasses = ["cat", "dog"]\ncaptions = "c.txt"\n[generate]\nsteps = 3'))
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed = 1", "unknown setting; got sed; expected one of seed, prompts, generate, label, train, evaluate"),
+        (
+            "[generate.capture]\nlayers = 3",
+            "unknown setting; got generate.capture.layers; expected one of cross_attention_resolution, "
+            "self_attention_resolution, cross_attention_layers, self_attention_layers, prompt",
+        ),
+        ("seed = 1.5", "bad value of `seed`; got 1.5; expected a valid integer, got a number with a fractional part"),
+        ("generate = 3", "bad value of `generate`; got 3; expected a valid dictionary or instance of GenerateSettings"),
+        (
+            '[generate]\ndtype = "int8"',
+            "bad value of `generate.dtype`; got int8; expected 'float32', 'float16' or 'bfloat16'",
+        ),
+        ("[train]\nlearning_rate = 0", "bad value of `train.learning_rate`; got 0; expected greater than 0"),
+        ("[train]\nlearning_rate = inf", "bad value of `train.learning_rate`; got inf; expected a finite number"),
+        ("[label]\nexponent = 3", "bad value of `label.exponent`; got 3; expected one of 0, 1, 2, 4, 8"),
+        (
+            "[label]\nthreshold = 0.3\nuncertainty_threshold = 0.4",
+            "bad value of `label.uncertainty_threshold`; got 0.4; expected at most the threshold, 0.3",
+        ),
+        (
+            "[train]\niterations = 0\nbatch_size = 0",
+            "bad value of `train.iterations` (the first of 2 mistakes); got 0; expected greater than or equal to 1",
+        ),
+    ],
+)
+def test_a_recipe_with_a_mistake_is_refused(write_recipe, text, message):
+    assert refused(write_recipe(text)) == message
+
+
+def test_a_threshold_below_the_default_of_the_other_is_refused(write_recipe):
+    beta = LabelSettings().uncertainty_threshold
+    message = f"bad value of `label.uncertainty_threshold`; got {beta}; expected at most the threshold, 0.01"
+    assert refused(write_recipe("[label]\nthreshold = 0.01")) == message
+
+
+def test_files_that_are_no_recipe_are_refused(tmp_path):
+    assert refused(tmp_path) == f"cannot read the recipe; got {tmp_path}; expected a TOML file (Is a directory)"
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    assert refused(tmp_path / "photo.png").startswith(f"the recipe is not TOML; got {tmp_path / 'photo.png'}: 'utf-8'")
+
+
+def test_options_are_named_as_they_are_typed():
+    with pytest.raises(ConfigError, match=r"^bad value of --num-images; got 0; expected greater than or equal to 1$"):
+        make_settings(PromptSettings, num_images=0)
+
+
+@given(FRACTIONS, FRACTIONS)
+def test_thresholds_are_accepted_in_their_order_only(threshold, uncertainty_threshold):
+    if uncertainty_threshold <= threshold:
+        LabelSettings(threshold=threshold, uncertainty_threshold=uncertainty_threshold)
+    else:
+        with pytest.raises(ValidationError):
+            LabelSettings(threshold=threshold, uncertainty_threshold=uncertainty_threshold)
+
+
+@given(st.integers(-1, 20))
+def test_exponents_are_those_whose_heatmaps_are_stored(exponent):
+    if exponent in STORED_EXPONENTS:
+        assert LabelSettings(exponent=exponent).exponent == exponent
+    else:
+        with pytest.raises(ValidationError):
+            LabelSettings(exponent=exponent)
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        GenerateSettings().steps = 3
+
+
+def test_a_hash_follows_from_the_settings():
+    assert config_hash(GenerateSettings(steps=3)) == config_hash(GenerateSettings(steps=3, model="embedded"))
+    assert config_hash(GenerateSettings(steps=3)) != config_hash(GenerateSettings(steps=4))
+    assert config_hash(LabelSettings(exponent=4, threshold=0.6, uncertainty_threshold=0.5)) == "2db46779a92faf18"

@@ -1,0 +1,42 @@
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, DatasetError, ModelError, PromptError
+
+
+def test_an_error_says_what_got_expected_and_fix_in_one_line():
+    error = ConfigError("bad colour", got="mauve", expected="red or green", fix="choose one")
+    assert str(error) == "bad colour; got mauve; expected red or green; fix: choose one"
+
+
+def test_what_is_not_known_is_left_out():
+    assert str(ConfigError("bad colour")) == "bad colour"
+    assert str(ConfigError("bad colour", fix="choose one")) == "bad colour; fix: choose one"
+
+
+def test_zero_and_the_empty_string_are_values():
+    assert str(ConfigError("bad number", got=0)) == "bad number; got 0"
+    assert str(ConfigError("bad name", got=repr(""))) == "bad name; got ''"
+
+
+@given(st.text(), st.text(), st.text())
+def test_an_error_is_one_line_whatever_is_in_it(what, got, fix):
+    assert len(str(ConfigError(what, got=got, fix=fix)).splitlines()) <= 1
+
+
+def test_a_long_value_is_cut():
+    message = str(ConfigError("bad list", got=list(range(1000))))
+    assert message.startswith("bad list; got [0, 1, 2, ")
+    assert message.endswith("…")
+    assert len(message) == len("bad list; got ") + 200
+
+
+@pytest.mark.parametrize("kind", [ConfigError, PromptError, ModelError, DatasetError])
+def test_every_error_is_one_of_ours_and_survives_pickling(kind):
+    error = pickle.loads(pickle.dumps(kind("wrong", got=1, fix="do it right")))
+    assert type(error) is kind
+    assert isinstance(error, DatasetDiffusionError)
+    assert str(error) == "wrong; got 1; fix: do it right"
