@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
 from label_quality import best_settings, label_ablation
 from PIL import Image
 
@@ -23,8 +25,9 @@ from dataset_diffusion.diffusion.models import load_model
 from dataset_diffusion.evaluation.semantic import evaluate_labels
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Sample
-from dataset_diffusion.report.figures import contact_sheet
-from dataset_diffusion.runtime.stages import evaluate_model, make_dataset, make_prompts, make_segmenter
+from dataset_diffusion.report.figures import colored_heatmap, colored_label, contact_sheet
+from dataset_diffusion.runtime.prompting import make_prompts
+from dataset_diffusion.runtime.stages import evaluate_model, make_dataset, make_segmenter
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import predict
 
@@ -95,8 +98,7 @@ def measure_oracle(work: Path) -> dict[str, Any]:
             by_class[class_set("emoji").name_of(class_id)].append(is_found)
             named, found = named + 1, found + is_found
     agreement = evaluate_labels(_certain(samples, seen), num_classes=13)
-    sheet = contact_sheet([sample.image for sample in samples[:64]], columns=8)
-    Image.fromarray(sheet).save(ROOT / "docs" / "images" / "generated.png")
+    write_pictures(samples)
     return {
         "images": len(samples),
         "named": named,
@@ -107,13 +109,30 @@ def measure_oracle(work: Path) -> dict[str, Any]:
     }
 
 
+def write_pictures(samples: list[Sample]) -> None:
+    """The first 64 images as they came, and for the README, image, heatmaps, label map of the first with two classes."""
+    folder, classes = ROOT / "docs" / "images", class_set("emoji")
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(contact_sheet([sample.image for sample in samples[:64]], columns=8)).save(folder / "generated.png")
+    exponent = _demo_labels().exponent
+    cells = []
+    for sample in [sample for sample in samples if len(sample.prompt.classes) == 2][:6]:
+        if sample.heatmaps is None:
+            continue
+        heatmaps = sample.heatmaps.values[sample.heatmaps.exponents.index(exponent)]
+        shown = [colored_heatmap(heatmap, sample.label.shape) for heatmap in heatmaps]
+        cells += [sample.image, *shown, colored_label(sample.label, classes)]
+    Image.fromarray(contact_sheet(cells, columns=8)).save(folder / "samples.png")
+
+
 def measure_demo(out: Path) -> dict[str, Any]:
     """Wall time, peak memory and score of `dataset-diffusion demo`, as a user runs it."""
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "dataset_diffusion", "demo", "--out", str(out)], check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     results = json.loads((out / "results.json").read_text())
-    return {"seconds": round(time.monotonic() - started), "peak_gib": round(peak, 2), "miou": results["miou"]}
+    seconds = round(time.monotonic() - started)
+    return {"cpus": os.cpu_count(), "seconds": seconds, "peak_gib": round(peak, 2), "miou": results["miou"]}
 
 
 def _demo_labels() -> LabelSettings:
@@ -144,62 +163,24 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings) -> str:
         | ({"found by the oracle": oracle["found_by_class"][name]} if name in oracle["found_by_class"] else {})
         for name, iou in real["per_class_iou"].items()
     ]
-    return f"""# Results
-
-Everything here was measured by `make results` on the embedded model and its 256 held-out scenes
-({platform.machine()}, {demo.get("cpus", 2)} CPU cores, torch on the CPU). The figures as JSON: [results.json](results.json).
-
-## Synthetic against real
-
-The same segmenter (`{train.segmenter}`, {train.iterations} steps of {train.batch_size}), trained once on {count} synthetic
-images with labels from attention and once on {count} real scenes with true masks; both tested on the held-out scenes.
-
-| trained on | mIoU | pixel accuracy |
-|---|---|---|
-| {count} synthetic images, no annotation | {synthetic["miou"]:.3f} | {synthetic["pixel_accuracy"]:.3f} |
-| {count} real scenes, true masks | {real["miou"]:.3f} | {real["pixel_accuracy"]:.3f} |
-| **ratio** | **{headline["ratio"]:.3f}** | |
-
-The paper's ratio on PASCAL VOC is 64.8 / 79.9 = 0.81.
-
-{_table(per_class)}
-
-## What the pictures show
-
-A segmenter trained on real scenes (the oracle) looks for the classes that the prompts of {oracle["images"]} generated images
-name. It finds **{oracle["found"]:.1%}** of {oracle["named"]} (a class is found where it covers at least {FOUND_SHARE:.1%} of the
-image). Where the labels are certain they agree with the oracle's prediction at mIoU
-{oracle["label_agreement_miou"]:.3f}; {oracle["uncertain"]:.1%} of the pixels are uncertain.
-
-![64 generated images](images/generated.png)
-
-## Label quality against truth
-
-The model reads the held-out scenes (`model.attend`), and labels from its attention are compared with the true masks. Exponent
-{chosen["exponent"]} and threshold {chosen["threshold"]} were chosen on other scenes; each table varies one choice. mIoU is over
-certain pixels.
-
-What the attention is read against, and in which layers:
-
-{_table(labels["read"])}
-
-Self-attention exponent:
-
-{_table(labels["exponent"])}
-
-Threshold, without the uncertainty band:
-
-{_table(labels["threshold"])}
-
-The uncertainty band:
-
-{_table(labels["band"])}
-
-## The demo
-
-`dataset-diffusion demo` on {demo.get("cpus", 2)} CPU cores: {demo["seconds"] / 60:.1f} minutes, {demo["peak_gib"]:.1f} GiB peak memory,
-mIoU {demo["miou"]:.3f} on the held-out scenes.
-"""
+    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
+        (Path(__file__).parent / "results.md.j2").read_text()
+    )
+    return template.render(
+        table=_table,
+        machine=platform.machine(),
+        count=count,
+        train=train,
+        found_share=FOUND_SHARE,
+        per_class=per_class,
+        labels=labels,
+        chosen=chosen,
+        headline=headline,
+        synthetic=synthetic,
+        real=real,
+        oracle=oracle,
+        demo=demo,
+    )
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -66,7 +66,7 @@ def prompts(
         seed: The run's seed.
     """
     from dataset_diffusion.prompts.compose import summarize_prompts
-    from dataset_diffusion.runtime.stages import make_prompts
+    from dataset_diffusion.runtime.prompting import make_prompts
 
     settings = make_settings(PromptSettings, classes=classes, captions=captions, num_images=num_images)
     made, class_set = make_prompts(settings, seed, out)
@@ -208,8 +208,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": doctor,
 }
 
-DEMO = RunConfig()
-"""The demo's recipe: the defaults, which are sized for two CPU cores and ten minutes."""
+DEMO = RunConfig(
+    label=LabelSettings(exponent=1, threshold=0.5, uncertainty_threshold=0.4), train=TrainSettings(iterations=600)
+)
+"""The demo's recipe, as in configs/demo.toml: sized for two CPU cores and ten minutes."""
 
 
 def _print_run(results: dict[str, Any], out: Path) -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_a_public_name_is_what_it_says(name):
 
 
 def test_type_checkers_see_the_same_names():
-    source = open(dataset_diffusion.__file__, encoding="utf-8").read()
+    source = Path(dataset_diffusion.__file__).read_text(encoding="utf-8")
     for name, module in dataset_diffusion._MODULE_OF.items():
         assert f"    from dataset_diffusion.{module} import {name} as {name}\n" in source
 
@@ -59,4 +60,4 @@ def test_class_sets_and_prompts_need_nothing_heavy():
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'dataset_diffusion' has no attribute 'generate'"):
-        dataset_diffusion.generate
+        _ = dataset_diffusion.generate

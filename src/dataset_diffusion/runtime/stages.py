@@ -14,7 +14,6 @@ from dataset_diffusion.config import (
     EvaluateSettings,
     GenerateSettings,
     LabelSettings,
-    PromptSettings,
     RunConfig,
     Settings,
     TrainSettings,
@@ -32,15 +31,14 @@ from dataset_diffusion.evaluation.benchmarks import (
     open_benchmark,
 )
 from dataset_diffusion.evaluation.semantic import to_results
-from dataset_diffusion.prompts.captions import read_captions
-from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
-from dataset_diffusion.prompts.compose import build_prompts
-from dataset_diffusion.prompts.prompt_files import read_prompts, write_prompts
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.prompts.prompt_files import read_prompts
 from dataset_diffusion.records import Prompt
 from dataset_diffusion.report.page import FILE_NAME as REPORT
 from dataset_diffusion.report.page import write_report
 from dataset_diffusion.runtime.executors import DrawingJob, draw_missing_shards, load_model_for
 from dataset_diffusion.runtime.progress import progress
+from dataset_diffusion.runtime.prompting import compose_prompts, make_prompts
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.models import build_segmenter
 from dataset_diffusion.segmentation.predict import predict
@@ -84,20 +82,6 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     if not page.exists():
         make_report(out)
     return _read_json(results)
-
-
-def make_prompts(settings: PromptSettings, seed: int, out: Path) -> tuple[list[Prompt], ClassSet]:
-    """Write the prompts, unless they are there already.
-
-    Raises:
-        ConfigError: ``out`` holds other prompts.
-    """
-    prompts, classes = _compose_prompts(settings, seed)
-    if not out.exists():
-        write_prompts(out, prompts, classes)
-    elif read_prompts(out) != (prompts, classes):
-        raise ConfigError(f"{out} holds other prompts", fix="use another --out, or delete the file")
-    return prompts, classes
 
 
 def make_dataset(
@@ -221,16 +205,10 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
 
 def _check(config: RunConfig) -> None:
     """Refuse what a stage would refuse after hours of the stages before it."""
-    prompts, classes = _compose_prompts(config.prompts, config.seed)
+    prompts, classes = compose_prompts(config.prompts, config.seed)
     build_segmenter(config.train.segmenter, classes.num_classes + 1)
     check_classes(classes, open_benchmark(config.evaluate.benchmark, config.evaluate.root))
     load_model_for(DrawingJob(config.seed, tuple(prompts), config.generate, config.label))
-
-
-def _compose_prompts(settings: PromptSettings, seed: int) -> tuple[list[Prompt], ClassSet]:
-    classes = resolve_classes(settings.classes)
-    captions = None if settings.captions is None else read_captions(settings.captions)
-    return build_prompts(captions, classes, settings.num_images, seed), classes
 
 
 def _claim_run_folder(config: RunConfig, out: Path) -> None:

@@ -59,8 +59,8 @@ def train_segmenter(
 ) -> Path:
     """Train a segmenter and save the running average of its weights.
 
-    Cross-entropy that ignores 255, AdamW, polynomial decay to 0, crops of the first image's size (METHOD: the published
-    recipe of the paper's section 4). The result follows from the arguments alone: a run that was stopped at any point
+    Cross-entropy that ignores 255, AdamW, polynomial decay to 0, crops of the first image's size (the
+    paper's section 4). The result follows from the arguments alone: a run that was stopped at any point
     and called again ends, on the same CPU, with the same bytes as one that was not.
 
     Args:
