@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import to_dtype
 from dataset_diffusion.config import Augmentation
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.seeding import sample_random
-from dataset_diffusion.segmentation.transforms import augment, choose_augmentation, training_transform
+from dataset_diffusion.segmentation.transforms import augment, training_transform
 
 Pair = tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]
 
@@ -33,8 +33,6 @@ class LabelledImages(Sized, Protocol):
 
 class TrainingDraws(Dataset[Pair]):
     """The endless list of augmented training pairs: every epoch in an order of its own, every pair augmented anew.
-
-    Crops of photo size are augmented as published, smaller ones lightly (see ``transforms.choose_augmentation``).
 
     Args:
         data: what is drawn from, not empty.
