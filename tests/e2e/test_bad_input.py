@@ -1,17 +1,9 @@
 """What the user gets wrong is told in one line, with exit status 2 and nothing written."""
 
-import json
-import os
-import shutil
-from pathlib import Path
-
-import huggingface_hub
 import pytest
-from commands import refuse, succeed, times_of
-from PIL import Image
+from commands import succeed
 
 from dataset_diffusion.config import LabelSettings, TrainSettings
-from dataset_diffusion.diffusion.models import MODELS
 from dataset_diffusion.segmentation.models import SEGMENTERS
 
 BETA = LabelSettings().uncertainty_threshold
@@ -325,44 +317,6 @@ RUN = {
 }
 
 
-@pytest.fixture(scope="module")
-def place(job, tmp_path_factory):
-    """A folder with everything the commands refer to, right and wrong."""
-    place = tmp_path_factory.mktemp("place")
-    for folder in (job.dataset, job.model):
-        shutil.copytree(folder, place / folder.name, copy_function=os.link)
-    shutil.copy(job.prompts, place / "prompts.jsonl")
-    (place / "file").write_text("in the way")
-    (place / "empty.txt").write_text("\n \n")
-    (place / "views.txt").write_text("a nice view\nthe open sea\n")
-    Image.new("RGB", (8, 8)).save(place / "photo.png")
-    _write_prompt(place / "long_class_prompt.jsonl", caption="a room", classes=_many_classes(12))
-    _write_prompt(place / "long_caption.jsonl", caption="on the road " * 20, classes=["cat"])
-    _write_model_without_weights(place / "model_without_weights")
-    _write_voc(place / "voc")
-    _write_voc(place / "damaged_voc")
-    (place / "damaged_voc" / "SegmentationClass" / "0001.png").write_text("no image")
-    (place / "predictions").mkdir()
-    (place / "predictions" / "0001.png").write_text("no image")
-    return place
-
-
-@pytest.fixture
-def refused(place, monkeypatch):
-    """A function that runs a command in the place, sees that it changes nothing, and gives the message."""
-
-    monkeypatch.chdir(place)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-    def run(*words):
-        before = times_of(place)
-        message = refuse(*words)
-        assert times_of(place) == before
-        return message
-
-    return run
-
-
 @pytest.mark.parametrize("case", PROMPTS)
 def test_prompts(refused, case):
     options, message = PROMPTS[case]
@@ -413,30 +367,3 @@ def test_what_was_refused_can_be_put_right_in_the_same_folder(refused, place, tm
     out = tmp_path / "dataset"
     refused("generate", "--prompts", "prompts.jsonl", "--out", out, "--height", 60)
     succeed("generate", "--prompts", "prompts.jsonl", "--out", out, "--height", 64, "--width", 64, "--steps", 1)
-
-
-def _many_classes(number):
-    return [f"strange thing {letter}" for letter in "abcdefghijkl"[:number]]
-
-
-def _write_prompt(path, caption, classes):
-    words = " ".join(classes)
-    header = {"schema_version": 1, "class_set": {"name": "custom", "names": classes, "words": classes}}
-    prompt = {"index": 0, "text": f"{caption.strip()}; {words}", "class_prompt": words}
-    lines = [header, prompt | {"classes": list(range(1, len(classes) + 1)), "class_words": classes}]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _write_model_without_weights(folder):
-    whole = Path(MODELS["embedded"].path)
-    for path in (whole / "model_index.json", whole / "unet" / "config.json"):
-        (folder / path.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, folder / path.relative_to(whole))
-    for name in ("scheduler", "text_encoder", "tokenizer", "vae"):
-        (folder / name).symlink_to(whole / name)
-
-
-def _write_voc(root):
-    for folder, kind, mode in (("JPEGImages", "jpg", "RGB"), ("SegmentationClass", "png", "L")):
-        (root / folder).mkdir(parents=True)
-        Image.new(mode, (8, 8)).save(root / folder / f"0001.{kind}")

@@ -95,9 +95,15 @@ def test_a_truncated_shard_is_named(uninterrupted, tmp_path, monkeypatch, comman
     assert not (tmp_path / "model").exists()
 
 
-def test_a_deleted_shard_is_drawn_again(generate, uninterrupted, tmp_path):
-    dataset = tmp_path / "dataset"
-    shutil.copytree(uninterrupted, dataset)
-    (dataset / "shards" / "00005.parquet").unlink()
-    assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0
-    assert files_of(dataset) == files_of(uninterrupted)
+def test_an_interrupt_while_training_exits_with_130_too(uninterrupted, tmp_path):
+    model, printed = tmp_path / "model", tmp_path / "printed"
+    train = ("train", uninterrupted, "--out", model, "--batch-size", 2)
+    command = Command(*train, "--iterations", 1000, printed=printed)
+    command.wait_until(lambda: (model / "training_log.jsonl").exists() and (model / "training_log.jsonl").read_text())
+    command.send(signal.SIGINT)
+    assert command.wait() == 130
+    assert printed.read_text().splitlines()[-1] == "interrupted: the same command resumes"
+    assert not (model / "model.json").exists()
+    # Nothing of it was kept yet, so that another recipe may have the folder.
+    assert Command(*train, "--iterations", 2, printed=printed).wait() == 0
+    assert len((model / "training_log.jsonl").read_text().splitlines()) == 2
