@@ -52,7 +52,7 @@ def job(tmp_path_factory, scenes) -> Job:
     """Class names in, report out, one command after another: six images of two steps, six steps of training."""
     folder = tmp_path_factory.mktemp("job")
     prompts, dataset, model = folder / "prompts.jsonl", folder / "dataset", folder / "model"
-    drawing = ("--steps", 2, "--batch-size", 2, "--shard-size", 3)
+    drawing = ("--steps", 2, "--batch-size", 2, "--shard-size", 3, "--device", "cpu")
     commands = {
         "prompts": ("prompts", "--classes", "emoji", "--num-images", 6, "--out", prompts),
         "generate": ("generate", "--prompts", prompts, "--out", dataset, *drawing),

@@ -161,7 +161,20 @@ GENERATE = {
         "cannot write file/dataset; got Not a directory; ",
     ),
     "another configuration there": (
-        ["--out", "dataset", "--steps", "2", "--batch-size", "3", "--shard-size", "3", "--seed", "1"],
+        [
+            "--out",
+            "dataset",
+            "--steps",
+            "2",
+            "--batch-size",
+            "3",
+            "--shard-size",
+            "3",
+            "--device",
+            "cpu",
+            "--seed",
+            "1",
+        ],
         "dataset holds a dataset of another configuration; got config.seed: 1 (here: 0), "
         "config.generate.batch_size: 3 (here: 2); fix: use another --out or delete dataset",
     ),

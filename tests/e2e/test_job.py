@@ -26,6 +26,7 @@ num_images = 6
 steps = 2
 batch_size = 2
 shard_size = 3
+device = "cpu"
 
 [train]
 iterations = 6

@@ -7,7 +7,7 @@ import pytest
 from commands import Command, files_of, refuse, run_command, succeed, times_of
 
 NUM_SHARDS = 8
-DRAWING = ("--steps", 4, "--height", 64, "--width", 64, "--batch-size", 1, "--shard-size", 1)
+DRAWING = ("--steps", 4, "--height", 64, "--width", 64, "--batch-size", 1, "--shard-size", 1, "--device", "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -189,3 +189,7 @@ def test_what_a_command_prints_is_not_taken_for_a_complaint(tmp_path):
     )
     assert outcome.out.splitlines()[0].startswith("3 prompts: forklift ")
     assert outcome.err == ""
+
+
+def test_the_demo_is_the_recipe_in_configs():
+    assert load_recipe(Path(__file__).parents[2] / "configs" / "demo.toml") == DEMO

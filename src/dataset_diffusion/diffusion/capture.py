@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -37,13 +36,18 @@ class LayerChoice:
 class AttentionCapture:
     """A ``with`` block in which every call of the UNet adds to running means of its attention.
 
-    Attributes:
+    Args:
         unet: the diffusers UNet.
         class_states: text-encoder states of the class prompts, "b tokens width" (class-prompt cross-attention, paper
             section 3.2: the class prompt gives keys only and never touches the image).
+        cross_attention: the layers whose cross-attention is averaged.
+        self_attention: the layers whose self-attention is averaged.
         guided: whether a call's batch holds the unconditional half first (classifier-free guidance). Only the
             conditional half is read.
         latent_shape: (h, w) of the latents.
+
+    Raises:
+        ModelError: the model has no such layers.
     """
 
     def __init__(
@@ -58,26 +62,22 @@ class AttentionCapture:
     ) -> None:
         self._class_states = class_states
         self._guided = guided
+        cross_layers = choose_layers(unet, "attn2", cross_attention)
+        self_layers = choose_layers(unet, "attn1", self_attention)
+        # The layers of a choice share one resolution, hence one grid.
         grids = _layer_grids(unet, latent_shape)
+        self.cross_shape = grids[_block_of(cross_layers[0])]
+        self.self_shape = grids[_block_of(self_layers[0])]
+        self._readers = dict.fromkeys(cross_layers, self._read_cross_attention)
+        self._readers |= dict.fromkeys(self_layers, self._read_self_attention)
+        self._unet = unet
         self._cross = _RunningMean()
         self._self = _RunningMean()
-        self._layers: list[tuple[nn.Module, Any]] = []
-        for suffix, choice, hook in (
-            ("attn2", cross_attention, self._read_cross_attention),
-            ("attn1", self_attention, self._read_self_attention),
-        ):
-            names = choose_layers(unet, suffix, choice)
-            self._layers += [(unet.get_submodule(name), hook) for name in names]
-            # All chosen layers share one resolution, hence one grid.
-            if suffix == "attn2":
-                self.cross_shape = grids[_block_of(names[0])]
-            else:
-                self.self_shape = grids[_block_of(names[0])]
         self._handles: list[Any] = []
 
     def __enter__(self) -> AttentionCapture:
         self._handles = [
-            layer.register_forward_pre_hook(partial(hook), with_kwargs=True) for layer, hook in self._layers
+            self._unet.get_submodule(name).register_forward_pre_hook(read) for name, read in self._readers.items()
         ]
         return self
 
@@ -109,11 +109,11 @@ class AttentionCapture:
             for tokens, attention, classes in zip(cross, self_attention, token_positions, strict=True)
         ]
 
-    def _read_cross_attention(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+    def _read_cross_attention(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         states = self._class_states.to(dtype=args[0].dtype)
         self._cross.add(attention_probabilities(layer, self._conditional(args[0]), states))
 
-    def _read_self_attention(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+    def _read_self_attention(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         states = self._conditional(args[0])
         self._self.add(attention_probabilities(layer, states, states))
 

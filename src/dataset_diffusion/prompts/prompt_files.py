@@ -93,7 +93,7 @@ def read_prompts(path: Path | str, classes: ClassSet | None = None) -> tuple[lis
     text = read_text(path)
     if text.lstrip().startswith("["):
         if classes is None:
-            raise PromptError("the prompts file does not say its class set", got=str(path), fix="name the class set")
+            raise PromptError("the prompts file does not say its class set", got=str(path), fix="name it with --classes")
         prompts = _read_published(path, text, classes)
     else:
         prompts, classes = _read_lines(path, text, classes)
@@ -107,7 +107,7 @@ def _read_lines(path: Path, text: str, classes: ClassSet | None) -> tuple[list[P
     if lines and '"class_set"' in lines[0][1]:
         classes = _read_header(path, lines.pop(0)[1], classes)
     if classes is None:
-        raise PromptError("the prompts file does not say its class set", got=str(path), fix="name the class set")
+        raise PromptError("the prompts file does not say its class set", got=str(path), fix="name it with --classes")
     prompts: dict[int, Prompt] = {}
     for number, line in lines:
         where = f"{path}, line {number}"
@@ -160,7 +160,7 @@ def _read_published(path: Path, text: str, classes: ClassSet) -> list[Prompt]:
             raise PromptError(
                 f"a class prompt that is not made of the classes of {classes.name!r}",
                 got=f"{entry.class_prompt!r} in {path}, entry {position} {entry.filename}",
-                fix="name the class set that the prompts were made for",
+                fix="give --classes the class set that the prompts were made for",
             )
         caption = remove_class_prompt(clean_caption(entry.caption), clean_caption(entry.class_prompt))
         prompts.append(compose_prompt(len(prompts), caption, class_ids, classes))
