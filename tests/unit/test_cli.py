@@ -3,12 +3,13 @@ import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from commands import refuse, run_command, succeed
 
 from dataset_diffusion.__main__ import main
-from dataset_diffusion.cli import COMMANDS
+from dataset_diffusion.cli import COMMANDS, DEMO
 from dataset_diffusion.config import (
     CaptureSettings,
     EvaluateSettings,
@@ -16,6 +17,7 @@ from dataset_diffusion.config import (
     LabelSettings,
     PromptSettings,
     TrainSettings,
+    load_recipe,
 )
 from dataset_diffusion.errors import ConfigError
 

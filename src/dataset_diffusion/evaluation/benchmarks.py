@@ -226,7 +226,11 @@ def _checked_label(label: UInt8[np.ndarray, "h w"], path: Path, classes: ClassSe
 def _check_exist(paths: Sequence[Path]) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise DatasetError("a file is missing", got=f"{missing[0]} ({len(missing)} of {len(paths)} missing)")
+        raise DatasetError(
+            "a file is missing",
+            got=f"{missing[0]} ({len(missing)} of {len(paths)} missing)",
+            fix="complete the folder, or name another one",
+        )
 
 
 def check_classes(trained: ClassSet, benchmark: Benchmark) -> None:

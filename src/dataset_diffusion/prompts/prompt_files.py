@@ -93,7 +93,9 @@ def read_prompts(path: Path | str, classes: ClassSet | None = None) -> tuple[lis
     text = read_text(path)
     if text.lstrip().startswith("["):
         if classes is None:
-            raise PromptError("the prompts file does not say its class set", got=str(path), fix="name it with --classes")
+            raise PromptError(
+                "the prompts file does not say its class set", got=str(path), fix="name it with --classes"
+            )
         prompts = _read_published(path, text, classes)
     else:
         prompts, classes = _read_lines(path, text, classes)

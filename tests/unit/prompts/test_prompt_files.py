@@ -72,7 +72,7 @@ def test_lines_without_a_class_set_are_read_with_one(tmp_path):
     path.write_text(json.dumps({key: CAT[key] for key in ("index", "text", "class_prompt", "classes")}))
     prompts, _ = read_prompts(path, ClassSet.from_names(["cat"]))
     assert prompts == [Prompt(3, "a cat; cat", "cat", (1,))]
-    with pytest.raises(PromptError, match=r"does not say its class set; got .*; fix: name the class set"):
+    with pytest.raises(PromptError, match=r"does not say its class set; got .*; fix: name it with --classes"):
         read_prompts(path)
 
 
