@@ -41,6 +41,10 @@ POLY_POWER = 0.9
 GRADIENT_CLIP = 0.01
 """Largest norm of the gradient (the published recipe's; AdamW makes up for the scale)."""
 
+SMALLEST_BFLOAT16_CROP = 32
+"""Pixels. Below, and with several threads, oneDNN's bfloat16 gradient of a strided 3x3 convolution (of 1x1 maps) is
+garbage now and then (torch 2.15): one in three steps of a ResNet-18 U-Net on 16-pixel images ended in NaN."""
+
 OnStep = Callable[[int, int, float], None]
 """Called after every step with (steps done, steps in all, loss)."""
 
@@ -193,12 +197,12 @@ def _fit(
     start_step = _resumable_step(out, identity)
     torch.manual_seed(sample_random(identity.seed, "segmenter weights").getrandbits(63))
     training = _Training(build_segmenter(settings.segmenter, num_classes, settings.pretrained), identity)
-    where = resolve_device(device)
+    where, crop_size = resolve_device(device), tuple(data[0][1].shape)
     with _tamed_lightning():
         trainer = Trainer(
             accelerator=where.type,
             devices=[where.index or 0] if where.type == "cuda" else 1,
-            precision=_precision(where),
+            precision=_precision(where, crop_size),
             max_steps=settings.iterations,
             callbacks=[_Journal(out, start_step, checkpoint_every, on_step)],
             default_root_dir=out,
@@ -207,18 +211,20 @@ def _fit(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        loader = _loader(data, identity, start_step, on_gpu=where.type == "cuda")
+        loader = _loader(data, identity, crop_size, start_step, on_gpu=where.type == "cuda")
         trainer.fit(training, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
     return cast(Segmenter, training.average.module)
 
 
-def _loader(data: LabelledImages, identity: Identity, start_step: int, *, on_gpu: bool) -> DataLoader[Any]:
+def _loader(
+    data: LabelledImages, identity: Identity, crop_size: tuple[int, int], start_step: int, *, on_gpu: bool
+) -> DataLoader[Any]:
     # On the CPU the network needs every core; beside a GPU, decoding and augmentation are what it would wait for.
     workers = min(8, os.cpu_count() or 1) if on_gpu else 0
     draws = TrainingDraws(
         data,
         identity.class_set.num_classes + 1,
-        crop_size=tuple(data[0][1].shape),
+        crop_size=crop_size,
         seed=identity.seed,
         ignore_index=identity.class_set.ignore_index,
         augmentation=identity.settings.augmentation,
@@ -227,8 +233,10 @@ def _loader(data: LabelledImages, identity: Identity, start_step: int, *, on_gpu
     return DataLoader(draws, batch_sampler=batches, num_workers=workers, pin_memory=on_gpu)
 
 
-def _precision(device: torch.device) -> str:
+def _precision(device: torch.device, crop_size: tuple[int, int]) -> str:
     """Mixed bfloat16 where the hardware has it (emulated, it is slower than float32), else float32."""
+    if min(crop_size) < SMALLEST_BFLOAT16_CROP:
+        return "32-true"
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
