@@ -26,8 +26,8 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-results: setup  ## measure everything in docs/results.md (needs npm for the icons; hours on two cores)
-	$(BIN)/python benchmarks/results.py
+results: setup  ## measure everything in docs/results.md (needs npm for the icons; 35 minutes on two cores)
+	$(BIN)/python benchmarks/results.py --num-images 600 --iterations 800
 
 model: setup  ## train the embedded model (needs npm for the icons); the same command resumes
 	$(BIN)/python tools/embedded_model/train.py

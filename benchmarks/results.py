@@ -160,7 +160,7 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings) -> str:
     synthetic, real, chosen = headline["synthetic"], headline["real"], labels["chosen"]
     per_class = [
         {"class": name, "synthetic": synthetic["per_class_iou"].get(name, 0.0), "real": iou}
-        | ({"found by the oracle": oracle["found_by_class"][name]} if name in oracle["found_by_class"] else {})
+        | {"found by the oracle": oracle["found_by_class"].get(name, "")}
         for name, iou in real["per_class_iou"].items()
     ]
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
