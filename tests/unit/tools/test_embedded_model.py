@@ -1,25 +1,21 @@
 """The tools that made the embedded model, on drawn sprites instead of icons."""
 
-import sys
 from pathlib import Path
 
+import autoencoder
+import loop
 import numpy as np
 import pytest
+import scenes
 import torch
+from backgrounds import BACKGROUNDS
 from PIL import Image, ImageDraw
+from sprites import ICONS
+from tokenizer import train_tokenizer
 from transformers import CLIPTokenizer
 
 from dataset_diffusion.diffusion.models import MODELS
 from dataset_diffusion.prompts.class_sets import class_set
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "tools" / "embedded_model"))
-
-import autoencoder
-import loop
-import scenes
-from backgrounds import BACKGROUNDS
-from sprites import ICONS
-from tokenizer import train_tokenizer
 
 
 def sprite(shape: str, colour: str) -> Image.Image:
