@@ -40,7 +40,7 @@ class PromptSettings(Settings):
 
 
 class CaptureSettings(Settings):
-    """Which attention is read while an image is drawn (paper sections 3.2, 3.3). None takes the model spec's choice."""
+    """Which attention is read while an image is drawn. None takes the model spec's choice."""
 
     cross_attention_resolution: PositiveInt | None = None
     """Resolution of the cross-attention maps: the grid's shorter side at the model's own image size, in cells."""
@@ -83,7 +83,7 @@ class GenerateSettings(Settings):
 
 
 class LabelSettings(Settings):
-    """How heatmaps become a label map (paper sections 3.3, 3.4)."""
+    """How heatmaps become a label map."""
 
     # A threshold below the other one's default is as wrong as one below its given value.
     model_config = ConfigDict(validate_default=True)

@@ -24,7 +24,7 @@ class Prompt:
     Attributes:
         index: the sample's index in the run, >= 0.
         text: the text prompt that conditions the image, class words appended: ``"<caption>; <class prompt>"``.
-        class_prompt: the class words alone, in the order of ``classes`` (class-prompt appending, paper section 3.2).
+        class_prompt: the class words alone, in the order of ``classes`` (class-prompt appending).
         classes: class ids (1..K), one per class word, in the order in which the class prompt names them.
         class_words: the words of each class in the class prompt, one entry per class. May be left out where the class
             prompt says it: a single class, or one word per class.

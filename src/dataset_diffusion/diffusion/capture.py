@@ -38,8 +38,8 @@ class AttentionCapture:
 
     Args:
         unet: the diffusers UNet.
-        class_states: text-encoder states of the class prompts, "b tokens width" (class-prompt cross-attention, paper
-            section 3.2: the class prompt gives keys only and never touches the image).
+        class_states: text-encoder states of the class prompts, "b tokens width" (class-prompt cross-attention: the
+            class prompt gives keys only and never touches the image).
         cross_attention: the layers whose cross-attention is averaged.
         self_attention: the layers whose self-attention is averaged.
         guided: whether a call's batch holds the unconditional half first (classifier-free guidance). Only the
@@ -125,7 +125,7 @@ class AttentionCapture:
 def attention_probabilities(
     layer: Any, queries: Float[Tensor, "b cells width"], keys: Float[Tensor, "b tokens other"]
 ) -> Float32[Tensor, "b cells tokens"]:
-    """``softmax(Q K^T / sqrt(d))`` of one attention layer, mean over its heads (paper equations 3 and 5).
+    """``softmax(Q K^T / sqrt(d))`` of one attention layer, mean over its heads.
 
     Args:
         layer: a diffusers ``Attention`` module; its ``to_q``, ``to_k``, ``heads`` and ``scale`` are used.

@@ -21,7 +21,7 @@ NEGATIVE_PROMPT = (
     "deformed, body out of frame, bad anatomy, watermark, signature, cut off, low contrast, underexposed, overexposed, "
     "bad art, beginner, amateur, distorted face"
 )
-"""What Stable Diffusion is told to avoid (METHOD: one fixed list)."""
+"""What Stable Diffusion is told to avoid (the paper uses one fixed list)."""
 
 
 @dataclass(frozen=True)

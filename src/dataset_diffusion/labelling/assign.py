@@ -1,4 +1,4 @@
-"""From heatmaps to a label map, with an uncertainty region between object and background (paper section 3.4)."""
+"""From heatmaps to a label map, with the paper's uncertainty region between object and background."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def assign_labels(  # noqa: PLR0917
     uncertainty_threshold: float = 0.5,
     ignore_index: int = 255,
 ) -> UInt8[Tensor, "height width"]:
-    """Label each pixel by its highest heatmap, where that is high enough (paper section 3.4).
+    """Label each pixel by its highest heatmap, where that is high enough.
 
     With M the highest of the resized heatmaps at a pixel and S its class (the first one on a tie):
     ``M >= threshold`` gives S, ``uncertainty_threshold <= M < threshold`` gives ``ignore_index``, less gives 0.

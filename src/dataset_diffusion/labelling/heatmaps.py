@@ -19,7 +19,7 @@ _ROUNDING = 1e-6
 
 
 def normalize(heatmaps: Float[Tensor | np.ndarray, "*classes h w"]) -> Float32[Tensor, "*classes h w"]:
-    """Min-max each map to [0, 1] (paper section 3.4).
+    """Min-max each map to [0, 1].
 
     Min-max lifts every class to 1 somewhere, even one that was never drawn; `value_range` says what is lost.
 
@@ -58,7 +58,7 @@ def value_range(heatmaps: Float[Tensor | np.ndarray, "*classes h w"]) -> Float32
 
 
 def class_heatmaps(attention: AttentionMaps, exponents: Sequence[int] = STORED_EXPONENTS) -> Heatmaps:
-    """The heatmaps of one image for several self-attention exponents (paper sections 3.2 to 3.4).
+    """The heatmaps of one image for several self-attention exponents.
 
     Args:
         attention: what the attention of one image says.

@@ -19,7 +19,7 @@ def propagate(
     self_shape: tuple[int, int],
     exponent: int = 4,
 ) -> Float32[Tensor, "classes h w"]:
-    """Spread class maps along self-attention: ``A* = (A_S)^tau · A_C`` (paper section 3.3).
+    """Spread class maps along self-attention: ``A* = (A_S)^tau · A_C`` (the paper's self-attention exponentiation).
 
     Computed as ``exponent`` products of the matrix with the maps, never as a power of the matrix.
 

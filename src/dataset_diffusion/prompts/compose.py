@@ -1,4 +1,4 @@
-"""From captions to prompts: class-prompt appending (paper section 3.2) and balancing. Imports no torch."""
+"""From captions to prompts: class-prompt appending, as in the paper, and balancing. Imports no torch."""
 
 from __future__ import annotations
 

@@ -63,9 +63,9 @@ def train_segmenter(
 ) -> Path:
     """Train a segmenter and save the running average of its weights.
 
-    Cross-entropy that ignores 255, AdamW, polynomial decay to 0, crops of the first image's size (the
-    paper's section 4). The result follows from the arguments alone: a run that was stopped at any point
-    and called again ends, on the same CPU, with the same bytes as one that was not.
+    Cross-entropy that ignores 255, AdamW and polynomial decay to 0 as published, crops of the first image's size. The
+    result follows from the arguments alone: a run that was stopped at any point and called again ends, on the same CPU,
+    with the same bytes as one that was not.
 
     Args:
         data: images "3 h w" (uint8, or floats in [0, 1]) and label maps "h w" (0 background, 1..K, 255 ignored). Every
