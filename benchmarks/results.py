@@ -19,7 +19,8 @@ from jinja2 import Environment, StrictUndefined
 from label_quality import best_settings, label_ablation
 from PIL import Image
 
-from dataset_diffusion.config import EvaluateSettings, GenerateSettings, LabelSettings, PromptSettings, TrainSettings
+from dataset_diffusion.cli import DEMO
+from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.models import load_model
 from dataset_diffusion.evaluation.semantic import evaluate_labels
@@ -73,7 +74,7 @@ def measure_labels(real: Path) -> dict[str, Any]:
 def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -> dict[str, Any]:
     """The same segmenter trained on synthetic images with pseudo-labels, and on real scenes with true masks."""
     make_prompts(PromptSettings(num_images=count), 0, work / "prompts.jsonl")
-    synthetic = make_dataset(work / "prompts.jsonl", GenerateSettings(), _demo_labels(), 0, work / "synthetic")
+    synthetic = make_dataset(work / "prompts.jsonl", GenerateSettings(), DEMO.label, 0, work / "synthetic")
     results = {}
     for name, data in (("synthetic", synthetic.path), ("real", real)):
         started = time.monotonic()
@@ -114,7 +115,7 @@ def write_pictures(samples: list[Sample]) -> None:
     folder, classes = ROOT / "docs" / "images", class_set("emoji")
     folder.mkdir(exist_ok=True)
     Image.fromarray(contact_sheet([sample.image for sample in samples[:64]], columns=8)).save(folder / "generated.png")
-    exponent = _demo_labels().exponent
+    exponent = DEMO.label.exponent
     cells = []
     for sample in [sample for sample in samples if len(sample.prompt.classes) == 2][:6]:
         if sample.heatmaps is None:
@@ -133,12 +134,6 @@ def measure_demo(out: Path) -> dict[str, Any]:
     results = json.loads((out / "results.json").read_text())
     seconds = round(time.monotonic() - started)
     return {"cpus": os.cpu_count(), "seconds": seconds, "peak_gib": round(peak, 2), "miou": results["miou"]}
-
-
-def _demo_labels() -> LabelSettings:
-    from dataset_diffusion.cli import DEMO
-
-    return DEMO.label
 
 
 def _certain(samples: list[Sample], seen: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -149,7 +149,7 @@ def make_segmenter(datasets: Sequence[Path], settings: TrainSettings, seed: int,
 
 
 def evaluate_model(
-    model: Path, settings: EvaluateSettings, out: Path, config: Settings | None = None, device: str | None = None
+    model: Path, settings: EvaluateSettings, out: Path, config: Settings | None = None
 ) -> dict[str, Any]:
     """Score a trained segmenter on a benchmark and write ``out``.
 
@@ -160,7 +160,7 @@ def evaluate_model(
         What ``out`` holds.
     """
     benchmark = open_benchmark(settings.benchmark, settings.root)
-    segmenter = load_segmenter(model, device)
+    segmenter = load_segmenter(model)
     with progress("Evaluate", len(benchmark), "images") as advance:
         scores = evaluate_segmenter(segmenter, benchmark, on_image=lambda image, prediction: advance())
     results = to_results(scores, benchmark.class_set, (config or settings).model_dump(mode="json"))
