@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint format results model
+.PHONY: setup demo test lint format results model faults
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -28,6 +28,9 @@ format: setup
 
 results: setup  ## measure everything in docs/results.md (needs npm for the icons; 35 minutes on two cores)
 	$(BIN)/python benchmarks/results.py --num-images 600 --iterations 800
+
+faults: setup  ## kill commands at random moments, fill disks, break files: docs/reliability.md; resumes
+	$(BIN)/python benchmarks/faults.py
 
 model: setup  ## train the embedded model (needs npm for the icons); the same command resumes
 	$(BIN)/python tools/embedded_model/train.py

@@ -27,8 +27,9 @@ from dataset_diffusion.evaluation.semantic import evaluate_labels
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Sample
 from dataset_diffusion.report.figures import colored_heatmap, colored_label, contact_sheet
+from dataset_diffusion.runtime.evaluating import evaluate_model
 from dataset_diffusion.runtime.prompting import make_prompts
-from dataset_diffusion.runtime.stages import evaluate_model, make_dataset, make_segmenter
+from dataset_diffusion.runtime.stages import make_dataset, make_segmenter
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import predict
 

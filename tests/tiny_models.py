@@ -1,57 +1,27 @@
-"""Diffusion pipelines with Stable Diffusion's block types and head layout and hardly any channels, weights random."""
+"""Stable Diffusion's architectures with a sixteenth or an eighth of the channels, weights random.
 
-from pathlib import Path
+Block types, depths and numbers of heads are the published ones.
+"""
 
-import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from benchmarks.full_size import build_pipeline
+from diffusers import StableDiffusionPipeline
 
-from dataset_diffusion.diffusion.models import MODELS
+from dataset_diffusion.diffusion.capture import LayerChoice
+from dataset_diffusion.diffusion.models import ModelSpec
+from dataset_diffusion.diffusion.unet import DiffusionModel
 
-WIDTH = 32
+THINNER = {"sd15": 8, "sd21-base": 16, "sdxl-base": 16}
+"""By what the channels of each architecture are divided; its heads must still divide them."""
+
+SPEC = ModelSpec("thin", 128, 128, LayerChoice(4), LayerChoice(8), num_inference_steps=2, guidance_scale=3.0)
+"""16x16 latents: maps at a quarter and half of their side, as published for 64x64."""
 
 
-def tiny_stable_diffusion(
-    *, linear_projection: bool, heads: int | tuple[int, ...], seed: int = 0
-) -> StableDiffusionPipeline:
-    """Four levels of two layers, as in SD 1.5 (as many heads everywhere) and 2.1 (more heads where more channels)."""
-    tokenizer = CLIPTokenizer.from_pretrained(Path(MODELS["embedded"].path) / "tokenizer")
-    torch.manual_seed(seed)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=tokenizer.model_max_length,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
-    unet = UNet2DConditionModel(
-        sample_size=16,
-        block_out_channels=(8, 16, 32, 32),
-        layers_per_block=2,
-        cross_attention_dim=WIDTH,
-        attention_head_dim=heads,
-        norm_num_groups=4,
-        use_linear_projection=linear_projection,
-    )
-    autoencoder = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-    )
-    return StableDiffusionPipeline(
-        vae=autoencoder.eval(),
-        text_encoder=text_encoder.eval(),
-        tokenizer=tokenizer,
-        unet=unet.eval(),
-        scheduler=DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+def thin_pipeline(name: str) -> StableDiffusionPipeline:
+    """The diffusers pipeline."""
+    return build_pipeline(name, THINNER[name])
+
+
+def thin_model(name: str) -> DiffusionModel:
+    """The pipeline wrapped."""
+    return DiffusionModel(SPEC, thin_pipeline(name))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from dataset_diffusion.config import (
     EvaluateSettings,
+    ExecutorSettings,
+    ExportSettings,
     GenerateSettings,
     LabelSettings,
     PromptSettings,
@@ -37,13 +40,25 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0) -> None:
     _print_run(run_all(DEMO.model_copy(update={"seed": seed}), out), out)
 
 
-def run(config: Annotated[Path, Positional, arg(metavar="CONFIG.toml")], out: Path) -> None:
+def run(
+    config: Annotated[Path, Positional, arg(metavar="CONFIG.toml")],
+    out: Path,
+    dry_run: bool = False,
+    costs: Path | None = None,
+) -> None:
     """Do every stage of a recipe. The same command again resumes.
 
     Args:
         config: A TOML recipe; see configs/.
         out: Folder of the run.
+        dry_run: Print what the run would do and cost, and write nothing.
+        costs: With --dry-run, how fast the device is, as benchmarks/training_cost.py measures it; None assumes a GPU.
     """
+    if dry_run:
+        from dataset_diffusion.runtime.planning import plan, read_costs
+
+        print(*plan(load_recipe(config), out, read_costs(costs)), sep="\n")
+        return
     from dataset_diffusion.runtime.stages import run_all
 
     _print_run(run_all(load_recipe(config), out), out)
@@ -53,26 +68,32 @@ def prompts(
     out: Path,
     classes: str = "emoji",
     captions: Path | None = None,
+    captioner: str = PromptSettings().captioner,
     num_images: int = 240,
     seed: int = 0,
+    report: Path | None = None,
+    skip_bad: bool = False,
 ) -> None:
-    """Write prompts, balanced over the classes. The same command again does nothing.
+    """Write prompts, balanced over the classes, and show what was found. The same command again does nothing.
 
     Args:
         out: File to write, JSON lines.
         classes: A class set by name, or your own class names with commas between.
-        captions: File of captions (COCO JSON, Flickr, CSV, JSON lines, text); None makes them from templates.
+        captions: File of captions (COCO JSON, Flickr, CSV, JSON lines, text), or folder of photos to caption; None
+            makes them from templates.
+        captioner: What captions photos: a hub id, or a local folder of an image-to-text model.
         num_images: Number of prompts.
         seed: The run's seed.
+        report: File to write counts per class and which classes come together to, as JSON; None writes none.
+        skip_bad: Leave out captions and photos that cannot be used, and list them.
     """
-    from dataset_diffusion.prompts.compose import summarize_prompts
-    from dataset_diffusion.runtime.prompting import make_prompts
+    from dataset_diffusion.runtime.prompting import report_prompts
 
-    settings = make_settings(PromptSettings, classes=classes, captions=captions, num_images=num_images)
-    made, class_set = make_prompts(settings, seed, out)
-    counts = summarize_prompts(made, class_set)
-    print(f"{len(made)} prompts: {', '.join(f'{name} {count}' for name, count in counts.items())}")
-    print(f"wrote {out}")
+    settings = make_settings(
+        PromptSettings, classes=classes, captions=captions, captioner=captioner, num_images=num_images
+    )
+    for line in report_prompts(settings, seed, out, report, skip_bad=skip_bad):
+        print(line)
 
 
 def generate(
@@ -83,6 +104,7 @@ def generate(
     *,
     settings: Annotated[GenerateSettings, Flat] = GenerateSettings(),
     label: Annotated[LabelSettings, Flat] = LabelSettings(),
+    executor: Annotated[ExecutorSettings, Flat] = ExecutorSettings(),
 ) -> None:
     """Draw images and label them from the model's attention. The same command again resumes.
 
@@ -93,30 +115,79 @@ def generate(
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
     from dataset_diffusion.prompts.class_sets import resolve_classes
-    from dataset_diffusion.runtime.stages import make_dataset
+    from dataset_diffusion.runtime.drawing import make_dataset
 
     class_set = None if classes is None else resolve_classes(classes)
-    store = make_dataset(prompts, settings, label, seed, out, classes=class_set)
-    print(f"{len(store)} labelled images in {out}")
+    store = make_dataset(prompts, settings, label, seed, out, classes=class_set, executor=executor)
+    if missing := len(store.missing_shards()):
+        print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")
+    else:
+        print(f"{len(store)} labelled images in {out}")
+
+
+def relabel(
+    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    out: Path | None = None,
+    workers: int | None = None,
+    *,
+    settings: Annotated[LabelSettings, Flat] = LabelSettings(),
+) -> None:
+    """Label a dataset anew from its stored heatmaps, without a model. The same command again resumes.
+
+    Args:
+        dataset: Folder of the dataset.
+        out: Folder of the relabelled dataset; None relabels the dataset in its place.
+        workers: Processes; None takes one per core.
+    """
+    from dataset_diffusion.runtime.relabelling import relabel_dataset
+
+    store = relabel_dataset(dataset, settings, out, workers)
+    print(f"{len(store)} images relabelled in {store.path}")
+
+
+def filter_samples(
+    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    out: Path,
+    rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(required)")] = (),
+) -> None:
+    """Write the samples that pass every rule as a new dataset. The same command again resumes.
+
+    Args:
+        dataset: Folder of the dataset.
+        out: Folder of the new dataset.
+        rule: What to keep, as in --rule "presence >= 0.4" --rule "novelty >= 6"; also area, components, uncertain and
+            foreground, see docs/filtering.md.
+    """
+    from dataset_diffusion.dataset.rules import parse_rule
+    from dataset_diffusion.runtime.filtering import filter_dataset
+
+    rules = [parse_rule(text) for text in rule]
+    if not rules:
+        raise ConfigError("nothing to filter by", expected='at least one --rule, such as "presence >= 0.4"')
+    _, selection = filter_dataset(dataset, rules, out)
+    for one, dropped in zip(rules, selection.dropped, strict=True):
+        print(f"{one}: dropped {dropped}")
+    total = len(selection.kept) + sum(selection.dropped)
+    print(f"kept {len(selection.kept)} of {total} images in {out}")
 
 
 def train(
     dataset: Annotated[
-        tuple[Path, ...], Positional, arg(metavar="DATASET [DATASET ...]", help_behavior_hint="(required)")
-    ],
+        tuple[Path, ...], Positional, arg(metavar="[DATASET ...]", help_behavior_hint="(default: none)")
+    ] = (),
+    *,
     out: Path,
     seed: int = 0,
-    *,
     settings: Annotated[TrainSettings, Flat] = TrainSettings(),
 ) -> None:
-    """Train a segmenter on one dataset or several. The same command again resumes.
+    """Train a segmenter on datasets, on real photos, or on both. The same command again resumes.
 
     Args:
-        dataset: Folders of datasets.
+        dataset: Folders of datasets; none trains on the photos of --real alone.
         out: Folder of the trained segmenter.
         seed: The run's seed.
     """
-    from dataset_diffusion.runtime.stages import make_segmenter
+    from dataset_diffusion.runtime.training import make_segmenter
 
     print(f"trained {make_segmenter(dataset, settings, seed, out)}")
 
@@ -124,6 +195,8 @@ def train(
 def evaluate(
     model: Annotated[Path | None, Positional, arg(metavar="[MODEL]")] = None,
     predictions: Path | None = None,
+    save_predictions: Path | None = None,
+    skip_bad: bool = False,
     out: Path = Path("results.json"),
     *,
     settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings(),
@@ -133,18 +206,47 @@ def evaluate(
     Args:
         model: Folder of a trained segmenter; None scores the predictions.
         predictions: Folder of label maps named <image id>.png to score instead of a model; None scores the model.
+        save_predictions: Folder to save the model's label maps in, as the benchmark's test server wants them.
+        skip_bad: Leave out images whose files cannot be used, and list them.
         out: File to write the results to.
     """
-    from dataset_diffusion.runtime.stages import evaluate_model, score_predictions
+    from dataset_diffusion.runtime.evaluating import evaluate_model, score_predictions
 
     if (model is None) == (predictions is None):
         raise ConfigError("nothing to score, or two things", expected="either a model folder or --predictions")
     if predictions is not None:
-        results = score_predictions(predictions, settings, out)
+        if save_predictions is not None:
+            raise ConfigError("--save-predictions needs a model", got=f"--predictions {predictions}")
+        results = score_predictions(predictions, settings, out, skip_bad=skip_bad)
     elif model is not None:
-        results = evaluate_model(model, settings, out)
-    _print_scores(results)
-    print(f"wrote {out}")
+        results = evaluate_model(model, settings, out, save_predictions=save_predictions, skip_bad=skip_bad)
+    for image_id, reason in results.get("skipped", {}).items():
+        print(f"skipped {image_id}: {reason}", file=sys.stderr)
+    if results.get("num_skipped"):
+        print(f"skipped {results['num_skipped']} images in all", file=sys.stderr)
+    if save_predictions is not None:
+        print(f"{results['num_images']} predictions in {save_predictions}")
+    if "miou" in results:  # else the labels are not public
+        _print_scores(results)
+        print(f"wrote {out}")
+
+
+def export(
+    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    out: Path,
+    *,
+    settings: Annotated[ExportSettings, Flat],
+) -> None:
+    """Write a dataset in the format of other tools. The same command again resumes.
+
+    Args:
+        dataset: Folder of the dataset.
+        out: Folder of the export, new or empty.
+    """
+    from dataset_diffusion.runtime.exporting import export_dataset
+
+    store = export_dataset(dataset, out, settings)
+    print(f"{len(store)} labelled images in {out}, see {out / 'README.md'}")
 
 
 def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
@@ -158,15 +260,24 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     print(f"wrote {make_report(run)}")
 
 
-def verify(dataset: Annotated[Path, Positional, arg(metavar="DATASET")]) -> None:
+def verify(
+    dataset: Annotated[Path, Positional, arg(metavar="DATASET")], repair: bool = False, prompts: Path | None = None
+) -> None:
     """Check every byte of a dataset: shards, checksums, label ids, sizes.
 
     Args:
         dataset: Folder of the dataset.
+        repair: Draw missing and damaged shards again, as they were.
+        prompts: The prompts that it was drawn from, for --repair; None takes prompts.jsonl beside its folder.
     """
     from dataset_diffusion.dataset.store import DatasetStore
 
     store = DatasetStore.open(dataset)
+    if repair:
+        from dataset_diffusion.runtime.drawing import repair_dataset
+
+        for shard in repair_dataset(store, prompts):
+            print(f"{store.shard_path(shard)}: drawn again")
     problems = store.verify()
     if problems:
         for problem in problems[:-1]:
@@ -201,8 +312,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
     "prompts": prompts,
     "generate": generate,
+    "relabel": relabel,
+    "filter": filter_samples,
     "train": train,
     "evaluate": evaluate,
+    "export": export,
     "report": report,
     "verify": verify,
     "doctor": doctor,
@@ -215,7 +329,8 @@ DEMO = RunConfig(
 
 
 def _print_run(results: dict[str, Any], out: Path) -> None:
-    _print_scores(results)
+    if results:  # a recipe without a benchmark has none
+        _print_scores(results)
     print(f"report: {out / 'report.html'}")
 
 
@@ -223,4 +338,7 @@ def _print_scores(results: dict[str, Any]) -> None:
     width = max(map(len, results["per_class_iou"]), default=0)
     for name, iou in results["per_class_iou"].items():
         print(f"  {name:<{width}}  {iou:6.1%}")
+    for name, score in results.items():
+        if isinstance(score, float) and name not in {"miou", "pixel_accuracy"}:
+            print(f"{name} {score:.4f}")
     print(f"mIoU {results['miou']:.1%} over {results['num_images']} images")

@@ -18,8 +18,14 @@ STORED_EXPONENTS = (0, 1, 2, 4, 8)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=16384)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
 Augmentation = Literal["light", "published"]
+ExportFormat = Literal["voc", "coco", "yolo", "huggingface", "webdataset", "png"]
+Scheduler = Literal["ddim", "dpm-solver++", "euler", "lcm", "pndm", "unipc"]
 AnySettings = TypeVar("AnySettings", bound="Settings")
+AnyValue = TypeVar("AnyValue")
 
 
 class Settings(BaseModel):
@@ -34,7 +40,9 @@ class PromptSettings(Settings):
     classes: str | tuple[str, ...] = "emoji"
     """A class set by name (voc, coco, emoji, ...) or your own class names."""
     captions: Path | None = None
-    """File of captions; without one, captions are made from templates."""
+    """File of captions, or folder of photos to caption; without one, captions are made from templates."""
+    captioner: str = "Salesforce/blip-image-captioning-base"
+    """What captions a folder of photos: a hub id, or a local folder of an image-to-text model."""
     num_images: PositiveInt = 240
     """Number of images."""
 
@@ -52,6 +60,10 @@ class CaptureSettings(Settings):
     """Layers whose self-attention is averaged, by the start of their name."""
     prompt: Literal["class", "text"] = "class"
     """Read attention against the class prompt alone (the paper's way) or against the text prompt's class words."""
+    steps: Literal["all", "first-half", "last-half"] = "all"
+    """The part of the denoising steps in which attention is read."""
+    every: PositiveInt = 1
+    """Read attention in every n-th step of that part, from its first on."""
 
 
 class GenerateSettings(Settings):
@@ -61,13 +73,15 @@ class GenerateSettings(Settings):
     """Model by name, hub id, or a local diffusers folder."""
     steps: PositiveInt | None = None
     """Denoising steps; None takes the model's own."""
+    scheduler: Scheduler | None = None
+    """Denoising scheduler; None takes the model's own."""
     guidance_scale: Annotated[float, Field(ge=1.0)] | None = None
     """Classifier-free guidance scale; 1 turns guidance off, None takes the model's own."""
     negative_prompt: str | None = None
     """What the image should not show; None takes the model's own."""
-    height: PositiveInt | None = None
+    height: Side | None = None
     """Image height in pixels; None takes the model's own."""
-    width: PositiveInt | None = None
+    width: Side | None = None
     """Image width in pixels; None takes the model's own."""
     batch_size: PositiveInt = 16
     """Images drawn at once."""
@@ -77,9 +91,51 @@ class GenerateSettings(Settings):
     """cpu, cuda, cuda:1, mps; None takes the best one there is."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """Floating-point type of the model; None takes the model's own, on the CPU float32."""
+    compile: bool = False
+    """Compile the UNet's blocks and the image decoder: faster after a first batch that takes minutes."""
+    channels_last: bool = False
+    """Keep images channels-last in memory, which tensor cores read faster."""
+    vae_slicing: bool = False
+    """Decode the images of a batch one at a time, for small cards."""
+    vae_tiling: bool = False
+    """Decode large images tile by tile, for small cards; the seams may change pixels."""
+    cpu_offload: bool = False
+    """Keep on the GPU only the part of the model that is computing, for small cards."""
     image_format: Literal["png", "jpeg"] = "png"
     """How images are stored; label maps are always PNG."""
     capture: CaptureSettings = CaptureSettings()
+
+
+class ExecutorSettings(Settings):
+    """Where images are drawn. No byte of a dataset follows from it."""
+
+    executor: Literal["local", "ray"] = "local"
+    """`local` draws in this process, `ray` in the workers of a Ray cluster."""
+    num_workers: PositiveInt | None = None
+    """Workers of `ray`; None takes one per GPU or, where there is none, as many as the CPU cores allow."""
+    address: str | None = None
+    """Address of a running Ray cluster, `auto` to find it; None starts one on this machine."""
+    part: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None = None
+    """`K/N`: draw every N-th shard from the K-th on, as one of N jobs that fill a dataset; None draws all shards."""
+
+    @field_validator("num_workers", "address")
+    @classmethod
+    def _check_ray(cls, value: AnyValue, info: Any) -> AnyValue:
+        if value is not None and info.data.get("executor") != "ray":
+            raise ValueError("--executor ray, the only one that takes it")
+        return value
+
+    @field_validator("part")
+    @classmethod
+    def _check_part(cls, part: str | None) -> str | None:
+        if part is not None and not 1 <= int(part.split("/")[0]) <= int(part.split("/")[1]):
+            raise ValueError("K/N with K from 1 to N")
+        return part
+
+    def shards_of(self, num_shards: int) -> range:
+        """The shards of the part, of so many shards."""
+        first, step = map(int, (self.part or "1/1").split("/"))
+        return range(first - 1, num_shards, step)
 
 
 class LabelSettings(Settings):
@@ -94,6 +150,8 @@ class LabelSettings(Settings):
     """A pixel whose highest heatmap is at least this is labelled (alpha, 0 to 1)."""
     uncertainty_threshold: Fraction = 0.5
     """From this up to the threshold a pixel is uncertain and ignored; below, background (beta, 0 to the threshold)."""
+    refine: Literal["none", "pamr"] = "none"
+    """`pamr` draws the labels' borders to those of the image (pixel-adaptive mask refinement)."""
 
     @field_validator("exponent")
     @classmethod
@@ -119,26 +177,98 @@ class TrainSettings(Settings):
     iterations: PositiveInt = 1000
     """Optimiser steps."""
     batch_size: PositiveInt = 16
-    """Images per step."""
+    """Images per optimiser step, over all devices."""
+    accumulate: PositiveInt = 1
+    """Parts that each step's images are computed in, one after the other: more of them, less memory."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     """AdamW's peak learning rate; polynomial decay to 0."""
+    encoder_learning_rate_factor: Annotated[float, Field(gt=0.0)] = 1.0
+    """The encoder's learning rate as a multiple of the other parts' (published for ImageNet weights: 0.1)."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     """AdamW's weight decay."""
+    gradient_clip: Annotated[float, Field(gt=0.0)] = 0.01
+    """Largest norm of the gradient; AdamW makes up for the scale."""
     ema_decay: Fraction = 0.99
     """Decay of the running average of the weights; 0 turns it off."""
+    crop_size: PositiveInt | None = None
+    """Height and width of the crops trained on, in pixels; None takes the size of the first image."""
     augmentation: Augmentation = "light"
     """`light` crops and flips, for short trainings; `published` also resizes and distorts colours, for long ones."""
     pretrained: bool = False
     """Start the encoder from ImageNet weights."""
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    """Number format of the computation, mixed where it is short; None takes bf16 where the hardware is fast at it."""
+    self_training: NonNegativeInt = 0
+    """Rounds of self-training: label the synthetic images with the trained segmenter, then train again on that."""
+    self_training_confidence: Fraction = 0.8
+    """A pixel whose most probable class is below this is ignored in the next round (0 to 1)."""
+    real: str | None = None
+    """Benchmark whose real photos and label maps are trained on too, by name; None trains on the datasets alone."""
+    real_root: Path | None = None
+    """Folder of that benchmark."""
+    real_split: str = "train"
+    """Split of that benchmark."""
+    real_ratio: Fraction = 0.5
+    """Share of real images in what is trained on (0 to 1)."""
 
 
 class EvaluateSettings(Settings):
     """What the segmenter is tested on."""
 
-    benchmark: str = "scenes"
-    """Benchmark by name; `scenes` is the held-out set that ships with the embedded model."""
+    benchmark: str | None = "scenes"
+    """Benchmark by name (docs/benchmarks.md), or a labelled dataset's folder; in recipes, `none` ends with training."""
     root: Path | None = None
-    """Folder of the benchmark; not needed for `scenes`."""
+    """Folder of the benchmark; not needed for `scenes`, which ships with the embedded model."""
+    split: str | None = None
+    """Split of the benchmark (val, test, DIS-TE1, ...); None takes the one that papers report."""
+    tta: bool = False
+    """Test-time augmentation: average the predictions over several scales of the image, each also mirrored."""
+    scales: tuple[PositiveFloat, ...] | None = None
+    """Scales the image is seen at; None takes 1, with --tta the published 0.5 to 1.75."""
+    short_side: PositiveInt | None = None
+    """Pixels of the shorter side at scale 1 (published: 512); None keeps the image's own size."""
+    sliding_window: PositiveInt | None = None
+    """Side of the square window that large images are predicted by, in pixels; None predicts them whole."""
+    stride: PositiveInt | None = None
+    """Pixels from one window to the next, at most its side; None takes two thirds of it."""
+    batch_size: PositiveInt = 8
+    """Images predicted at once, where they have the same size."""
+
+    @field_validator("benchmark")
+    @classmethod
+    def _read_none(cls, benchmark: str | None) -> str | None:
+        # TOML has no null.
+        return None if benchmark == "none" else benchmark
+
+    @field_validator("stride")
+    @classmethod
+    def _check_stride(cls, stride: int | None, info: Any) -> int | None:
+        window = info.data.get("sliding_window")
+        if stride is not None and (window is None or stride > window):
+            raise ValueError(f"at most the --sliding-window, {'which is not given' if window is None else window}")
+        return stride
+
+
+class ExportSettings(Settings):
+    """How a dataset is written for other tools."""
+
+    format: ExportFormat
+    """What the files look like: the format of the tool that is to read them."""
+    val_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the images that go to the split `val` (0 to below 1); the others are the split `train`."""
+    polygons: bool = False
+    """Write polygons instead of run lengths; of the format coco only, yolo always does."""
+    instances: bool = False
+    """One annotation per connected component instead of one per class; of the format coco only, yolo always does."""
+    licence: str | None = None
+    """Licence of the model's outputs, to be stated in the dataset card; None says that it is not stated."""
+
+    @field_validator("polygons", "instances")
+    @classmethod
+    def _check_choice(cls, chosen: bool, info: Any) -> bool:
+        if chosen and info.data.get("format") != "coco":
+            raise ValueError(f"--format coco, the only one with this choice, not {info.data.get('format')}")
+        return chosen
 
 
 class RunConfig(Settings):
@@ -177,7 +307,7 @@ def load_recipe(path: Path) -> RunConfig:
         raise ConfigError(
             "cannot read the recipe", got=str(path), expected=f"a TOML file ({error.strerror})"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: numbers of ten thousand digits
         raise ConfigError("the recipe is not TOML", got=f"{path}: {error}", fix="see configs/ for examples") from error
     try:
         config = RunConfig.model_validate(values)
@@ -186,17 +316,19 @@ def load_recipe(path: Path) -> RunConfig:
     return _resolve_paths(config, path.parent)
 
 
-def config_hash(settings: Settings) -> str:
+def config_hash(settings: Settings | dict[str, Any]) -> str:
     """Short hash of resolved settings: the same settings, the same hash, on every machine."""
-    canonical = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    values = settings.model_dump(mode="json") if isinstance(settings, Settings) else settings
+    canonical = json.dumps(values, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _resolve_paths(config: RunConfig, folder: Path) -> RunConfig:
-    captions, root = config.prompts.captions, config.evaluate.root
+    captions, root, real = config.prompts.captions, config.evaluate.root, config.train.real_root
     prompts = config.prompts.model_copy(update={"captions": folder / captions if captions else None})
     evaluate = config.evaluate.model_copy(update={"root": folder / root if root else None})
-    return config.model_copy(update={"prompts": prompts, "evaluate": evaluate})
+    train = config.train.model_copy(update={"real_root": folder / real if real else None})
+    return config.model_copy(update={"prompts": prompts, "evaluate": evaluate, "train": train})
 
 
 def as_config_error(error: ValidationError, recipe: Path | None = None) -> ConfigError:

@@ -29,7 +29,7 @@ class DatasetDiffusionError(Exception):
         if fix is not None:
             parts.append(f"fix: {fix}")
         # A single positional argument keeps the error picklable across worker processes.
-        super().__init__(" ".join("; ".join(parts).split()))
+        super().__init__(_shorten(" ".join("; ".join(parts).split()), limit=2000))
 
 
 class ConfigError(DatasetDiffusionError):

@@ -8,13 +8,30 @@ from dataset_diffusion.segmentation.model_folder import Identity, load_segmenter
 from dataset_diffusion.segmentation.models import SEGMENTERS, build_segmenter
 
 NUM_CLASSES = 4
+COMPUTED = ["unet-resnet18", "deeplabv3-resnet18", "mask2former-small", "segformer-b0"]
+"""One row or two of every family; the others are the same code with other numbers."""
+MILLION_PARAMETERS = {
+    "unet-resnet18": 12.5,
+    "deeplabv3-resnet18": 16.1,
+    "deeplabv3-resnet50": 42.0,
+    "deeplabv3-resnet101": 61.0,
+    "mask2former-small": 11.6,
+    "mask2former-resnet50": 44.0,
+    "segformer-b0": 3.7,
+    "segformer-b1": 13.7,
+    "segformer-b2": 27.4,
+    "segformer-b3": 47.2,
+    "segformer-b4": 64.0,
+    "segformer-b5": 84.6,
+}
+"""With 21 classes; the published ones of DeepLabV3, Mask2Former and SegFormer, auxiliary heads included."""
 
 
 def images(height, width, batch=2):
     return torch.rand((batch, 3, height, width), generator=torch.Generator().manual_seed(height * width))
 
 
-@pytest.fixture(scope="module", params=SEGMENTERS)
+@pytest.fixture(scope="module", params=COMPUTED)
 def built(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -41,6 +58,33 @@ def test_an_image_does_not_depend_on_its_batch(segmenter):
     batch = images(32, 48)
     segmenter.eval()
     torch.testing.assert_close(segmenter(batch)[1:], segmenter(batch[1:]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_it_has_the_published_size_and_an_encoder(name):
+    with torch.device("meta"):
+        segmenter = build_segmenter(name, 21)
+    size = sum(weight.numel() for weight in segmenter.parameters())
+    assert size / 1e6 == pytest.approx(MILLION_PARAMETERS[name], abs=0.1)
+    inside = sum(weight.numel() for weight in segmenter.encoder.parameters())
+    assert 0.25 * size < inside < size
+
+
+def test_it_learns_one_batch_by_heart(segmenter):
+    start = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()}
+    batch = images(32, 32)
+    labels = (batch.mean(dim=1) > 0.5).long() * 2
+    batch[:, 0] = labels / 2
+    optimizer = torch.optim.AdamW(segmenter.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = segmenter.train().loss(batch, labels, ignore_index=255)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    segmenter.load_state_dict(start)
+    assert min(losses) < 0.9 * losses[0]
 
 
 def test_the_loss_reaches_every_parameter(segmenter):
@@ -76,6 +120,9 @@ def test_pretrained_weights_that_cannot_be_had(name, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(ModelError, match=rf"ImageNet weights of {name}.*--no-pretrained") as error:
+    with (
+        torch.device("meta"),
+        pytest.raises(ModelError, match=rf"ImageNet weights of {name}.*--no-pretrained") as error,
+    ):
         build_segmenter(name, NUM_CLASSES, pretrained=True)
     assert "\n" not in str(error.value)

@@ -38,7 +38,7 @@ PROMPTS = {
     ),
     "a picture for captions": (
         ["--captions", "photo.png"],
-        "the file is not UTF-8 text; got photo.png; fix: save it as UTF-8",
+        "the file is not UTF-8 text; got photo.png, line 1; fix: save it as UTF-8",
     ),
     "no images": (
         ["--num-images", "0"],
@@ -61,7 +61,7 @@ GENERATE = {
     ),
     "a picture for prompts": (
         ["--prompts", "photo.png"],
-        "the file is not UTF-8 text; got photo.png; fix: save it as UTF-8",
+        "the file is not UTF-8 text; got photo.png, line 1; fix: save it as UTF-8",
     ),
     "prompts of another class set": (
         ["--classes", "voc"],
@@ -153,8 +153,7 @@ GENERATE = {
     ),
     "a file for a folder": (
         ["--out", "file"],
-        "cannot write file; got Not a directory; "
-        "fix: make room or choose another --out, then run the same command again",
+        "cannot write file; got File exists; fix: make room or choose another --out, then run the same command again",
     ),
     "a file on the way": (
         ["--out", "file/dataset"],

@@ -71,6 +71,24 @@ def test_paths_are_relative_to_the_recipe(write_recipe, tmp_path):
     assert config.evaluate.root == Path("/data/voc")
 
 
+def test_a_recipe_can_do_without_a_benchmark(write_recipe):
+    config = load_recipe(write_recipe('[evaluate]\nbenchmark = "none"'))
+    assert config.evaluate.benchmark is None
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stride = 100", "got 100; expected at most the --sliding-window, which is not given"),
+        ("sliding_window = 64\nstride = 65", "got 65; expected at most the --sliding-window, 64"),
+    ],
+)
+def test_windows_that_leave_gaps(write_recipe, text, message):
+    path = write_recipe(f"[evaluate]\n{text}")
+    assert refused(path) == f"bad value of `evaluate.stride`; {message}"
+
+
 def test_resolved_settings_read_back_as_they_were(write_recipe):
     config = load_recipe(write_recipe('[prompts]\nclasses = ["cat", "dog"]\ncaptions = "c.txt"\n[generate]\nsteps = 3'))
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
@@ -83,7 +101,7 @@ def test_resolved_settings_read_back_as_they_were(write_recipe):
         (
             "[generate.capture]\nlayers = 3",
             "unknown setting; got generate.capture.layers; expected one of cross_attention_resolution, "
-            "self_attention_resolution, cross_attention_layers, self_attention_layers, prompt",
+            "self_attention_resolution, cross_attention_layers, self_attention_layers, prompt, steps, every",
         ),
         ("seed = 1.5", "bad value of `seed`; got 1.5; expected a valid integer, got a number with a fractional part"),
         ("generate = 3", "bad value of `generate`; got 3; expected a valid dictionary or instance of GenerateSettings"),
@@ -151,4 +169,4 @@ def test_settings_cannot_be_changed():
 def test_a_hash_follows_from_the_settings():
     assert config_hash(GenerateSettings(steps=3)) == config_hash(GenerateSettings(steps=3, model="embedded"))
     assert config_hash(GenerateSettings(steps=3)) != config_hash(GenerateSettings(steps=4))
-    assert config_hash(LabelSettings(exponent=4, threshold=0.6, uncertainty_threshold=0.5)) == "2db46779a92faf18"
+    assert config_hash(LabelSettings(exponent=4, threshold=0.6, uncertainty_threshold=0.5)) == "f0b2cacfb7a6844d"

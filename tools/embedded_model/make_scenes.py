@@ -49,7 +49,7 @@ def _sample(sprites: dict, seed: int, index: int) -> Sample:
     classes = class_set("emoji")
     scene = make_scene(sprites, seed, index)
     prompt = compose_prompt(index, scene.caption, [classes.id_of(name) for name in scene.classes], classes)
-    return Sample(seed, prompt, scene.image, scene.label, None, quality_scores(scene.label, None))
+    return Sample(seed, prompt, scene.image, scene.label, None, quality_scores(scene.label, prompt.classes, None))
 
 
 if __name__ == "__main__":

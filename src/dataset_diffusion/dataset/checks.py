@@ -8,7 +8,7 @@ from itertools import zip_longest
 import numpy as np
 import pyarrow as pa
 
-from dataset_diffusion.dataset.schema import HEATMAP_COLUMNS, decode_row, sha256
+from dataset_diffusion.dataset.schema import HEATMAP_COLUMNS, decode_row, picture_bytes, sha256
 from dataset_diffusion.errors import DatasetDiffusionError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Sample
@@ -50,7 +50,7 @@ def shard_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iter
             yield f"row {position}: index {got}, expected {expected}"
     for index, row in zip(found, _rows(table), strict=True):
         for name in ("image", "label"):
-            if sha256(row[name]["bytes"].as_py()) != row[f"{name}_sha256"].as_py():
+            if sha256(picture_bytes(row[name])) != row[f"{name}_sha256"].as_py():
                 yield f"sample {index}: the {name} does not have its recorded SHA-256"
         try:
             sample = decode_row(row)

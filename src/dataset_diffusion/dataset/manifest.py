@@ -17,6 +17,9 @@ from dataset_diffusion.prompts.class_sets import ClassSet
 
 FILE_NAME = "dataset.json"
 
+REPLACING = ".replacing"
+"""Folder in a dataset whose samples are just taking the place of the dataset's own; see `replacement`."""
+
 # Neither changes a sample: synonyms only find classes in captions, and the version is there to be read.
 _NOT_COMPARED = ("package_version", "config_hash", "class_set.synonyms")
 
@@ -56,6 +59,12 @@ class DatasetManifest(BaseModel):
         """A manifest whose config and hash are those of resolved settings; the other fields as they are."""
         return cls(config=settings.model_dump(mode="json"), config_hash=config_hash(settings), **fields)
 
+    def with_config(self, config: dict[str, Any], **fields: Any) -> DatasetManifest:
+        """The manifest of a dataset made from this one: another config with its hash, and other fields as they are."""
+        version = dataset_diffusion.__version__
+        changed = {"config": config, "config_hash": config_hash(config), "package_version": version, **fields}
+        return self.model_copy(update=changed)
+
     @property
     def num_shards(self) -> int:
         """Shards of the finished dataset."""
@@ -85,11 +94,12 @@ class DatasetManifest(BaseModel):
             DatasetError: there is none, it cannot be read, or it was written by a newer version of this package.
         """
         path = folder / FILE_NAME
+        check_not_in_between(folder)
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DatasetError("not a dataset", got=str(folder), expected=f"a folder with {FILE_NAME}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise _damaged(path, str(error)) from error
         version = values.get("schema_version") if isinstance(values, dict) else None
         if version != SCHEMA_VERSION:
@@ -106,6 +116,20 @@ class DatasetManifest(BaseModel):
             raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         except ConfigError as error:
             raise _damaged(path, str(error)) from error
+
+
+def check_not_in_between(folder: Path) -> None:
+    """Refuse a folder whose samples were being replaced by others when something stopped that.
+
+    Raises:
+        DatasetError: some of its shards may be old and some new.
+    """
+    if (folder / REPLACING / FILE_NAME).exists():
+        raise DatasetError(
+            f"{folder} is half relabelled",
+            got="a relabelling in place that was interrupted",
+            fix="run dataset-diffusion relabel on it again",
+        )
 
 
 def _damaged(path: Path, reason: str) -> DatasetError:

@@ -65,6 +65,7 @@ flattened from (exponents, classes, 2). `HEATMAP_COLUMNS` are null where a sampl
 
 
 HEATMAP_COLUMNS = ("heatmaps", "heatmaps_shape", "exponents", "ranges")
+_SHORT_COLUMNS = ("index", "seed", "prompt", "class_prompt", "class_words", "classes", "quality")
 
 
 def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat = "png") -> dict[str, Any]:
@@ -90,7 +91,7 @@ def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat
         "heatmaps_shape": None if heatmaps is None else list(heatmaps.values.shape),
         "exponents": None if heatmaps is None else list(heatmaps.exponents),
         "ranges": None if heatmaps is None else heatmaps.ranges.ravel(),
-        "quality": [{"name": score, "value": value} for score, value in sorted(sample.quality.items())],
+        "quality": encode_scores(sample.quality),
         "image_sha256": sha256(image),
         "label_sha256": sha256(label),
     }
@@ -100,8 +101,11 @@ def decode_row(row: Mapping[str, pa.Scalar]) -> Sample:
     """The sample of a row of `SCHEMA`, given as Arrow scalars by column name.
 
     Raises:
-        DatasetError: the image or the label is not an image, or the heatmaps do not have their recorded shape.
+        DatasetError: a value is missing, the image or the label is not an image, or the heatmaps do not have their
+            recorded shape.
     """
+    if empty := [name for name in _SHORT_COLUMNS if _has_null(row[name].as_py())]:
+        raise DatasetError("the row has empty values", got=", ".join(empty))
     prompt = Prompt(
         index=row["index"].as_py(),
         text=row["prompt"].as_py(),
@@ -112,17 +116,27 @@ def decode_row(row: Mapping[str, pa.Scalar]) -> Sample:
     return Sample(
         seed=row["seed"].as_py(),
         prompt=prompt,
-        image=decode_image(row["image"]["bytes"].as_py()),
-        label=decode_label(row["label"]["bytes"].as_py()),
-        heatmaps=_decode_heatmaps(row),
+        image=decode_image(picture_bytes(row["image"])),
+        label=decode_label(picture_bytes(row["label"])),
+        heatmaps=decode_heatmaps(row),
         quality={score["name"]: score["value"] for score in row["quality"].as_py()},
     )
+
+
+def encode_scores(scores: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Scores by name as the value of the column ``quality``."""
+    return [{"name": name, "value": value} for name, value in sorted(scores.items())]
 
 
 def encode_image(image: UInt8[np.ndarray, "h w 3"], image_format: ImageFormat) -> bytes:
     """RGB pixels as PNG or JPEG bytes."""
     options = {"quality": 95, "subsampling": "4:4:4"} if image_format == "jpeg" else {}
     return _save(Image.fromarray(image), image_format, options)
+
+
+def as_stored(image: UInt8[np.ndarray, "h w 3"], image_format: ImageFormat) -> UInt8[np.ndarray, "h w 3"]:
+    """The image as it reads back from a dataset: JPEG changes pixels, PNG does not."""
+    return image if image_format == "png" else decode_image(encode_image(image, image_format))
 
 
 def encode_label(label: UInt8[np.ndarray, "h w"], class_set: ClassSet) -> bytes:
@@ -141,6 +155,21 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     return np.array(_open(data).convert("RGB"))
 
 
+def picture_bytes(cell: pa.StructScalar) -> bytes:
+    """The encoded picture of a cell; no bytes where it is empty, which no decoder takes for a picture."""
+    return cell["bytes"].as_py() or b""
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """(height, width) of PNG or JPEG bytes, read from their header.
+
+    Raises:
+        DatasetError: the bytes are not an image.
+    """
+    width, height = _open(data, header_only=True).size
+    return height, width
+
+
 def decode_label(data: bytes) -> UInt8[np.ndarray, "h w"]:
     """Class ids of a palette (or greyscale) PNG.
 
@@ -153,11 +182,19 @@ def decode_label(data: bytes) -> UInt8[np.ndarray, "h w"]:
     return np.array(picture)
 
 
-def shard_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Rows of `SCHEMA` with other values in some columns; the bytes of pictures in the others are not touched."""
+    for name, values in columns.items():
+        field = SCHEMA.field(name)
+        table = table.set_column(SCHEMA.get_field_index(name), field, pa.array(values, field.type))
+    return table
+
+
+def shard_bytes(rows: Sequence[Mapping[str, Any]] | pa.Table) -> bytes:
     """Rows as a Parquet file. The same rows give the same bytes, for one version of pyarrow."""
     buffer = io.BytesIO()
     pq.write_table(
-        pa.Table.from_pylist(list(rows), schema=SCHEMA),
+        rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=SCHEMA),
         buffer,
         row_group_size=ROWS_PER_GROUP,
         compression="zstd",
@@ -174,17 +211,30 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _decode_heatmaps(row: Mapping[str, pa.Scalar]) -> Heatmaps | None:
+def decode_heatmaps(row: Mapping[str, pa.Scalar]) -> Heatmaps | None:
+    """The heatmaps of a row, given as Arrow scalars by column name; None where it has none.
+
+    Raises:
+        DatasetError: they do not have their recorded shape.
+    """
     if not row["heatmaps"].is_valid:
         return None
-    shape = row["heatmaps_shape"].as_py()
+    shape, exponents = row["heatmaps_shape"].as_py(), row["exponents"].as_py()
+    if _has_null(shape) or _has_null(exponents) or not row["ranges"].is_valid:
+        raise DatasetError("the heatmaps do not have their recorded shape", got="empty values")
     try:
         # Copied, since what Arrow hands out is read-only and torch.as_tensor warns about that.
         values = row["heatmaps"].values.to_numpy().reshape(shape).copy()
         ranges = row["ranges"].values.to_numpy().reshape(*shape[:2], 2).copy()
     except ValueError as error:
         raise DatasetError("the heatmaps do not have their recorded shape", got=str(error), expected=shape) from error
-    return Heatmaps(exponents=tuple(row["exponents"].as_py()), values=values, ranges=ranges)
+    return Heatmaps(exponents=tuple(exponents), values=values, ranges=ranges)
+
+
+def _has_null(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return value is None or (isinstance(value, list) and any(map(_has_null, value)))
 
 
 def _save(picture: Image.Image, image_format: ImageFormat, options: dict[str, Any]) -> bytes:
@@ -193,10 +243,13 @@ def _save(picture: Image.Image, image_format: ImageFormat, options: dict[str, An
     return buffer.getvalue()
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, *, header_only: bool = False) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data))
-        picture.load()
+        if not header_only:
+            picture.load()
+    except Image.DecompressionBombError as error:
+        raise DatasetError("the image is absurdly large", got=str(error)) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError("the bytes are not an image", got=str(error)) from error
     return picture

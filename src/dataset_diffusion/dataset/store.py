@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +17,14 @@ from jaxtyping import UInt8
 
 from dataset_diffusion.dataset.checks import sample_problems, shard_problems
 from dataset_diffusion.dataset.files import atomic_write, explained_write_errors, remove_leftovers
-from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
+from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, check_not_in_between
 from dataset_diffusion.dataset.schema import (
     SCHEMA,
     decode_image,
     decode_label,
     decode_row,
     encode_sample,
+    picture_bytes,
     shard_bytes,
 )
 from dataset_diffusion.errors import DatasetError
@@ -29,6 +32,11 @@ from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Sample
 
 _ALL_COLUMNS = tuple(SCHEMA.names)
+
+_OPEN_FILES = 64
+"""Shards kept open, so that reading at random seldom opens one."""
+_GROUPS_IN_MEMORY = 4
+"""Row groups kept, so that reading in order reads each once, whatever columns take turns."""
 
 _UNREADABLE = (OSError, ValueError, pa.ArrowException)
 """What pyarrow raises on a damaged file; column names that are no longer UTF-8 are ValueErrors."""
@@ -53,8 +61,8 @@ class DatasetStore:
     def __init__(self, path: Path, manifest: DatasetManifest) -> None:
         self.path = path
         self.manifest = manifest
-        self._file: tuple[int, pq.ParquetFile] | None = None
-        self._group: tuple[tuple[int, int, tuple[str, ...]], pa.Table] | None = None
+        self._file = lru_cache(_OPEN_FILES)(self._open_shard)
+        self._group = lru_cache(_GROUPS_IN_MEMORY)(self._read_group)
 
     def __reduce__(self) -> tuple[type[DatasetStore], tuple[Path, DatasetManifest]]:
         """Pickle without the open file, so that every data-loading worker opens its own."""
@@ -70,6 +78,7 @@ class DatasetStore:
         folder = _local(path)
         with explained_write_errors(folder):
             begun = (folder / FILE_NAME).exists()
+            check_not_in_between(folder)
             (folder / "shards").mkdir(parents=True, exist_ok=True)
             if not begun and any((folder / "shards").glob("*.parquet")):
                 raise DatasetError(
@@ -120,6 +129,10 @@ class DatasetStore:
         size = self.manifest.shard_size
         return range(shard * size, min((shard + 1) * size, self.manifest.num_samples))
 
+    def count(self, shards: Iterable[int]) -> int:
+        """Samples of some shards."""
+        return sum(len(self.shard_range(shard)) for shard in shards)
+
     def write_shard(self, shard: int, samples: Iterable[Sample]) -> None:
         """Write all samples of a shard at once, in order of index. The same samples give the same bytes.
 
@@ -128,21 +141,34 @@ class DatasetStore:
                 full, or the folder cannot be written. Nothing is left behind.
             IndexError: the dataset has no such shard.
         """
-        indices, path = self.shard_range(shard), self.shard_path(shard)
+        self.write_rows(shard, self.encode(samples))
+
+    def encode(self, samples: Iterable[Sample]) -> list[dict[str, Any]]:
+        """Samples as rows for `write_rows`: the slow half of `write_shard`, which can be done piece by piece.
+
+        Raises:
+            DatasetError: a sample is not valid.
+        """
         rows = []
         for sample in samples:
             if problem := next(sample_problems(sample, self.class_set), None):
                 raise DatasetError(f"sample {sample.prompt.index} cannot be stored", got=problem)
             rows.append(encode_sample(sample, self.class_set, self.manifest.image_format))
-        if [row["index"] for row in rows] != list(indices):
+        return rows
+
+    def write_rows(self, shard: int, rows: Sequence[dict[str, Any]] | pa.Table) -> None:
+        """Write what `encode` made of all samples of a shard, or `read_table` gave. Raises as `write_shard`."""
+        indices, path = self.shard_range(shard), self.shard_path(shard)
+        found = rows["index"].to_pylist() if isinstance(rows, pa.Table) else [row["index"] for row in rows]
+        if found != list(indices):
             raise DatasetError(
                 f"shard {shard} takes other samples",
-                got=f"indices {[row['index'] for row in rows]}",
+                got=f"indices {found}",
                 expected=f"{indices.start} to {indices.stop - 1} in order",
             )
         atomic_write(path, shard_bytes(rows))
         remove_leftovers(path)
-        self._file = self._group = None
+        self._forget_files()
 
     def __len__(self) -> int:
         """Samples of the finished dataset, whether or not they are all written."""
@@ -165,7 +191,33 @@ class DatasetStore:
     def image_and_label(self, index: SupportsIndex) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
         """Read what a segmenter trains on, leaving the heatmaps on disk. Raises as indexing does."""
         table, row = self._read(index, ("image", "label"))
-        return decode_image(table["image"][row]["bytes"].as_py()), decode_label(table["label"][row]["bytes"].as_py())
+        return decode_image(picture_bytes(table["image"][row])), decode_label(picture_bytes(table["label"][row]))
+
+    def read_shard(self, shard: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Read columns of a shard as they are stored, pictures still encoded, with a few rows in memory at a time.
+
+        Raises:
+            DatasetError: the shard is missing or damaged.
+        """
+        for group in range(self._file(shard).num_row_groups):
+            yield from self._read_group(shard, group, tuple(columns)).to_pylist()
+
+    def read_table(self, shard: int) -> pa.Table:
+        """Read a whole shard as it is stored, pictures still encoded.
+
+        Raises:
+            DatasetError: the shard is missing or damaged.
+        """
+        try:
+            # Parquet names what lists hold otherwise, which would change the bytes of what is written from the table.
+            return self._file(shard).read(use_threads=False).cast(SCHEMA)
+        except _UNREADABLE as error:
+            raise self._damaged(shard, error) from error
+
+    def label(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w"]:
+        """Read a label map alone, leaving the image on disk. Raises as indexing does."""
+        table, row = self._read(index, ("label",))
+        return decode_label(picture_bytes(table["label"][row]))
 
     def verify(self) -> list[str]:
         """Check every byte: schema, checksums, indices, sizes, label ids, missing and unknown files.
@@ -173,21 +225,31 @@ class DatasetStore:
         Returns:
             What is wrong, one line each and in order; empty where nothing is.
         """
-        problems = []
-        for shard in range(self.manifest.num_shards):
-            name = self.shard_path(shard).name
-            try:
-                table = self._open_shard(shard).read(use_threads=False)
-            except DatasetError as error:
-                problems.append(str(error))
-            except _UNREADABLE as error:
-                problems.append(str(self._damaged(shard, error)))
-            else:
-                found = shard_problems(table, self.shard_range(shard), self.class_set)
-                problems.extend(f"{name}: {problem}" for problem in found)
         known = {self.shard_path(shard) for shard in range(self.manifest.num_shards)}
         strangers = sorted(set((self.path / "shards").glob("*.parquet")) - known)
-        return problems + [f"{path.name}: no shard of this dataset" for path in strangers]
+        problems = chain.from_iterable(self.broken_shards().values())
+        return [*problems, *(f"{path.name}: no shard of this dataset" for path in strangers)]
+
+    def broken_shards(self) -> dict[int, list[str]]:
+        """What is wrong with each missing or damaged shard, by shard; whole ones are left out."""
+        found = {shard: list(self._problems_of(shard)) for shard in range(self.manifest.num_shards)}
+        return {shard: problems for shard, problems in found.items() if problems}
+
+    def _problems_of(self, shard: int) -> Iterator[str]:
+        try:
+            # Not the open file: it may be another one than the one that has the name by now.
+            table = self._open_shard(shard).read(use_threads=False)
+        except DatasetError as error:
+            yield str(error)
+        except _UNREADABLE as error:
+            yield str(self._damaged(shard, error))
+        else:
+            for problem in shard_problems(table, self.shard_range(shard), self.class_set):
+                yield f"{self.shard_path(shard).name}: {problem}"
+
+    def _forget_files(self) -> None:
+        self._file.cache_clear()
+        self._group.cache_clear()
 
     def _read(self, index: SupportsIndex, columns: tuple[str, ...]) -> tuple[pa.Table, int]:
         """The cached row group that holds a sample, and the sample's row in it."""
@@ -195,19 +257,16 @@ class DatasetStore:
         if not -len(self) <= position < len(self):
             raise IndexError(f"sample {index} of a dataset of {len(self)}")
         shard, offset = divmod(position % len(self), self.manifest.shard_size)
-        file = self._open_shard(shard)
-        group, row = _find_row(file.metadata, offset)
-        key = (shard, group, columns)
-        if self._group is None or self._group[0] != key:
-            try:
-                self._group = key, file.read_row_group(group, columns=list(columns), use_threads=False)
-            except _UNREADABLE as error:
-                raise self._damaged(shard, error) from error
-        return self._group[1], row
+        group, row = _find_row(self._file(shard).metadata, offset)
+        return self._group(shard, group, columns), row
+
+    def _read_group(self, shard: int, group: int, columns: tuple[str, ...]) -> pa.Table:
+        try:
+            return self._file(shard).read_row_group(group, columns=list(columns), use_threads=False)
+        except _UNREADABLE as error:
+            raise self._damaged(shard, error) from error
 
     def _open_shard(self, shard: int) -> pq.ParquetFile:
-        if self._file is not None and self._file[0] == shard:
-            return self._file[1]
         path = self.shard_path(shard)
         if not path.exists():
             raise DatasetError(f"{path} is missing", fix="run the command that made the dataset again to write it")
@@ -220,7 +279,6 @@ class DatasetStore:
         rows = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
         if rows != len(self.shard_range(shard)):
             raise self._damaged(shard, f"{rows} samples instead of {len(self.shard_range(shard))}")
-        self._file = shard, file
         return file
 
     def _damaged(self, shard: int, reason: object) -> DatasetError:

@@ -16,6 +16,9 @@ from dataset_diffusion.prompts.class_sets import ClassSet
 Pair = tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "h w"]]
 Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
+PRELOAD_BYTES = 2 * 2**30
+"""Decoded images and label maps that are kept in memory rather than read again: 2,000 of 512x512 pixels."""
+
 
 class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
     """Images and label maps of one or several datasets of the same classes, one after the other.
@@ -26,7 +29,8 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
     Args:
         stores: one complete dataset or several.
         transform: called with (image, label), returns them changed.
-        preload: read everything into memory once, which suits small datasets that are read for many epochs.
+        preload: read everything into memory once, which suits small datasets that are read for many epochs; None does
+            so where it takes at most ``PRELOAD_BYTES``.
 
     Raises:
         DatasetError: a dataset is incomplete or damaged, or two datasets have other classes.
@@ -36,12 +40,14 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
         self,
         stores: DatasetStore | Sequence[DatasetStore],
         transform: Transform | None = None,
-        preload: bool = False,
+        preload: bool | None = False,
     ) -> None:
         self.stores = (stores,) if isinstance(stores, DatasetStore) else tuple(stores)
         self.transform = transform
         _check(self.stores)
         self._places = [(store, index) for store in self.stores for index in range(len(store))]
+        if preload is None:
+            preload = sum(map(_decoded_bytes, self.stores)) <= PRELOAD_BYTES
         self._memory = [self._read(index) for index in range(len(self))] if preload else None
 
     @property
@@ -68,6 +74,14 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
         store, place = self._places[index]
         image, label = store.image_and_label(place)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(label)
+
+
+def _decoded_bytes(store: DatasetStore) -> int:
+    """Memory that a dataset takes; all its images have one size."""
+    if not len(store):
+        return 0
+    image, label = store.image_and_label(0)
+    return len(store) * (image.nbytes + label.nbytes)
 
 
 def _check(stores: Sequence[DatasetStore]) -> None:

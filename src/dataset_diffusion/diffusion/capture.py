@@ -7,7 +7,7 @@ pipeline's bit for bit, and the cost is two projections and one softmax in the f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import AttentionMaps
+
+_LOGITS_AT_ONCE = 2**24
+"""Attention logits computed at once: 64 MiB in float32, so that reading needs little memory beside the image."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class LayerChoice:
 
 
 class AttentionCapture:
-    """A ``with`` block in which every call of the UNet adds to running means of its attention.
+    """A ``with`` block in which calls of the UNet add to running means of its attention.
 
     Args:
         unet: the diffusers UNet.
@@ -45,6 +48,8 @@ class AttentionCapture:
         guided: whether a call's batch holds the unconditional half first (classifier-free guidance). Only the
             conditional half is read.
         latent_shape: (h, w) of the latents.
+        native_shape: (h, w) of the latents at the model's own image size, by which layers have their resolutions.
+        calls: which calls of the UNet to read, counted from 0; None reads every one.
 
     Raises:
         ModelError: the model has no such layers.
@@ -59,11 +64,13 @@ class AttentionCapture:
         self_attention: LayerChoice,
         guided: bool,
         latent_shape: tuple[int, int],
+        native_shape: tuple[int, int],
+        calls: Container[int] | None = None,
     ) -> None:
         self._class_states = class_states
         self._guided = guided
-        cross_layers = choose_layers(unet, "attn2", cross_attention)
-        self_layers = choose_layers(unet, "attn1", self_attention)
+        cross_layers = choose_layers(unet, "attn2", cross_attention, native_shape)
+        self_layers = choose_layers(unet, "attn1", self_attention, native_shape)
         # The layers of a choice share one resolution, hence one grid.
         grids = _layer_grids(unet, latent_shape)
         self.cross_shape = grids[_block_of(cross_layers[0])]
@@ -71,14 +78,17 @@ class AttentionCapture:
         self._readers = dict.fromkeys(cross_layers, self._read_cross_attention)
         self._readers |= dict.fromkeys(self_layers, self._read_self_attention)
         self._unet = unet
+        self._calls = calls
+        self._call = -1
+        self._reading = True
         self._cross = _RunningMean()
         self._self = _RunningMean()
         self._handles: list[Any] = []
 
     def __enter__(self) -> AttentionCapture:
-        self._handles = [
-            self._unet.get_submodule(name).register_forward_pre_hook(read) for name, read in self._readers.items()
-        ]
+        self._handles = [self._unet.register_forward_pre_hook(self._count_call)]
+        for name, read in self._readers.items():
+            self._handles.append(self._unet.get_submodule(name).register_forward_pre_hook(read))
         return self
 
     def __exit__(
@@ -109,11 +119,19 @@ class AttentionCapture:
             for tokens, attention, classes in zip(cross, self_attention, token_positions, strict=True)
         ]
 
+    def _count_call(self, unet: nn.Module, args: tuple[Any, ...]) -> None:
+        self._call += 1
+        self._reading = self._calls is None or self._call in self._calls
+
     def _read_cross_attention(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not self._reading:
+            return
         states = self._class_states.to(dtype=args[0].dtype)
         self._cross.add(attention_probabilities(layer, self._conditional(args[0]), states))
 
     def _read_self_attention(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not self._reading:
+            return
         states = self._conditional(args[0])
         self._self.add(attention_probabilities(layer, states, states))
 
@@ -125,10 +143,10 @@ class AttentionCapture:
 def attention_probabilities(
     layer: Any, queries: Float[Tensor, "b cells width"], keys: Float[Tensor, "b tokens other"]
 ) -> Float32[Tensor, "b cells tokens"]:
-    """``softmax(Q K^T / sqrt(d))`` of one attention layer, mean over its heads.
+    """``softmax(Q K^T / sqrt(d))`` of one attention layer, mean over its heads, a few heads at a time.
 
     Args:
-        layer: a diffusers ``Attention`` module; its ``to_q``, ``to_k``, ``heads`` and ``scale`` are used.
+        layer: a diffusers ``Attention`` module; its projections, norms, ``heads`` and ``scale`` are used.
         queries: states the layer attends from.
         keys: states it attends to.
     """
@@ -136,17 +154,29 @@ def attention_probabilities(
     key: Tensor = layer.to_k(keys).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
     query = query if layer.norm_q is None else layer.norm_q(query)
     key = key if layer.norm_k is None else layer.norm_k(key)
-    logits: Tensor = (query * layer.scale) @ key.transpose(-1, -2)
-    return logits.softmax(-1, dtype=torch.float32).mean(1)
+    if layer.upcast_attention:  # the model's float16 logits overflow
+        query, key = query.float(), key.float()
+    batch, heads, cells, _ = query.shape
+    at_once = max(1, _LOGITS_AT_ONCE // (batch * cells * key.shape[2]))
+    total = torch.zeros(batch, cells, key.shape[2], device=query.device)
+    for some, their_keys in zip((query * layer.scale).split(at_once, 1), key.split(at_once, 1), strict=True):
+        total += (some @ their_keys.transpose(-1, -2)).softmax(-1, dtype=torch.float32).sum(1)
+    return total / heads
 
 
-def choose_layers(unet: nn.Module, suffix: str, choice: LayerChoice) -> list[str]:
+def choose_layers(unet: nn.Module, suffix: str, choice: LayerChoice, native_shape: tuple[int, int]) -> list[str]:
     """Names of the attention layers (``attn1`` self, ``attn2`` cross) that a choice takes.
+
+    Args:
+        unet: the diffusers UNet.
+        suffix: ``attn1`` or ``attn2``.
+        choice: resolution and names.
+        native_shape: (h, w) of the latents at the model's own image size.
 
     Raises:
         ModelError: the model has no such layer; the message lists the resolutions and blocks it has.
     """
-    resolutions = {block: min(grid) for block, grid in _layer_grids(unet, _native_shape(unet)).items()}
+    resolutions = {block: min(grid) for block, grid in _layer_grids(unet, native_shape).items()}
     names = [name for name, _ in unet.named_modules() if name.endswith(f".{suffix}")]
     chosen = [
         name for name in names if resolutions[_block_of(name)] == choice.resolution and name.startswith(choice.prefixes)
@@ -160,11 +190,6 @@ def choose_layers(unet: nn.Module, suffix: str, choice: LayerChoice) -> list[str
             expected=f"one of {'; '.join(there)}",
         )
     return chosen
-
-
-def _native_shape(unet: Any) -> tuple[int, int]:
-    size = unet.config.sample_size
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def _block_of(layer_name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,8 @@ class ModelSpec:
         path: hub id or local folder of the diffusers pipeline.
         revision: the hub's commit or branch; None takes the newest.
         height, width: the image size the model was trained for, in pixels.
-        num_inference_steps, guidance_scale, scheduler: how images are drawn unless told otherwise.
+        num_inference_steps, guidance_scale: how images are drawn unless told otherwise.
+        scheduler: a name of ``loading.SCHEDULERS``; None keeps the one in the model's files.
         cross_attention, self_attention: the layers whose maps are averaged (published: cross 16x16, self 32x32).
         attend_timesteps: noise levels at which given images are read, in training timesteps.
         negative_prompt: what the images should not show.
@@ -47,7 +48,7 @@ class ModelSpec:
     revision: str | None = None
     num_inference_steps: int = 100
     guidance_scale: float = 7.5
-    scheduler: str = "ddim"
+    scheduler: str | None = "ddim"
     attend_timesteps: tuple[int, ...] = (101, 201, 301, 401, 501)
     negative_prompt: str = ""
     dtype: str = "float16"
@@ -91,23 +92,83 @@ MODELS: dict[str, ModelSpec] = {
         scheduler="euler",
         negative_prompt=NEGATIVE_PROMPT,
     ),
+    # Distilled models draw in a few steps without guidance, by the scheduler they were distilled for.
+    "sd-turbo": ModelSpec(
+        path="stabilityai/sd-turbo",
+        height=512,
+        width=512,
+        cross_attention=LayerChoice(16),
+        self_attention=LayerChoice(32),
+        num_inference_steps=4,
+        guidance_scale=1.0,
+        scheduler=None,
+    ),
+    "sdxl-turbo": ModelSpec(
+        path="stabilityai/sdxl-turbo",
+        height=512,
+        width=512,
+        cross_attention=LayerChoice(16),
+        self_attention=LayerChoice(32),
+        num_inference_steps=4,
+        guidance_scale=1.0,
+        scheduler=None,
+    ),
+    "lcm-dreamshaper": ModelSpec(
+        path="SimianLuo/LCM_Dreamshaper_v7",
+        height=768,
+        width=768,
+        cross_attention=LayerChoice(24),
+        self_attention=LayerChoice(48),
+        num_inference_steps=4,
+        guidance_scale=8.5,  # an input of the UNet; the batch is not doubled
+        scheduler=None,
+    ),
 }
 
 
-def load_model(name_or_path: str, device: str | None = None, dtype: str | None = None) -> DiffusionModel:
+def load_model(
+    name_or_path: str,
+    device: str | None = None,
+    dtype: str | None = None,
+    *,
+    scheduler: str | None = None,
+    compile: bool = False,
+    channels_last: bool = False,
+    vae_slicing: bool = False,
+    vae_tiling: bool = False,
+    cpu_offload: bool = False,
+) -> DiffusionModel:
     """Load a diffusion model.
 
     Args:
         name_or_path: a name of ``MODELS``, a hub id (``owner/name``), or a local diffusers folder.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best one there is.
         dtype: ``float32``, ``float16`` or ``bfloat16``; None takes the spec's, and float32 on the CPU.
+        scheduler: ``ddim``, ``dpm-solver++``, ``euler``, ``lcm``, ``pndm`` or ``unipc``; None takes the spec's.
+        compile: compile the UNet's convolution and feed-forward blocks and the image decoder.
+        channels_last: keep the networks' images channels-last in memory.
+        vae_slicing: decode the images of a batch one at a time.
+        vae_tiling: decode large images tile by tile; the seams may change pixels.
+        cpu_offload: keep on the GPU only the part that is computing; needs the package accelerate.
 
     Raises:
-        ModelError: no such name, folder or hub repository; a component or its safetensors weights are missing.
+        ModelError: no such name, folder or hub repository; a component or its safetensors weights are missing, or a
+            package is.
+        ConfigError: this machine has no such device, or there is no such scheduler.
     """
-    from dataset_diffusion.diffusion.unet import load_unet_model
+    from dataset_diffusion.diffusion.loading import load_unet_model
 
-    return load_unet_model(model_spec(name_or_path), device, dtype)
+    spec = model_spec(name_or_path)
+    return load_unet_model(
+        spec if scheduler is None else replace(spec, scheduler=scheduler),
+        device,
+        dtype,
+        compile=compile,
+        channels_last=channels_last,
+        vae_slicing=vae_slicing,
+        vae_tiling=vae_tiling,
+        cpu_offload=cpu_offload,
+    )
 
 
 def model_spec(name_or_path: str) -> ModelSpec:
@@ -123,6 +184,13 @@ def model_spec(name_or_path: str) -> ModelSpec:
         return _derived_spec(name_or_path, folder)
     if name_or_path.count("/") == 1 and not name_or_path.startswith((".", "/", "~")):
         return _derived_spec(name_or_path, _download_configs(name_or_path))
+    if folder.is_file():
+        raise ModelError(
+            "the model is a single file",
+            got=name_or_path,
+            expected="a diffusers folder with safetensors weights",
+            fix="convert it: StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)",
+        )
     raise ModelError(
         "unknown model",
         got=name_or_path,
@@ -170,6 +238,7 @@ def _derived_spec(path: str, folder: Path) -> ModelSpec:
         cross_attention=LayerChoice(cells >> min(levels[0] + 2, levels[-1])),
         self_attention=LayerChoice(cells >> min(levels[0] + 1, levels[-1])),
         num_inference_steps=50,
+        scheduler=None,
     )
 
 
@@ -184,7 +253,7 @@ def _download_configs(hub_id: str) -> Path:
             "the hub does not give the model",
             got=hub_id,
             expected="a repository that exists and can be reached",
-            fix=f"run `hf download {hub_id}` where there is a network, and pass the folder",
+            fix=f"run `hf download {hub_id} --local-dir FOLDER` where there is a network, and pass the folder",
         ) from error
 
 

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DiffusionPipeline,
-    DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-    PNDMScheduler,
-    UniPCMultistepScheduler,
-)
+from diffusers import DDIMScheduler
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
-from diffusers.utils import logging as diffusers_logging
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from dataset_diffusion.config import CaptureSettings
-from dataset_diffusion.devices import resolve_device
 from dataset_diffusion.diffusion.capture import AttentionCapture, choose_layers
 from dataset_diffusion.diffusion.models import ModelSpec, capture_choice
-from dataset_diffusion.errors import ConfigError, ModelError, PromptError
+from dataset_diffusion.errors import ConfigError, PromptError
 from dataset_diffusion.prompts.tokens import token_indices
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
 from dataset_diffusion.seeding import sample_generator
-
-SCHEDULERS = {
-    "ddim": DDIMScheduler,
-    "dpm-solver++": DPMSolverMultistepScheduler,
-    "euler": EulerDiscreteScheduler,
-    "pndm": PNDMScheduler,
-    "unipc": UniPCMultistepScheduler,
-}
 
 
 class DiffusionModel:
@@ -50,14 +31,14 @@ class DiffusionModel:
         pipeline: the diffusers pipeline underneath.
     """
 
-    def __init__(self, spec: ModelSpec, pipeline: DiffusionPipeline) -> None:
+    def __init__(self, spec: ModelSpec, pipeline: Any) -> None:
         self.spec = spec
         self.pipeline = pipeline
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet computes."""
-        return torch.device(self.pipeline.unet.device)
+        """Where the model computes, also while its parts wait on the CPU (offloading)."""
+        return torch.device(self.pipeline._execution_device)
 
     @property
     def tokenizer(self) -> Any:
@@ -101,19 +82,23 @@ class DiffusionModel:
         height, width = height or self.spec.height, width or self.spec.width
         scale = self.spec.guidance_scale if guidance_scale is None else guidance_scale
         negative = self.spec.negative_prompt if negative_prompt is None else negative_prompt
-        guided = scale > 1
-        latent_shape = self._latent_shape(height, width)
-        reader = nullcontext() if capture is None else self._reader(prompts, capture, guided, latent_shape)
+        num_steps = steps or self.spec.num_inference_steps
+        # A model distilled for guidance (LCM) takes the scale as an input: its batch is not doubled.
+        guided = scale > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
+        reader: AbstractContextManager[AttentionCapture | None] = nullcontext()
+        if capture is not None:
+            calls = _calls_to_read(capture, self._num_calls(num_steps))
+            reader = self._reader(prompts, capture, guided, self._latent_shape(height, width), calls)
         with reader as attention:
             images = self.pipeline(
                 prompt=[prompt.text for prompt in prompts],
-                negative_prompt=[negative] * len(prompts) if guided else None,
-                num_inference_steps=steps or self.spec.num_inference_steps,
+                num_inference_steps=num_steps,
                 guidance_scale=scale,
                 generator=[sample_generator(seed) for seed in seeds],
                 height=height,
                 width=width,
                 output_type="np",
+                **({"negative_prompt": [negative] * len(prompts)} if guided else {}),
             ).images
         pictures = (images * 255).round().astype(np.uint8)
         if capture is None or attention is None:
@@ -138,12 +123,13 @@ class DiffusionModel:
             ModelError: the model has no attention of the chosen resolution.
         """
         self._latent_shape(height or self.spec.height, width or self.spec.width)
-        limit = self.pipeline.scheduler.config.num_train_timesteps
+        schedule = self.pipeline.scheduler.config
+        limit = schedule.get("original_inference_steps", schedule["num_train_timesteps"])
         if steps is not None and steps > limit:
             raise ConfigError("too many denoising steps", got=steps, expected=f"at most {limit}")
         if capture is not None:
             for suffix, choice in zip(("attn2", "attn1"), capture_choice(self.spec, capture), strict=True):
-                choose_layers(self.pipeline.unet, suffix, choice)
+                choose_layers(self.pipeline.unet, suffix, choice, self._native_shape)
             self._token_positions(prompts, capture)
         self._check_texts(prompts)
 
@@ -163,7 +149,7 @@ class DiffusionModel:
             images: uint8 RGB of one size, both sides multiples of ``latent_scale``.
             prompts: one per image.
             seeds: one per image, for the noise.
-            capture: which attention to read; None takes the spec's choice.
+            capture: which attention to read; None takes the spec's choice. Its ``steps`` and ``every`` are for drawing.
             timesteps: noise levels, in training timesteps; None takes the spec's.
 
         Raises:
@@ -184,7 +170,12 @@ class DiffusionModel:
         return attention.maps(self._token_positions(prompts, capture))
 
     def _reader(
-        self, prompts: Sequence[Prompt], capture: CaptureSettings, guided: bool, latent_shape: tuple[int, ...]
+        self,
+        prompts: Sequence[Prompt],
+        capture: CaptureSettings,
+        guided: bool,
+        latent_shape: tuple[int, ...],
+        calls: Container[int] | None = None,
     ) -> AttentionCapture:
         texts = [prompt.class_prompt if capture.prompt == "class" else prompt.text for prompt in prompts]
         cross_attention, self_attention = capture_choice(self.spec, capture)
@@ -195,7 +186,18 @@ class DiffusionModel:
             self_attention=self_attention,
             guided=guided,
             latent_shape=(latent_shape[0], latent_shape[1]),
+            native_shape=self._native_shape,
+            calls=calls,
         )
+
+    @property
+    def _native_shape(self) -> tuple[int, int]:
+        return self.spec.height // self.latent_scale, self.spec.width // self.latent_scale
+
+    def _num_calls(self, steps: int) -> int:
+        """How often the UNet is called; some schedulers call it once more than there are steps."""
+        self.pipeline.scheduler.set_timesteps(steps)
+        return len(self.pipeline.scheduler.timesteps)
 
     def _token_positions(self, prompts: Sequence[Prompt], capture: CaptureSettings) -> list[list[list[int]]]:
         """Positions of every class's tokens, in the class prompt or among the class words that end the text prompt."""
@@ -252,33 +254,9 @@ class DiffusionModel:
         return height // scale, width // scale
 
 
-def load_unet_model(spec: ModelSpec, device: str | None, dtype: str | None) -> DiffusionModel:
-    """Load the diffusers pipeline of a spec. Safetensors only.
-
-    Raises:
-        ModelError: a missing folder, component or weights file, or a hub that cannot be reached.
-        ConfigError: a device that this machine does not have.
-    """
-    chosen = resolve_device(device)
-    kind = dtype or ("float32" if chosen.type == "cpu" else spec.dtype)
-    for library in (diffusers_logging, transformers_logging):
-        library.set_verbosity(library.CRITICAL)  # what they call errors ends up in ours
-        library.disable_progress_bar()
-    try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            spec.path, revision=spec.revision, dtype=getattr(torch, kind), use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            "cannot load the diffusion model",
-            got=f"{spec.path} ({str(error).strip().splitlines()[0]})",
-            expected="a complete diffusers pipeline with safetensors weights",
-            fix="check the path, or download the model where there is a network and pass its folder"
-            if not Path(spec.path).is_dir()
-            else "save the pipeline again with save_pretrained",
-        ) from error
-    if not hasattr(pipeline, "unet"):
-        raise ModelError("not a model with a UNet", got=f"{spec.path}, a {type(pipeline).__name__}")
-    pipeline.scheduler = SCHEDULERS[spec.scheduler].from_config(pipeline.scheduler.config)
-    pipeline.set_progress_bar_config(disable=True)
-    return DiffusionModel(spec, pipeline.to(chosen))
+def _calls_to_read(capture: CaptureSettings, num_calls: int) -> range:
+    half = (num_calls + 1) // 2  # an odd call in the middle belongs to both halves
+    first, after = {"all": (0, num_calls), "first-half": (0, half), "last-half": (num_calls - half, num_calls)}[
+        capture.steps
+    ]
+    return range(first, after, capture.every)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -17,6 +17,8 @@ from dataset_diffusion.prompts.class_sets import ClassSet
 
 _IDS = 256
 
+LabelMap = UInt8[np.ndarray, "_ _"]
+
 
 @dataclass(frozen=True, eq=False)
 class SemanticScores:
@@ -27,8 +29,10 @@ class SemanticScores:
         per_class_iou: IoU by class id, of the classes that occur.
         pixel_accuracy: share of the scored pixels that have the right class.
         num_images: how many label maps were scored.
-        confusion_matrix: pixels by (true id, predicted id); pixels ignored in the truth are not in it.
+        confusion_matrix: pixels by (true id, predicted id); pixels ignored in the truth, or predicted to be of no
+            class at all, are not in it.
         absent_classes: ids that occur neither in the truth nor in a prediction; they are left out of ``miou``.
+        extra: what the benchmark measures beside these, as in ``results.json``.
     """
 
     miou: float
@@ -37,6 +41,84 @@ class SemanticScores:
     num_images: int
     confusion_matrix: Int64[np.ndarray, "classes classes"]
     absent_classes: tuple[int, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """What a benchmark measures: told one image at a time, it keeps counts, never images."""
+
+    def add(self, prediction: LabelMap, truth: LabelMap, name: str) -> None:
+        """Count one image.
+
+        Args:
+            prediction: what the benchmark's reading of a segmenter gives, or what a saved prediction holds.
+            truth: class ids, 255 not scored.
+            name: what an error message calls the image.
+
+        Raises:
+            DatasetError: sizes differ, or ids out of range; nothing is counted then.
+        """
+
+    def scores(self) -> SemanticScores:
+        """The scores of all images so far.
+
+        Raises:
+            DatasetError: there is no labelled pixel yet.
+        """
+
+
+class SemanticScorer:
+    """Adds up one confusion matrix over a dataset.
+
+    Args:
+        num_classes: how many ids there are, background included.
+        ignore_index: pixels of this id in the truth are not scored; in [0, 255].
+        no_class: an id of predictions that stands for no class at all, for a benchmark where every pixel is of some
+            class: a miss of the true class and nobody's false alarm.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255, no_class: int | None = None) -> None:
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.no_class = no_class
+        self.num_images = 0
+        self.confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
+        self._missed = np.zeros(num_classes, dtype=np.int64)
+
+    def add(self, prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, name: str) -> None:
+        """Count one image; see `Scorer`. The label maps are those of `evaluate_labels`."""
+        counts = count_pairs(prediction, truth, name)
+        missed = np.zeros(_IDS, dtype=np.int64)
+        if self.no_class is not None:
+            missed = counts[:, self.no_class].copy()
+            counts[:, self.no_class] = 0
+        _check_range(counts.sum(axis=0), self.num_classes, f"{name}: the prediction")
+        counts[self.ignore_index] = missed[self.ignore_index] = 0
+        true_pixels = counts.sum(axis=1) + missed
+        _check_range(true_pixels, self.num_classes, f"{name}: the truth", f", or {self.ignore_index} to ignore")
+        self.confusion += counts[: self.num_classes, : self.num_classes]
+        self._missed += missed[: self.num_classes]
+        self.num_images += 1
+
+    def scores(self) -> SemanticScores:
+        """The scores so far; see `Scorer`."""
+        correct = self.confusion.diagonal()
+        union = self.confusion.sum(axis=0) + self.confusion.sum(axis=1) + self._missed - correct
+        if not union.any():
+            raise DatasetError(
+                "nothing to score", got=f"{self.num_images} images", expected="at least one labelled pixel"
+            )
+        present = np.flatnonzero(union)
+        iou = correct[present] / union[present]
+        return SemanticScores(
+            miou=float(iou.mean()),
+            per_class_iou={int(class_id): float(value) for class_id, value in zip(present, iou, strict=True)},
+            pixel_accuracy=float(correct.sum() / (self.confusion.sum() + self._missed.sum())),
+            num_images=self.num_images,
+            confusion_matrix=self.confusion.copy(),
+            absent_classes=tuple(np.flatnonzero(union == 0).tolist()),
+        )
 
 
 def evaluate_labels(
@@ -60,15 +142,11 @@ def evaluate_labels(
     Raises:
         DatasetError: sizes differ, ids out of range (``ignore_index`` in a prediction is), or nothing to score.
     """
-    confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
-    num_images = 0
+    scorer = SemanticScorer(num_classes, ignore_index)
     calls = (f"image {number}" for number in count()) if names is None else names
     for (prediction, truth), name in zip(pairs, calls, strict=False):
-        confusion += _confusion(prediction, truth, num_classes, ignore_index, name=name)
-        num_images += 1
-    if not confusion.any():
-        raise DatasetError("nothing to score", got=f"{num_images} images", expected="at least one labelled pixel")
-    return _scores(confusion, num_images)
+        scorer.add(prediction, truth, name)
+    return scorer.scores()
 
 
 def to_results(scores: SemanticScores, class_set: ClassSet, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +159,8 @@ def to_results(scores: SemanticScores, class_set: ClassSet, config: Mapping[str,
 
     Returns:
         ``miou``, ``per_class_iou`` (by class name), ``pixel_accuracy``, ``num_images``, ``absent_classes`` (names),
-        ``confusion_matrix`` (rows: truth, columns: prediction, in the order of ``classes``), ``classes``, ``config``.
+        ``confusion_matrix`` (rows: truth, columns: prediction, in the order of ``classes``), ``classes``, what the
+        benchmark measures beside these, ``config``.
     """
     return {
         "miou": scores.miou,
@@ -91,28 +170,17 @@ def to_results(scores: SemanticScores, class_set: ClassSet, config: Mapping[str,
         "absent_classes": [class_set.name_of(class_id) for class_id in scores.absent_classes],
         "classes": [class_set.name_of(class_id) for class_id in range(class_set.num_classes + 1)],
         "confusion_matrix": scores.confusion_matrix.tolist(),
+        **scores.extra,
         "config": dict(config),
     }
 
 
-def _scores(confusion: Int64[np.ndarray, "classes classes"], num_images: int) -> SemanticScores:
-    correct = confusion.diagonal()
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - correct
-    present = np.flatnonzero(union)
-    iou = correct[present] / union[present]
-    return SemanticScores(
-        miou=float(iou.mean()),
-        per_class_iou={int(class_id): float(value) for class_id, value in zip(present, iou, strict=True)},
-        pixel_accuracy=float(correct.sum() / confusion.sum()),
-        num_images=num_images,
-        confusion_matrix=confusion,
-        absent_classes=tuple(np.flatnonzero(union == 0).tolist()),
-    )
+def count_pairs(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, name: str) -> Int64[np.ndarray, "256 256"]:
+    """Pixels by (true id, predicted id), of all 256 x 256 pairs.
 
-
-def _confusion(
-    prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, num_classes: int, ignore_index: int, *, name: str
-) -> Int64[np.ndarray, "classes classes"]:
+    Raises:
+        DatasetError: not two label maps of one size.
+    """
     predicted_ids = _as_ids(prediction, f"{name}: the prediction")
     true_ids = _as_ids(truth, f"{name}: the truth")
     if predicted_ids.shape != true_ids.shape:
@@ -121,14 +189,9 @@ def _confusion(
             got=" x ".join(map(str, predicted_ids.shape)),
             expected=" x ".join(map(str, true_ids.shape)),
         )
-    # All 256 x 256 pairs are counted in one pass, and every check is made on the counts: ten times the speed of
-    # masking the ignored pixels first.
+    # Counted in one pass, with every check made on the counts: ten times the speed of masking ignored pixels first.
     pairs = true_ids.astype(np.uint16) * _IDS + predicted_ids
-    counts = np.bincount(pairs.ravel(), minlength=_IDS * _IDS).reshape(_IDS, _IDS)
-    _check_range(counts.sum(axis=0), num_classes, f"{name}: the prediction")
-    counts[ignore_index] = 0
-    _check_range(counts.sum(axis=1), num_classes, f"{name}: the truth", f", or {ignore_index} to ignore")
-    return counts[:num_classes, :num_classes]
+    return np.bincount(pairs.ravel(), minlength=_IDS * _IDS).reshape(_IDS, _IDS)
 
 
 def _as_ids(label: ArrayLike | Tensor, what: str) -> UInt8[np.ndarray, "h w"]:

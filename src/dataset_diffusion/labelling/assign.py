@@ -12,6 +12,7 @@ from torch import Tensor
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.labelling.maps import check_size, float_maps, resize
+from dataset_diffusion.labelling.refine import refine_heatmaps
 from dataset_diffusion.records import Heatmaps
 
 BACKGROUND = 0
@@ -65,7 +66,9 @@ def label_map(
     class_ids: Sequence[int],
     size: tuple[int, int],
     settings: LabelSettings,
+    *,
     ignore_index: int = 255,
+    image: UInt8[np.ndarray, "height width 3"] | None = None,
 ) -> UInt8[np.ndarray, "height width"]:
     """The label map that stored heatmaps and settings give.
 
@@ -76,14 +79,16 @@ def label_map(
         heatmaps: the heatmaps of one image.
         class_ids: the class id of each heatmap, in 1..254.
         size: (height, width) of the image in pixels.
-        settings: exponent and thresholds.
+        settings: exponent, thresholds and refinement.
         ignore_index: the id of uncertain pixels.
+        image: uint8 RGB of ``size`` as it reads back from the dataset, "height width 3"; only refinement looks at it.
 
     Returns:
         uint8, "height width".
 
     Raises:
-        ConfigError: the exponent is not among the stored ones, or the arguments do not fit; see `assign_labels`.
+        ConfigError: the exponent is not among the stored ones, refinement lacks its image, or the arguments do not fit;
+            see `assign_labels`.
     """
     if settings.exponent not in heatmaps.exponents:
         raise ConfigError(
@@ -91,11 +96,23 @@ def label_map(
             got=settings.exponent,
             expected=f"one of {', '.join(map(str, heatmaps.exponents))}",
         )
-    values = heatmaps.values[heatmaps.exponents.index(settings.exponent)]
+    maps = torch.from_numpy(heatmaps.values[heatmaps.exponents.index(settings.exponent)])
+    if settings.refine == "pamr":
+        maps = _refined(maps, size, image)
     labels = assign_labels(
-        values, class_ids, size, settings.threshold, settings.uncertainty_threshold, ignore_index=ignore_index
+        maps, class_ids, size, settings.threshold, settings.uncertainty_threshold, ignore_index=ignore_index
     )
     return labels.numpy()
+
+
+def _refined(
+    maps: Float[Tensor, "classes h w"], size: tuple[int, int], image: UInt8[np.ndarray, "_ _ 3"] | None
+) -> Float[Tensor, "classes height width"]:
+    check_size(size, "label size")
+    if image is None or image.shape[:2] != tuple(size):
+        got = "no image" if image is None else f"an image of {image.shape[0]} x {image.shape[1]} pixels"
+        raise ConfigError("refinement needs the labelled image", got=got, expected=f"{size[0]} x {size[1]} pixels")
+    return refine_heatmaps(resize(float_maps(maps, "heatmaps"), size), image)
 
 
 def _check_thresholds(threshold: float, uncertainty_threshold: float) -> None:

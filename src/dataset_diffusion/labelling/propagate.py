@@ -76,13 +76,13 @@ def propagate_each(
             got=f"{' x '.join(map(str, matrix.shape))} for a {height} x {width} grid",
             expected=f"{height * width} x {height * width}",
         )
-    columns = resize(cross, self_shape).flatten(1).T
+    rows = resize(cross, self_shape).flatten(1)
     products, kept = 0, []
     for exponent in exponents:
         for _ in range(exponent - products):
-            columns = matrix @ columns
+            rows = rows @ matrix.T  # reads the matrix row by row: several times faster than matrix @ columns
         products = exponent
-        kept.append(columns.T.reshape(-1, height, width))
+        kept.append(rows.reshape(-1, height, width))
     return torch.stack(kept)
 
 

@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float32, UInt8
+from scipy import ndimage
 
 from dataset_diffusion.labelling.assign import BACKGROUND
 from dataset_diffusion.records import Heatmaps
 
 
 def presence(heatmaps: Heatmaps) -> Float32[np.ndarray, " classes"]:
-    """How much attention each class's word drew at the pixel where it drew most: the raw maximum, in about [0, 1].
+    """How strongly, and in how little of the image, attention found each class: ``max(A) (1 - mean(H))``.
 
-    Normalised heatmaps cannot tell a class that was drawn from one that was not: min-max lifts both to 1. The raw
-    maximum of the map with the fewest products can, since every product only averages it.
+    A is the raw map after the first stored product and H the same map normalised. H alone cannot tell a class that was
+    drawn from one that was not: min-max lifts both to 1. The attention of a word that found nothing is weak (a low
+    maximum) or spread over everything (a high mean). The first product smooths single cells out of A; more of them
+    smooth away what is to be found. How high the score of a drawn class is depends on the model and the word, so
+    compare it with the same class's score in other images.
 
     Returns:
-        float32, "classes", in the order of the heatmaps; bicubic resizing may overshoot [0, 1] a little.
+        float32 in about [0, 1], "classes", in the order of the heatmaps; bicubic resizing may overshoot a little.
     """
-    return heatmaps.ranges[0, :, 1]
+    position = min(1, len(heatmaps.exponents) - 1)
+    spread: Float32[np.ndarray, " classes"] = heatmaps.values[position].mean(axis=(1, 2), dtype=np.float32)
+    scores: Float32[np.ndarray, " classes"] = heatmaps.ranges[position, :, 1] * (1 - spread)
+    return scores
 
 
 def quality_scores(
-    label: UInt8[np.ndarray, "h w"], heatmaps: Heatmaps | None, ignore_index: int = 255
+    label: UInt8[np.ndarray, "h w"], class_ids: Sequence[int], heatmaps: Heatmaps | None, ignore_index: int = 255
 ) -> dict[str, float]:
     """The scores stored with a sample.
 
     Args:
         label: the label map.
-        heatmaps: what it was made from; None where the truth is known.
+        class_ids: the class ids that the prompt names, in the order of the heatmaps.
+        heatmaps: what the label map was made from; None where the truth is known.
         ignore_index: the id of uncertain pixels.
 
     Returns:
-        ``uncertain``: share of uncertain pixels; ``foreground``: share of pixels labelled with a class;
-        ``presence``: `presence` of the class that drew least, left out without heatmaps.
+        ``uncertain``: share of uncertain pixels; ``foreground``: share of pixels labelled with a class; of each class
+        ``area.<id>``: share of pixels labelled with it, and ``components.<id>``: number of connected regions of them;
+        with heatmaps also its ``presence.<id>``, see `presence`, and ``presence``, the lowest of them.
     """
-    uncertain = label == ignore_index
     scores = {
-        "uncertain": float(uncertain.mean()),
-        "foreground": float((~uncertain & (label != BACKGROUND)).mean()),
+        "uncertain": float((label == ignore_index).mean()),
+        "foreground": float(((label != BACKGROUND) & (label != ignore_index)).mean()),
     }
+    for class_id in class_ids:
+        pixels = label == class_id
+        scores[f"area.{class_id}"] = float(pixels.mean())
+        scores[f"components.{class_id}"] = float(ndimage.label(pixels)[1])
     if heatmaps is not None:
-        scores["presence"] = float(presence(heatmaps).min())
+        found = presence(heatmaps).tolist()
+        scores |= {f"presence.{class_id}": score for class_id, score in zip(class_ids, found, strict=True)}
+        scores["presence"] = min(found)
     return scores

@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from dataset_diffusion.errors import PromptError
 
@@ -16,20 +17,33 @@ MAX_CAPTION_LENGTH = 10_000
 
 _CAPTION_COLUMNS = ("caption", "comment")
 _TOKEN_LINE = re.compile(r"\S+#\d+\t(?P<caption>.*)")
+_FIX = "correct it, or leave out what is bad with --skip-bad"
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
+OnBad = Callable[[PromptError], None]
+"""Called with what is wrong with an entry that cannot be used. It may raise, or return to go on without the entry."""
 
-def read_captions(path: Path | str) -> list[str]:
+
+def refuse(error: PromptError) -> NoReturn:
+    """The way to treat a bad entry that skips none."""
+    raise error
+
+
+def read_captions(path: Path | str, on_bad: OnBad = refuse) -> list[str]:
     """Captions of a file, in its order, whitespace tidied and empty ones left out.
 
     Reads COCO captions (JSON), the published prompts format (JSON; appended class words are taken off again), Flickr8k
     and Flickr30k token files, CSV, TSV and JSON lines with a ``caption`` column, and text with one caption a line.
 
+    Args:
+        path: the file.
+        on_bad: what to do about an entry or a line without a caption, or one that is not UTF-8. Refused by default.
+
     Raises:
-        PromptError: the file is missing, holds no captions, is not UTF-8, or is JSON or CSV of another kind.
+        PromptError: the file is missing, holds no captions, or is JSON or CSV of another kind; an entry is bad.
     """
     path = Path(path)
-    captions = [caption for caption in map(clean_caption, _parse(path, read_text(path))) if caption]
+    captions = [caption for caption in map(clean_caption, _parse(path, read_text(path, on_bad), on_bad)) if caption]
     if not captions:
         raise PromptError("no captions in the file", got=str(path), expected="at least one caption")
     longest = max(map(len, captions))
@@ -42,18 +56,32 @@ def read_captions(path: Path | str) -> list[str]:
     return captions
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, on_bad: OnBad = refuse) -> str:
     """A text file's content, without a byte-order mark.
+
+    Args:
+        path: the file.
+        on_bad: called for each line that is not UTF-8, which is left out if it returns.
 
     Raises:
         PromptError: it is missing, a folder, unreadable or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise PromptError("cannot read the file", got=str(path), expected=f"a text file ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise PromptError("the file is not UTF-8 text", got=str(path), fix="save it as UTF-8") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "\n".join(_decodable(path, content.split(b"\n"), on_bad))
+
+
+def _decodable(path: Path, lines: Sequence[bytes], on_bad: OnBad) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            on_bad(PromptError("the file is not UTF-8 text", got=f"{path}, line {number}", fix="save it as UTF-8"))
 
 
 def clean_caption(caption: str) -> str:
@@ -67,57 +95,75 @@ def remove_class_prompt(text: str, class_prompt: str) -> str:
     return caption.rstrip() if separator and appended.strip() == class_prompt.strip() else text
 
 
-def _parse(path: Path, text: str) -> Iterable[str]:
+def _parse(path: Path, text: str, on_bad: OnBad) -> Iterable[str]:
     """Captions in the format that the extension names or, where it names none, the content shows."""
     suffix = path.suffix.lower()
     if suffix == ".jsonl" or _is_json_lines(text):
-        return _parse_json_lines(path, text)
+        return _parse_json_lines(path, text, on_bad)
     if suffix == ".json" or (text.lstrip().startswith(("{", "[")) and _is_json(text)):
-        return _parse_json(path, text)
+        return _parse_json(path, text, on_bad)
     first_line = next((line for line in text.splitlines() if line.strip()), "")
     if _TOKEN_LINE.fullmatch(first_line):
-        return (match["caption"] for match in map(_TOKEN_LINE.fullmatch, text.splitlines()) if match)
+        return _parse_token_lines(path, text, on_bad)
     if suffix in (".csv", ".tsv") or _caption_column(_split_header(first_line)) is not None:
-        return _parse_table(path, text, first_line)
+        return _parse_table(path, text, first_line, on_bad)
     return text.splitlines()
 
 
-def _parse_json(path: Path, text: str) -> Iterator[str]:
+def _parse_json(path: Path, text: str, on_bad: OnBad) -> Iterator[str]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PromptError("the file is not JSON", got=f"{path}: {error}") from error
+        raise PromptError(
+            "the file is not JSON", got=f"{path}: {error}", fix="if it is cut short, get it again"
+        ) from error
     rows = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(rows, list):
-        raise _another_schema(path, "no list of captions or annotations")
-    return (row if isinstance(row, str) else _caption_of(path, row) for row in rows)
+        raise _another_schema(f"{path}: no list of captions or annotations")
+    for number, row in enumerate(rows, start=1):
+        yield from (row,) if isinstance(row, str) else _caption_of(row, f"{path}, entry {number}", on_bad)
 
 
-def _parse_json_lines(path: Path, text: str) -> Iterator[str]:
+def _parse_json_lines(path: Path, text: str, on_bad: OnBad) -> Iterator[str]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
+            where = f"{path}, line {number}"
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise PromptError(f"line {number} is not JSON", got=f"{path}: {error}") from error
-            yield _caption_of(path, row)
+                on_bad(PromptError(f"line {number} is not JSON", got=f"{path}: {error}", fix=_FIX))
+            else:
+                yield from _caption_of(row, where, on_bad)
 
 
-def _caption_of(path: Path, row: object) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get("caption"), str):
-        raise _another_schema(path, "an entry without a caption")
-    return remove_class_prompt(row["caption"], str(row.get("class_prompt") or ""))
+def _caption_of(row: object, where: str, on_bad: OnBad) -> Iterator[str]:
+    if isinstance(row, dict) and isinstance(row.get("caption"), str):
+        yield remove_class_prompt(row["caption"], str(row.get("class_prompt") or ""))
+    else:
+        on_bad(_another_schema(f"{where}: no caption"))
 
 
-def _another_schema(path: Path, got: str) -> PromptError:
+def _parse_token_lines(path: Path, text: str, on_bad: OnBad) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := _TOKEN_LINE.fullmatch(line):
+            yield match["caption"]
+        elif line.strip():
+            on_bad(_no_caption(f"{path}, line {number}", "<photo>#<number><tab><caption>"))
+
+
+def _no_caption(where: str, expected: str) -> PromptError:
+    return PromptError("a line without a caption", got=where, expected=expected, fix=_FIX)
+
+
+def _another_schema(got: str) -> PromptError:
     return PromptError(
         "JSON of an unknown kind",
-        got=f"{path}: {got}",
+        got=got,
         expected='COCO captions, a list of {"caption": …}, or one such object a line',
     )
 
 
-def _parse_table(path: Path, text: str, header: str) -> Iterator[str]:
+def _parse_table(path: Path, text: str, header: str, on_bad: OnBad) -> Iterator[str]:
     names = _split_header(header)
     column = _caption_column(names)
     if column is None:
@@ -128,6 +174,9 @@ def _parse_table(path: Path, text: str, header: str) -> Iterator[str]:
         for row in rows:
             if len(row) > column:
                 yield row[column]
+            elif any(row):
+                where = f"{path}, line {rows.line_num}: {len(row)} columns"
+                on_bad(_no_caption(where, f"{len(names)} columns: {', '.join(names)}"))
     except csv.Error as error:
         raise PromptError("the file is not CSV", got=f"{path}, line {rows.line_num}: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -36,6 +36,7 @@ class ClassSet:
         words: the words that stand for each class in a prompt (``tv monitor``). Left out, they are the names.
         synonyms: other words by which captions mention each class, without plurals.
         colors: the benchmark's own RGB colours, 0..255. Left out, ``palette`` is PASCAL VOC's.
+        draw_synonyms: prompts call a class by a synonym, because its own words draw nothing (dis5k's ``object``).
 
     Raises:
         ConfigError: no class, too many, two with one name or the same words, a name without a letter or digit, or one
@@ -48,6 +49,7 @@ class ClassSet:
     # Left out of the hash only: finders are cached by class set, and hashing a thousand synonyms a caption is slow.
     synonyms: tuple[tuple[str, ...], ...] = field(default=(), hash=False)
     colors: tuple[Color, ...] = field(default=(), hash=False)
+    draw_synonyms: bool = False
 
     ignore_index: ClassVar[int] = 255
 
@@ -80,6 +82,11 @@ class ClassSet:
     def num_classes(self) -> int:
         """K, the number of classes; the background is not counted."""
         return len(self.names)
+
+    @property
+    def ids(self) -> range:
+        """1..K, the label ids of the classes."""
+        return range(1, len(self.names) + 1)
 
     @property
     def palette(self) -> tuple[Color, ...]:
@@ -136,14 +143,9 @@ class ClassSet:
         return class_id - 1
 
     def _with_synonyms(self) -> ClassSet:
-        """Synonyms of every class that the lexicon knows by its name or its prompt words."""
-        return ClassSet(
-            self.name,
-            self.names,
-            self.words,
-            tuple(_synonyms_of(name, words) for name, words in zip(self.names, self.words, strict=True)),
-            self.colors,
-        )
+        """Synonyms of every class that the lexicon knows by its name or its prompt words, beside those it has."""
+        known = map(_synonyms_of, self.names, self.words)
+        return replace(self, synonyms=tuple(own + more for own, more in zip(self.synonyms, known, strict=True)))
 
 
 def class_set(name: str) -> ClassSet:
@@ -194,12 +196,14 @@ def load_toml(filename: str) -> dict[str, Any]:
 def _load_class_sets() -> dict[str, ClassSet]:
     sets = {}
     for name, row in load_toml("class_sets.toml")["sets"].items():
-        words = row.get("words", {})
+        words, synonyms = row.get("words", {}), row.get("synonyms", {})
         sets[name] = ClassSet(
             name,
             names=tuple(row["names"]),
             words=tuple(words.get(one, one) for one in row["names"]),
+            synonyms=tuple(tuple(synonyms.get(one, ())) for one in row["names"]),
             colors=tuple((red, green, blue) for red, green, blue in row.get("colors", ())),
+            draw_synonyms=row.get("draw_synonyms", False),
         )._with_synonyms()
     return sets
 

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from dataset_diffusion.errors import PromptError
 from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
-from dataset_diffusion.prompts.mentions import find_classes, split_words
+from dataset_diffusion.prompts.mentions import find_classes, find_words, split_words
 from dataset_diffusion.prompts.templates import template_caption, template_scenes
 from dataset_diffusion.records import Prompt
 from dataset_diffusion.seeding import sample_random
 
 Scene = tuple[str, tuple[int, ...]]
 """A caption and the ids of the classes that it mentions, in order of first mention."""
+
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+@dataclass(frozen=True)
+class FoundScenes:
+    """What captions say about the classes of a set.
+
+    Attributes:
+        scenes: the captions that mention a class, near-duplicates left out, in their order.
+        num_captions: captions read.
+        num_without_class: those that mention no class.
+        num_repeated: those left out because an earlier one says the same.
+    """
+
+    scenes: tuple[Scene, ...]
+    num_captions: int
+    num_without_class: int
+    num_repeated: int
 
 
 def compose_prompt(index: int, caption: str, class_ids: Sequence[int], classes: ClassSet) -> Prompt:
@@ -31,26 +50,28 @@ def compose_prompt(index: int, caption: str, class_ids: Sequence[int], classes: 
     Raises:
         PromptError: no class, the same class twice, or an id outside the set.
     """
-    if not class_ids or len(set(class_ids)) < len(class_ids) or not set(class_ids) <= set(_ids(classes)):
+    if not class_ids or len(set(class_ids)) < len(class_ids) or not set(class_ids) <= set(classes.ids):
         raise PromptError(
             "a prompt names classes of its class set, each once",
             got=f"ids {list(class_ids)} for {caption!r}",
             expected=f"ids in 1..{classes.num_classes}",
         )
-    words = tuple(classes.word_of(class_id) for class_id in class_ids)
+    mentioned = find_words(caption, classes) if classes.draw_synonyms else {}
+    words = tuple(mentioned.get(class_id) or classes.word_of(class_id) for class_id in class_ids)
     class_prompt = " ".join(words)
     text = f"{caption.rstrip(' .;,')}; {class_prompt}"
     return Prompt(index=index, text=text, class_prompt=class_prompt, classes=tuple(class_ids), class_words=words)
 
 
 def build_prompts(
-    captions: Sequence[str] | None, classes: ClassSet | str | Sequence[str], num_images: int, seed: int = 0
+    captions: Iterable[str] | None, classes: ClassSet | str | Sequence[str], num_images: int, seed: int = 0
 ) -> list[Prompt]:
     """Prompts balanced over the classes, the same for the same arguments.
 
-    Captions that mention no class are left out, and so are those that repeat another but for case, spacing and
-    punctuation. Each prompt is made for the class drawn least so far, from its caption used least so far; classes
-    that no caption mentions get captions from templates. The first prompts are the same whatever ``num_images`` is.
+    Captions that mention no class are left out, and so are near-duplicates (see ``find_scenes``). Each prompt is made
+    for the class drawn least so far, from its caption used least so far, so that the rarest classes are drawn as often
+    as the others; classes that no caption mentions get captions from templates. The first prompts are the same
+    whatever ``num_images`` is.
 
     Args:
         captions: what to draw; None makes captions from templates.
@@ -66,42 +87,56 @@ def build_prompts(
         ConfigError: the classes cannot be used.
     """
     classes = resolve_classes(classes)
+    found = None if captions is None else find_scenes(captions, classes)
+    return draw_prompts(found, classes, num_images, seed)
+
+
+def draw_prompts(found: FoundScenes | None, classes: ClassSet, num_images: int, seed: int = 0) -> list[Prompt]:
+    """The prompts of ``build_prompts``, from captions already searched; None takes templates."""
     if num_images < 1:
         raise PromptError("the number of images must be positive", got=num_images, expected="at least 1")
-    if captions is None:
-        chosen: Iterable[Scene] = template_scenes(classes, num_images, seed)
+    if found is None:
+        chosen = template_scenes(classes, num_images, seed)
     else:
-        chosen = _balance(_scenes_of(captions, classes), classes, num_images, seed)
+        chosen = _balance(found.scenes, classes, num_images, seed)
     return [compose_prompt(index, caption, ids, classes) for index, (caption, ids) in enumerate(chosen)]
 
 
-def summarize_prompts(prompts: Iterable[Prompt], classes: ClassSet) -> dict[str, int]:
-    """How many prompts name each class, by class name in the order of the set."""
-    counts = Counter(class_id for prompt in prompts for class_id in prompt.classes)
-    return {classes.name_of(class_id): counts[class_id] for class_id in _ids(classes)}
+def find_scenes(captions: Iterable[str], classes: ClassSet) -> FoundScenes:
+    """Search captions for classes and drop near-duplicates.
 
+    Two captions are near-duplicates if they are made of the same words, whatever their order, number, case and
+    punctuation, articles not counted: "A man sits on the bench." and "on a bench a man sits".
 
-def _ids(classes: ClassSet) -> range:
-    return range(1, classes.num_classes + 1)
-
-
-def _scenes_of(captions: Sequence[str], classes: ClassSet) -> list[Scene]:
-    if isinstance(captions, str) or not all(isinstance(caption, str) for caption in captions):
+    Raises:
+        PromptError: no caption mentions a class.
+    """
+    if isinstance(captions, str):
         raise PromptError("captions must be a list of strings", got=captions, fix="read a file with read_captions")
-    scenes: dict[tuple[str, ...], Scene] = {}
-    for caption in map(clean_caption, captions):
-        ids = find_classes(caption, classes)
-        folded = tuple(word for word in split_words(caption) if word.isalnum())
-        if ids and folded not in scenes:
-            scenes[folded] = caption, ids
+    scenes: dict[str, Scene] = {}
+    num_captions = num_without_class = 0
+    for caption in captions:
+        num_captions += 1
+        cleaned = clean_caption(caption)
+        if ids := find_classes(cleaned, classes):
+            scenes.setdefault(_gist(cleaned), (cleaned, ids))
+        else:
+            num_without_class += 1
     if not scenes:
         raise PromptError(
             f"no caption mentions a class of {classes.name!r}",
-            got=f"{len(captions)} captions",
+            got=f"{num_captions} captions",
             expected=f"words such as {', '.join(classes.words[:5])}",
             fix="choose other captions or classes, or leave the captions out to make them from templates",
         )
-    return list(scenes.values())
+    num_repeated = num_captions - num_without_class - len(scenes)
+    return FoundScenes(tuple(scenes.values()), num_captions, num_without_class, num_repeated)
+
+
+def _gist(caption: str) -> str:
+    """The same for near-duplicates. One string, because the sets of a million captions would fill the memory."""
+    words = {word for word in split_words(caption) if word.isalnum()}
+    return " ".join(sorted(words - _ARTICLES))
 
 
 def _balance(scenes: Sequence[Scene], classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
@@ -109,7 +144,7 @@ def _balance(scenes: Sequence[Scene], classes: ClassSet, num: int, seed: int) ->
     generator = sample_random(seed, "balance")
     decks = _deal(scenes, classes, generator)
     uses = [0] * len(scenes)
-    counts = dict.fromkeys(generator.sample(_ids(classes), classes.num_classes), 0)
+    counts = dict.fromkeys(generator.sample(classes.ids, classes.num_classes), 0)
     for _ in range(num):
         wanted = min(counts, key=counts.__getitem__)
         if decks[wanted]:
@@ -126,7 +161,7 @@ Deck = list[tuple[int, int, int]]
 
 
 def _deal(scenes: Sequence[Scene], classes: ClassSet, generator: random.Random) -> dict[int, Deck]:
-    decks: dict[int, Deck] = {class_id: [] for class_id in _ids(classes)}
+    decks: dict[int, Deck] = {class_id: [] for class_id in classes.ids}
     for place, scene in enumerate(generator.sample(range(len(scenes)), len(scenes))):
         for class_id in scenes[scene][1]:
             decks[class_id].append((0, place, scene))

@@ -30,10 +30,19 @@ def find_classes(caption: str, classes: ClassSet) -> tuple[int, ...]:
 
     Words are matched whole and in any case, hyphens count as spaces, and a longer phrase hides the shorter ones in it:
     "hot dog" is no dog and "teddy bear" no bear, in whatever class set. Words that describe the noun after them are no
-    mentions ("orange cat"), nor are looks and purposes ("bear shaped", "dog food").
+    mentions ("orange cat"), nor are looks and purposes ("bear shaped", "dog food"), nor animals' kin ("a mother and
+    baby zebra" are no people).
     """
-    lexicon = _lexicon(classes)
-    return tuple(dict.fromkeys(class_id for class_id, _ in _mentions(split_words(caption), lexicon)))
+    return tuple(dict.fromkeys(class_id for class_id, _, _ in _mentions(split_words(caption), _lexicon(classes))))
+
+
+def find_words(caption: str, classes: ClassSet) -> dict[int, str]:
+    """The words by which a caption first mentions each class, by class id, in the order of ``find_classes``."""
+    tokens = split_words(caption)
+    words: dict[int, str] = {}
+    for class_id, start, stop in _mentions(tokens, _lexicon(classes)):
+        words.setdefault(class_id, " ".join(tokens[start:stop]))
+    return words
 
 
 def parse_class_prompt(class_prompt: str, classes: ClassSet) -> tuple[int, ...] | None:
@@ -43,9 +52,9 @@ def parse_class_prompt(class_prompt: str, classes: ClassSet) -> tuple[int, ...] 
     """
     tokens = split_words(class_prompt)
     ids, length = [], 0
-    for class_id, matched in _mentions(tokens, _name_lexicon(classes)):
+    for class_id, start, stop in _mentions(tokens, _name_lexicon(classes)):
         ids.append(class_id)
-        length += matched
+        length += stop - start
     return tuple(dict.fromkeys(ids)) if ids and length == len(tokens) else None
 
 
@@ -59,6 +68,8 @@ class _Lexicon:
     """What every phrase says: the phrases that start with a word, longest first, each with its class id (0: none)."""
 
     phrases: dict[str, list[tuple[Phrase, int]]]
+    kin: frozenset[str] = frozenset()
+    animals: frozenset[str] = frozenset()
     before: frozenset[str] = frozenset()
     attributive: frozenset[str] = frozenset()
     after_noun: frozenset[str] = frozenset()
@@ -70,6 +81,10 @@ class _Lexicon:
             if len(phrase) == 1 or tuple(tokens[start : start + len(phrase)]) == phrase:
                 return class_id, len(phrase)
         return _NONE, 1
+
+    def is_of_animals(self, tokens: list[str], start: int) -> bool:
+        """Whether the match tokens[start:] is an animal's kin: "a mother and baby zebra"."""
+        return tokens[start] in self.kin and not self.animals.isdisjoint(tokens)
 
     def describes_what_follows(self, tokens: list[str], start: int, stop: int) -> bool:
         """Whether the match tokens[start:stop] only tells the kind, look or purpose of the noun after it."""
@@ -85,20 +100,22 @@ class _Lexicon:
         return following.isalnum() and following not in self.after_noun and not following.endswith("ing")
 
 
-def _mentions(tokens: list[str], lexicon: _Lexicon) -> Iterator[tuple[int, int]]:
-    """Class id and number of tokens of each mention, left to right."""
+def _mentions(tokens: list[str], lexicon: _Lexicon) -> Iterator[tuple[int, int, int]]:
+    """Class id, first token and the token after the last one of each mention, left to right."""
     start = 0
     while start < len(tokens):
         class_id, length = lexicon.longest_match(tokens, start)
         stop = start + length
-        if class_id and not lexicon.describes_what_follows(tokens, start, stop):
-            yield class_id, length
+        if class_id and not (
+            lexicon.is_of_animals(tokens, start) or lexicon.describes_what_follows(tokens, start, stop)
+        ):
+            yield class_id, start, stop
         start = stop
 
 
 @lru_cache(maxsize=16)
 def _lexicon(classes: ClassSet) -> _Lexicon:
-    meanings = {tuple(split_words(phrase)): _NONE for phrase in _load_not_mentions()["phrases"]}
+    meanings = {form: _NONE for phrase in _load_not_mentions()["phrases"] for form in _forms(phrase)}
     for class_id, synonyms in enumerate(classes.synonyms, start=1):
         meanings.update({form: class_id for term in synonyms for form in _forms(term)})
     # Last, so that a class's own name beats another's synonym and every phrase that is no mention elsewhere.

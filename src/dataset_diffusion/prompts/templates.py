@@ -26,7 +26,7 @@ _BACKGROUND_SHARE = 0.75
 
 # Nouns that take no "a": those in -s are plural unless they end in -ss or -us, and these.
 _NO_ARTICLE = frozenset({"broccoli", "cattle", "clothing", "hair", "people", "sheep", "sky", "terrain", "vegetation"})
-_SINGULAR_ENDINGS = ("ss", "us")
+_SINGULAR_ENDINGS = ("ss", "us", "lis", "tis")
 _CONSONANT_SOUNDS = ("eu", "one", "uni", "use", "uti")
 
 
@@ -47,7 +47,7 @@ def template_captions(classes: ClassSet, num: int, seed: int) -> list[str]:
 def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The captions of ``template_captions``, each with the ids of the classes that it names, in that order."""
     generator = sample_random(seed, "templates")
-    counts = dict.fromkeys(range(1, classes.num_classes + 1), 0)
+    counts = dict.fromkeys(classes.ids, 0)
     for _ in range(num):
         (wanted,) = generator.choices(tuple(_CLASSES_PER_CAPTION), tuple(_CLASSES_PER_CAPTION.values()))
         shuffled = generator.sample(tuple(counts), len(counts))
@@ -59,12 +59,16 @@ def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[tuple[st
 
 def template_caption(classes: ClassSet, class_ids: Sequence[int], generator: random.Random) -> str:
     """One caption that names the given classes in their order."""
-    nouns = [_with_article(classes.word_of(class_id)) for class_id in class_ids]
+    nouns = [_with_article(_word_for(classes, class_id, generator)) for class_id in class_ids]
     listed = " and ".join(filter(None, (", ".join(nouns[:-1]), nouns[-1])))
     caption = generator.choice(_OPENINGS) + listed
     if _knows_backgrounds(classes) and generator.random() < _BACKGROUND_SHARE:
         caption += " " + generator.choice(EMOJI_BACKGROUNDS)
     return caption
+
+
+def _word_for(classes: ClassSet, class_id: int, generator: random.Random) -> str:
+    return generator.choice(classes.synonyms[class_id - 1]) if classes.draw_synonyms else classes.word_of(class_id)
 
 
 def _knows_backgrounds(classes: ClassSet) -> bool:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float64, Int64
 
 from dataset_diffusion.dataset.schema import decode_label
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 
@@ -56,24 +53,11 @@ def count_labels(store: DatasetStore) -> LabelStatistics:
     """
     counts = np.zeros((3, 256), dtype=np.int64)
     num_images = 0
-    for classes, data in _classes_and_labels(store):
-        pixels = np.bincount(decode_label(data).ravel(), minlength=256)
-        prompted = np.bincount(np.asarray(classes, dtype=np.int64), minlength=256)
+    missing = set(store.missing_shards())
+    shards = (store.read_shard(n, ("classes", "label")) for n in range(store.manifest.num_shards) if n not in missing)
+    for row in chain.from_iterable(shards):
+        pixels = np.bincount(decode_label(row["label"]["bytes"]).ravel(), minlength=256)
+        prompted = np.bincount(np.asarray(row["classes"], dtype=np.int64), minlength=256)
         counts += (prompted, pixels > 0, pixels)
         num_images += 1
     return LabelStatistics(num_images, *counts)
-
-
-def _classes_and_labels(store: DatasetStore) -> Iterator[tuple[list[int], bytes]]:
-    """Each sample's prompted class ids and encoded label map, without the images and heatmaps in between."""
-    for shard in range(store.manifest.num_shards):
-        path = store.shard_path(shard)
-        if not path.exists():
-            continue
-        try:
-            table = pq.read_table(path, columns=["classes", "label"], use_threads=False)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            fix = f"delete {path} and run the command that made the dataset again"
-            raise DatasetError(f"{path} is damaged", got=str(error), fix=fix) from error
-        for classes, label in zip(table["classes"].to_pylist(), table["label"].to_pylist(), strict=True):
-            yield classes, label["bytes"]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol, cast, runtime_checkable
 
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.models import ResNet50_Weights, ResNet101_Weights, WeightsEnum
-from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
+from torchvision.models.segmentation import DeepLabV3, deeplabv3_resnet50, deeplabv3_resnet101
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.transforms.v2.functional import normalize
 
 from dataset_diffusion.errors import ModelError
@@ -20,6 +24,13 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AUXILIARY_WEIGHT = 0.4
 """Weight of the auxiliary head's loss beside the main one's (PSPNet, section 4)."""
+
+
+@runtime_checkable
+class HasLoss(Protocol):
+    """A network whose loss is not a cross-entropy of its logits. Its arguments are ``Segmenter.loss``'s, normalised."""
+
+    def loss(self, images: Tensor, labels: Tensor, ignore_index: int) -> Tensor: ...
 
 
 class Segmenter(nn.Module):
@@ -51,7 +62,9 @@ class Segmenter(nn.Module):
     def loss(
         self, images: Float[Tensor, "batch 3 h w"], labels: Integer[Tensor, "batch h w"], ignore_index: int
     ) -> Float[Tensor, ""]:
-        """Mean cross-entropy over the labelled pixels, plus 0.4 times that of the auxiliary head where there is one.
+        """The network's own loss; by default, mean cross-entropy over the labelled pixels.
+
+        Where there is an auxiliary head, 0.4 times its cross-entropy is added.
 
         Args:
             images: RGB in [0, 1].
@@ -61,15 +74,22 @@ class Segmenter(nn.Module):
         Returns:
             A scalar; 0 where no pixel of the batch is labelled.
         """
+        if isinstance(self.network, HasLoss):
+            return self.network.loss(_normalized(images), labels, ignore_index)
         heads = self._heads(images)
         loss = _cross_entropy(heads["out"], labels, ignore_index)
         if "aux" in heads:
             loss = loss + AUXILIARY_WEIGHT * _cross_entropy(heads["aux"], labels, ignore_index)
         return loss
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The part of the network that ImageNet weights are for."""
+        # Called backbone by torchvision.
+        return cast(nn.Module, self.network.encoder if hasattr(self.network, "encoder") else self.network.backbone)
+
     def _heads(self, images: Float[Tensor, "batch 3 h w"]) -> dict[str, Tensor]:
-        normalized = normalize(images, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        outputs = self.network(normalized.contiguous(memory_format=torch.channels_last))
+        outputs = self.network(_normalized(images))
         return {"out": outputs} if isinstance(outputs, Tensor) else outputs
 
 
@@ -122,6 +142,41 @@ def _deeplabv3(
     )
 
 
+class _Stages(nn.Module):
+    """The last two stages of a timm network at output stride 8, as torchvision's DeepLabV3 takes them."""
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__()
+        self.stages = timm.create_model(name, pretrained, features_only=True, output_stride=8, out_indices=(3, 4))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return dict(zip(("aux", "out"), self.stages(images), strict=True))
+
+
+def _small_deeplabv3(num_classes: int, pretrained: bool) -> nn.Module:
+    stages = _Stages("resnet18", pretrained)
+    aux_channels, out_channels = stages.stages.feature_info.channels()
+    network: nn.Module = DeepLabV3(stages, DeepLabHead(out_channels, num_classes), FCNHead(aux_channels, num_classes))
+    return network
+
+
+def _segformer(num_classes: int, pretrained: bool, *, size: str) -> nn.Module:
+    from dataset_diffusion.segmentation.segformer import SegFormer  # transformers takes a while to import
+
+    return SegFormer(num_classes, size, pretrained)
+
+
+def _mask2former(num_classes: int, pretrained: bool, *, size: str) -> nn.Module:
+    from dataset_diffusion.segmentation.mask2former import Mask2Former
+
+    return Mask2Former(num_classes, size, pretrained)
+
+
+def _normalized(images: Tensor) -> Tensor:
+    normalized: Tensor = normalize(images, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return normalized.contiguous(memory_format=torch.channels_last)
+
+
 def _cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     # reduction="mean" is 0 / 0 for a batch without a labelled pixel: one such batch would undo the whole training.
     total = cross_entropy(logits.float(), labels.long(), ignore_index=ignore_index, reduction="sum")
@@ -132,7 +187,16 @@ SEGMENTERS: dict[str, Callable[[int, bool], nn.Module]] = {
     # Half of the library's default decoder: from scratch at 128x128 the decoder is most of the cost.
     "unet-resnet18": partial(_unet, encoder="resnet18", decoder_channels=(128, 64, 32, 16, 16)),
     # Output stride 8, ASPP rates 12, 24, 36, auxiliary FCN head on layer3 (Chen et al. 2017).
+    "deeplabv3-resnet18": _small_deeplabv3,
     "deeplabv3-resnet50": partial(_deeplabv3, build=deeplabv3_resnet50, weights=ResNet50_Weights.IMAGENET1K_V1),
     "deeplabv3-resnet101": partial(_deeplabv3, build=deeplabv3_resnet101, weights=ResNet101_Weights.IMAGENET1K_V1),
+    "mask2former-small": partial(_mask2former, size="small"),
+    "mask2former-resnet50": partial(_mask2former, size="resnet50"),
+    "segformer-b0": partial(_segformer, size="b0"),
+    "segformer-b1": partial(_segformer, size="b1"),
+    "segformer-b2": partial(_segformer, size="b2"),
+    "segformer-b3": partial(_segformer, size="b3"),
+    "segformer-b4": partial(_segformer, size="b4"),
+    "segformer-b5": partial(_segformer, size="b5"),
 }
 """Segmenter by name -> how to build its network from (number of classes, pretrained)."""

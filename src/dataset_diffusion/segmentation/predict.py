@@ -1,10 +1,10 @@
-"""Label maps from a trained segmenter: whole images of any size, with optional test-time augmentation."""
+"""Label maps from a trained segmenter: images of any size, whole or by windows, with test-time augmentation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby, islice, product
 from typing import cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchvision.transforms.v2.functional import hflip, resize
 
+from dataset_diffusion.config import EvaluateSettings
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.segmentation.models import Segmenter
 
@@ -25,23 +26,54 @@ class Views:
         scales: the image is seen at each of these sizes.
         flip: and mirrored, too.
         short_side: the shorter side that scale 1.0 stands for, in pixels; None keeps the image's own size.
+        window: the segmenter sees no more than this square of a view at once, in pixels; None shows it the whole view.
+        stride: from one window to the next, in pixels; None is two thirds of the window.
 
     Raises:
-        ConfigError: no scale, or a size that is not positive.
+        ConfigError: no scale, a size that is not positive, or a stride that leaves gaps between windows.
     """
 
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     short_side: int | None = None
+    window: int | None = None
+    stride: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.scales or min(self.scales) <= 0 or (self.short_side is not None and self.short_side <= 0):
-            raise ConfigError("no such view of an image", got=repr(self), expected="scales and a short side above 0")
+        sizes = [size for size in (self.short_side, self.window, self.stride) if size is not None]
+        if not self.scales or min(*self.scales, *sizes, 1) <= 0:
+            raise ConfigError("no such view of an image", got=repr(self), expected="scales and sizes above 0")
+        if self.stride is not None and self.stride > (self.window or 0):
+            raise ConfigError("no such sliding window", got=repr(self), expected="a stride of at most the window")
+
+    @classmethod
+    def from_settings(cls, settings: EvaluateSettings) -> Views:
+        """The views that an evaluation asks for."""
+        return cls(
+            scales=settings.scales or (PUBLISHED_VIEWS.scales if settings.tta else WHOLE_IMAGE.scales),
+            flip=settings.tta,
+            short_side=settings.short_side,
+            window=settings.sliding_window,
+            stride=settings.stride,
+        )
 
 
 WHOLE_IMAGE = Views()
 PUBLISHED_VIEWS = Views(scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True, short_side=512)
 """The paper's test-time augmentation."""
+
+Reading = Callable[[Float[Tensor, "batch classes h w"]], UInt8[Tensor, "batch h w"]]
+"""What to make of class probabilities."""
+
+
+def most_likely(probabilities: Float[Tensor, "batch classes h w"]) -> UInt8[Tensor, "batch h w"]:
+    """Class ids, 0 background, 1..K."""
+    return probabilities.argmax(dim=1).to(torch.uint8)
+
+
+def foreground(probabilities: Float[Tensor, "batch classes h w"]) -> UInt8[Tensor, "batch h w"]:
+    """How likely a pixel is of any class at all, 0..255."""
+    return ((1 - probabilities[:, 0]) * 255).round().to(torch.uint8)
 
 
 def predict(
@@ -49,6 +81,7 @@ def predict(
     images: Iterable[UInt8[np.ndarray, "_ _ 3"]],
     views: Views = WHOLE_IMAGE,
     batch_size: int = 16,
+    read: Reading = most_likely,
 ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
     """Label maps, one an image, in order and as they come.
 
@@ -57,15 +90,16 @@ def predict(
         images: RGB in [0, 255], each of any size; neighbours of one size share a batch.
         views: what each prediction is averaged over.
         batch_size: images at once.
+        read: what to make of the class probabilities; by default, class ids.
 
     Yields:
-        Class ids, 0 background, 1..K, at the image's own size.
+        What ``read`` gives, at the image's own size.
     """
     device = next(segmenter.parameters()).device
     for _, group in groupby(images, key=lambda image: image.shape):
         while batch := list(islice(group, batch_size)):
             pixels = torch.from_numpy(np.stack(batch)).to(device).permute(0, 3, 1, 2).float() / 255
-            yield from class_probabilities(segmenter, pixels, views).argmax(dim=1).to(torch.uint8).cpu().numpy()
+            yield from read(class_probabilities(segmenter, pixels, views)).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -91,9 +125,30 @@ def _view_probabilities(segmenter: Segmenter, images: Tensor, views: Views) -> I
     unit = 1.0 if views.short_side is None else views.short_side / min(height, width)
     for scale in views.scales:
         seen = _resized(images, (max(1, round(height * unit * scale)), max(1, round(width * unit * scale))))
-        yield _resized(segmenter(seen), (height, width)).softmax(dim=1)
+        yield _resized(_logits(segmenter, seen, views), (height, width)).softmax(dim=1)
         if views.flip:
-            yield _resized(hflip(segmenter(hflip(seen))), (height, width)).softmax(dim=1)
+            yield _resized(hflip(_logits(segmenter, hflip(seen), views)), (height, width)).softmax(dim=1)
+
+
+def _logits(segmenter: Segmenter, images: Tensor, views: Views) -> Tensor:
+    """Logits of images seen whole, or the mean over the windows that see a pixel."""
+    window, (height, width) = views.window, images.shape[-2:]
+    if window is None or max(height, width) <= window:
+        return cast(Tensor, segmenter(images))
+    stride = views.stride or max(1, window * 2 // 3)
+    total = images.new_zeros((len(images), segmenter.num_classes, height, width))
+    seen = images.new_zeros((height, width))
+    for top, left in product(_starts(height, window, stride), _starts(width, window, stride)):
+        rows, columns = slice(top, top + window), slice(left, left + window)
+        total[..., rows, columns] += segmenter(images[..., rows, columns])
+        seen[rows, columns] += 1
+    return total / seen
+
+
+def _starts(side: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along one side; the last ends with the image."""
+    last = max(side - window, 0)
+    return [*range(0, last, stride), last]
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

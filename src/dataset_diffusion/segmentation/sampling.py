@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
+from fractions import Fraction
 from itertools import count
+from math import floor
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -83,16 +85,46 @@ class TrainingDraws(Dataset[Pair]):
         return to_dtype(image, torch.uint8, scale=True), label.to(torch.uint8)
 
 
-class ConsecutiveBatches:
-    """Batches of draw numbers from a given step on, without end: a resumed run sees what it would have seen."""
+class MixedDraws(Dataset[Pair]):
+    """Two lists of draws dealt into one: of the first n draws, the share of the second list is ``ratio`` rounded down.
 
-    def __init__(self, batch_size: int, start_step: int = 0) -> None:
-        self._batch_size = batch_size
-        self._start_step = start_step
+    Args:
+        first: what most draws are, or fewer.
+        second: the others.
+        ratio: share of the second list's draws, 0 to 1.
+    """
+
+    def __init__(self, first: Dataset[Pair], second: Dataset[Pair], ratio: float) -> None:
+        self._first, self._second = first, second
+        self._ratio = Fraction(ratio).limit_denominator(1000)
+
+    def __getitem__(self, draw: int) -> Pair:
+        before, after = floor(draw * self._ratio), floor((draw + 1) * self._ratio)
+        return self._second[before] if after > before else self._first[draw - before]
+
+
+class ConsecutiveBatches:
+    """Batches of draw numbers from a given step on, without end: a resumed run sees what it would have seen.
+
+    Args:
+        batch_size: draws a step, over all processes; ``parts * num_processes`` divides it.
+        start_step: the first step.
+        parts: batches a step (gradient accumulation).
+        process: which of ``num_processes`` this one is; the same draws are dealt out, whatever their number.
+        num_processes: how many processes train together.
+    """
+
+    def __init__(
+        self, batch_size: int, start_step: int = 0, *, parts: int = 1, process: int = 0, num_processes: int = 1
+    ) -> None:
+        self._size = batch_size // (parts * num_processes)
+        self._first_part = start_step * parts
+        self._process, self._num_processes = process, num_processes
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in count(self._start_step):
-            yield list(range(step * self._batch_size, (step + 1) * self._batch_size))
+        for part in count(self._first_part):
+            first = (part * self._num_processes + self._process) * self._size
+            yield list(range(first, first + self._size))
 
 
 def _check_label(

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.files import atomic_write, explained_write_errors, remove_leftovers
+from dataset_diffusion.dataset.files import explained_write_errors, remove_leftovers
 from dataset_diffusion.devices import resolve_device
-from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
+from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.segmentation.journal import Journal, OnStep, resumable_step
 from dataset_diffusion.segmentation.model_folder import (
     CHECKPOINT,
     DESCRIPTION,
@@ -35,18 +31,8 @@ from dataset_diffusion.segmentation.model_folder import (
     save_segmenter,
 )
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
-from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, TrainingDraws
-
-POLY_POWER = 0.9
-GRADIENT_CLIP = 0.01
-"""Largest norm of the gradient (the published recipe's; AdamW makes up for the scale)."""
-
-SMALLEST_BFLOAT16_CROP = 32
-"""Pixels. Below, and with several threads, oneDNN's bfloat16 gradient of a strided 3x3 convolution (of 1x1 maps) is
-garbage now and then (torch 2.15): one in three steps of a ResNet-18 U-Net on 16-pixel images ended in NaN."""
-
-OnStep = Callable[[int, int, float], None]
-"""Called after every step with (steps done, steps in all, loss)."""
+from dataset_diffusion.segmentation.optimization import Training, lightning_precision
+from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, TrainingDraws
 
 
 def train_segmenter(
@@ -56,6 +42,7 @@ def train_segmenter(
     out: Path,
     seed: int,
     *,
+    real: LabelledImages | None = None,
     data_id: str = "",
     on_step: OnStep | None = None,
     checkpoint_every: int = 200,
@@ -63,9 +50,11 @@ def train_segmenter(
 ) -> Path:
     """Train a segmenter and save the running average of its weights.
 
-    Cross-entropy that ignores 255, AdamW and polynomial decay to 0 as published, crops of the first image's size. The
-    result follows from the arguments alone: a run that was stopped at any point and called again ends, on the same CPU,
-    with the same bytes as one that was not.
+    Cross-entropy that ignores 255, AdamW and polynomial decay to 0 as published. The result follows from the arguments
+    alone: a run that was stopped at any point and called again ends, on the same CPU, with the same bytes as one that
+    was not. ``settings.self_training`` is only noted here; ``self_training.train_in_rounds`` acts on it.
+
+    Under ``torchrun`` every process trains on its share of each step's images.
 
     Args:
         data: images "3 h w" (uint8, or floats in [0, 1]) and label maps "h w" (0 background, 1..K, 255 ignored). Every
@@ -74,6 +63,7 @@ def train_segmenter(
         settings: segmenter and hyperparameters.
         out: the model folder; created, resumed, or left alone when it already holds this very model.
         seed: the run's seed.
+        real: other images, mixed in with the share ``settings.real_ratio``.
         data_id: what identifies the data, such as a hash; a folder trained on other data is refused.
         on_step: progress.
         checkpoint_every: steps between checkpoints.
@@ -83,12 +73,12 @@ def train_segmenter(
         ``out``; ``load_segmenter`` reads it.
 
     Raises:
-        ConfigError: ``out`` holds a model of other settings, or a batch of one image is asked for.
+        ConfigError: ``out`` holds a model of other settings, or the batch cannot be divided as asked for.
         DatasetError: no data, label maps that do not fit the class set or their image, or ``out`` cannot be written.
         ModelError: unknown segmenter, unreachable pretrained weights, or a loss that is no longer a number.
     """
     out = Path(out)
-    identity = Identity(class_set, settings, seed, len(data), data_id)
+    identity = Identity(class_set, settings, seed, len(data) + (0 if real is None else len(real)), data_id)
     if (out / DESCRIPTION).exists():
         identity.check(read_description(out), out)
         return out
@@ -96,132 +86,58 @@ def train_segmenter(
     with explained_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     # Initial weights, dropout and crops are drawn from torch's global generator, which belongs to the caller.
-    with torch.random.fork_rng():
-        segmenter = _fit(data, identity, out, on_step=on_step, checkpoint_every=checkpoint_every, device=device)
-    save_segmenter(segmenter, identity, out)
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    for name in (CHECKPOINT, TRAINING_LOG, WEIGHTS, DESCRIPTION):
-        remove_leftovers(out / name)
-    return out
-
-
-class _Training(LightningModule):  # type: ignore[misc]
-    """Loss, optimiser and running average of the weights."""
-
-    def __init__(self, segmenter: Segmenter, identity: Identity) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-        self.identity = identity
-        average = get_ema_multi_avg_fn(identity.settings.ema_decay)  # type: ignore[no-untyped-call]
-        # Buffers too: batch statistics of the last weights do not fit the averaged ones.
-        self.average = AveragedModel(segmenter, multi_avg_fn=average, use_buffers=True)
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        # One seed a step, so that dropout after a resume is what it would have been.
-        torch.manual_seed(sample_random(self.identity.seed, "segmenter step", self.global_step).getrandbits(63))
-        images, labels = batch
-        return self.segmenter.loss(images.float() / 255, labels, self.identity.class_set.ignore_index)
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        settings = self.identity.settings
-        optimizer = torch.optim.AdamW(
-            self.segmenter.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    with torch.random.fork_rng(), _tamed_lightning():
+        trainer, segmenter = _fit(
+            data, real, identity, out, on_step=on_step, checkpoint_every=checkpoint_every, device=device
         )
-        schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, settings.iterations, POLY_POWER)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
-        # Lightning's own clipping refuses a fused optimiser, which on the CPU takes a third of the time.
-        torch.nn.utils.clip_grad_norm_(self.segmenter.parameters(), GRADIENT_CLIP)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
-        self.average.update_parameters(self.segmenter)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["identity"] = self.identity.to_json()
-
-
-class _Journal(Callback):  # type: ignore[misc]
-    """Training log, progress and checkpoints, in this order after every step."""
-
-    def __init__(self, out: Path, start_step: int, checkpoint_every: int, on_step: OnStep | None) -> None:
-        self._checkpoint = out / CHECKPOINT
-        self._every = checkpoint_every
-        self._on_step = on_step
-        self._learning_rate = math.nan
-        self._log = out / TRAINING_LOG
-        # What was logged after the last checkpoint is about to be trained, and logged, again.
-        entries = self._log.read_bytes().splitlines(keepends=True) if self._log.exists() else []
-        atomic_write(self._log, b"".join(entries[:start_step]))
-
-    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
-        self._learning_rate = optimizer.param_groups[0]["lr"]
-
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: dict[str, Tensor], batch: Any, batch_idx: int
-    ) -> None:
-        step, loss = trainer.global_step, float(outputs["loss"])
-        if not math.isfinite(loss):
-            raise ModelError("training diverged", got=f"loss {loss} at step {step}", fix="lower --learning-rate")
-        entry = {"step": step, "loss": loss, "learning_rate": self._learning_rate}
-        with explained_write_errors(self._log), self._log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
-        if self._on_step is not None:
-            self._on_step(step, trainer.max_steps, loss)
-        if step % self._every == 0:
-            with explained_write_errors(self._checkpoint):
-                _save_checkpoint(trainer, self._checkpoint)
-
-
-def _save_checkpoint(trainer: Trainer, path: Path) -> None:
-    # Lightning writes to the system's temporary folder and moves the file, which across file systems is a copy.
-    temporary = path.with_name(f".{path.name}.whole.tmp")
-    try:
-        trainer.save_checkpoint(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if trainer.is_global_zero:
+            save_segmenter(segmenter, identity, out)
+            (out / CHECKPOINT).unlink(missing_ok=True)
+            for name in (CHECKPOINT, TRAINING_LOG, WEIGHTS, DESCRIPTION):
+                remove_leftovers(out / name)
+        trainer.strategy.barrier()
+    return out
 
 
 def _fit(
     data: LabelledImages,
+    real: LabelledImages | None,
     identity: Identity,
     out: Path,
     *,
     on_step: OnStep | None,
     checkpoint_every: int,
     device: str | None,
-) -> Segmenter:
+) -> tuple[Trainer, Segmenter]:
     settings, num_classes = identity.settings, identity.class_set.num_classes + 1
-    start_step = _resumable_step(out, identity)
+    start_step = resumable_step(out, identity)
     torch.manual_seed(sample_random(identity.seed, "segmenter weights").getrandbits(63))
-    training = _Training(build_segmenter(settings.segmenter, num_classes, settings.pretrained), identity)
-    where, crop_size = resolve_device(device), tuple(data[0][1].shape)
-    with _tamed_lightning():
-        trainer = Trainer(
-            accelerator=where.type,
-            devices=[where.index or 0] if where.type == "cuda" else 1,
-            precision=_precision(where, crop_size),
-            max_steps=settings.iterations,
-            callbacks=[_Journal(out, start_step, checkpoint_every, on_step)],
-            default_root_dir=out,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        loader = _loader(data, identity, crop_size, start_step, on_gpu=where.type == "cuda")
-        trainer.fit(training, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
-    return cast(Segmenter, training.average.module)
+    segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained)
+    training = Training(segmenter, settings, identity.seed, identity.class_set.ignore_index)
+    where, crop_size = resolve_device(device), _crop_size(data, settings)
+    trainer = Trainer(
+        **_devices(where),
+        precision=lightning_precision(settings, where, crop_size),
+        max_steps=settings.iterations,
+        accumulate_grad_batches=settings.accumulate,
+        callbacks=[Journal(out, identity, start_step, checkpoint_every, on_step)],
+        default_root_dir=out,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    draws = _draws(data, crop_size, identity)
+    if real is not None:
+        draws = MixedDraws(draws, _draws(real, crop_size, identity), settings.real_ratio)
+    loader = _loader(draws, settings, start_step, on_gpu=where.type == "cuda")
+    trainer.fit(training, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
+    return trainer, cast(Segmenter, training.average.module)
 
 
-def _loader(
-    data: LabelledImages, identity: Identity, crop_size: tuple[int, int], start_step: int, *, on_gpu: bool
-) -> DataLoader[Any]:
-    # On the CPU the network needs every core; beside a GPU, decoding and augmentation are what it would wait for.
-    workers = min(8, os.cpu_count() or 1) if on_gpu else 0
-    draws = TrainingDraws(
+def _draws(data: LabelledImages, crop_size: tuple[int, int], identity: Identity) -> Any:
+    return TrainingDraws(
         data,
         identity.class_set.num_classes + 1,
         crop_size=crop_size,
@@ -229,42 +145,62 @@ def _loader(
         ignore_index=identity.class_set.ignore_index,
         augmentation=identity.settings.augmentation,
     )
-    batches = ConsecutiveBatches(identity.settings.batch_size, start_step)
+
+
+def _loader(draws: Any, settings: TrainSettings, start_step: int, *, on_gpu: bool) -> DataLoader[Any]:
+    rank, processes = process_and_count()
+    # On the CPU the network needs every core; beside a GPU, decoding and augmentation are what it would wait for.
+    workers = min(8, (os.cpu_count() or 1) // processes) if on_gpu else 0
+    batches = ConsecutiveBatches(
+        settings.batch_size, start_step, parts=settings.accumulate, process=rank, num_processes=processes
+    )
     return DataLoader(draws, batch_sampler=batches, num_workers=workers, pin_memory=on_gpu)
 
 
-def _precision(device: torch.device, crop_size: tuple[int, int]) -> str:
-    """Mixed bfloat16 where the hardware has it (emulated, it is slower than float32), else float32."""
-    if min(crop_size) < SMALLEST_BFLOAT16_CROP:
-        return "32-true"
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return "bf16-mixed" if fast else "32-true"
+def process_and_count() -> tuple[int, int]:
+    """Which process of a ``torchrun`` this is, and how many there are; (0, 1) without one."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _resumable_step(out: Path, identity: Identity) -> int:
-    """Step of the checkpoint in a folder, 0 without one."""
-    path = out / CHECKPOINT
-    if not path.exists():
-        return 0
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        begun, step = checkpoint["identity"], int(checkpoint["global_step"])
-    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"cannot resume from {path}", got=type(error).__name__, fix="delete it to start afresh"
-        ) from error
-    identity.check(begun, out)
-    return step
+def _devices(device: torch.device) -> dict[str, Any]:
+    """Lightning's arguments for one device, or for all processes of a ``torchrun``."""
+    _, processes = process_and_count()
+    if processes == 1:
+        return {"accelerator": device.type, "devices": [device.index or 0] if device.type == "cuda" else 1}
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    return {
+        "accelerator": device.type,
+        "devices": here,
+        "num_nodes": processes // here,
+        "strategy": "ddp",
+        # torch has synchronised batch statistics on GPUs only.
+        "sync_batchnorm": device.type == "cuda",
+    }
+
+
+def _crop_size(data: LabelledImages, settings: TrainSettings) -> tuple[int, int]:
+    if settings.crop_size is not None:
+        return settings.crop_size, settings.crop_size
+    height, width = data[0][1].shape
+    return height, width
 
 
 def _check_trainable(data: LabelledImages, settings: TrainSettings) -> None:
     if not len(data):
         raise DatasetError("nothing to train on", got="a dataset of 0 images", fix="generate some first")
-    if settings.batch_size == 1:
-        raise ConfigError("batch normalisation has nothing to average", got="batch_size 1", expected="2 or more")
+    _, processes = process_and_count()
+    if settings.batch_size % (settings.accumulate * processes):
+        raise ConfigError(
+            "the batch cannot be divided",
+            got=f"batch_size {settings.batch_size}",
+            expected=f"a multiple of {settings.accumulate} parts x {processes} processes",
+        )
+    if settings.batch_size // settings.accumulate < 2:
+        raise ConfigError(
+            "batch normalisation has nothing to average",
+            got=f"batch_size {settings.batch_size}",
+            expected=f"{2 * settings.accumulate} or more",
+        )
 
 
 @contextmanager

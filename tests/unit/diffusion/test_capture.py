@@ -1,45 +1,32 @@
+import copy
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import torch
-from diffusers.models.attention_processor import AttnProcessor, SlicedAttnProcessor
-from tiny_models import tiny_stable_diffusion
+from diffusers.models.attention_processor import SlicedAttnProcessor
+from tiny_models import thin_model
 
 from dataset_diffusion.config import CaptureSettings
+from dataset_diffusion.diffusion import capture as capture_module
 from dataset_diffusion.diffusion.capture import AttentionCapture, LayerChoice, attention_probabilities, choose_layers
-from dataset_diffusion.diffusion.models import ModelSpec
+from dataset_diffusion.diffusion.loading import compile_blocks, make_scheduler
 from dataset_diffusion.diffusion.unet import DiffusionModel
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import Prompt
 
 CAT_AND_BUS = Prompt(0, "a photo of a cat and a bus; cat bus", "cat bus", (5, 3))
 TEDDY = Prompt(1, "a teddy bear; teddy bear", "teddy bear", (12,))
-LAYOUTS = {"sd15": {"linear_projection": False, "heads": 4}, "sd21": {"linear_projection": True, "heads": (1, 2, 4, 4)}}
+NATIVE = (16, 16)
 
 
-@pytest.fixture(scope="module", params=LAYOUTS, ids=str)
-def model(request):
-    pipeline = tiny_stable_diffusion(**LAYOUTS[request.param])
-    pipeline.set_progress_bar_config(disable=True)
-    spec = ModelSpec("tiny", 128, 128, LayerChoice(4), LayerChoice(8), num_inference_steps=3, guidance_scale=3.0)
-    return DiffusionModel(spec, pipeline)
+@pytest.fixture(scope="module")
+def model():
+    return thin_model("sd21-base")
 
 
 def draw(model, prompts=(CAT_AND_BUS, TEDDY), seeds=(7, 8), capture=CaptureSettings(), **options):
     return model.generate(list(prompts), list(seeds), capture, **options)
-
-
-def test_captured_image_is_the_plain_pipelines_bit_for_bit(model):
-    captured = draw(model)
-    plain = model.pipeline(
-        prompt=[CAT_AND_BUS.text, TEDDY.text],
-        negative_prompt=["", ""],
-        num_inference_steps=3,
-        guidance_scale=3.0,
-        generator=[torch.Generator().manual_seed(seed) for seed in (7, 8)],
-        output_type="np",
-    ).images
-    for generation, image in zip(captured, plain, strict=True):
-        assert np.array_equal(generation.image, (image * 255).round().astype(np.uint8))
 
 
 def test_maps_have_the_chosen_resolutions_and_are_probabilities(model):
@@ -56,37 +43,6 @@ def test_maps_of_a_wide_image_take_their_shape_from_the_latents(model):
     assert generation.image.shape == (64, 192, 3)
     assert generation.attention.cross_attention.shape == (1, 2, 6)
     assert generation.attention.self_shape == (4, 12)
-
-
-def test_running_means_equal_explicit_attention_of_the_conditional_half(model):
-    """An independent reading: store every layer's probabilities with a processor, average at the end."""
-    stored = {"attn1": [], "attn2": []}
-
-    class Recorder(AttnProcessor):
-        def __init__(self, kind, states):
-            self.kind, self.states = kind, states
-
-        def __call__(self, attn, hidden_states, encoder_hidden_states=None, **kwargs):
-            keys = hidden_states[1:] if self.kind == "attn1" else self.states
-            query = attn.head_to_batch_dim(attn.to_q(hidden_states[1:]))
-            key = attn.head_to_batch_dim(attn.to_k(keys))
-            stored[self.kind].append(attn.get_attention_scores(query, key).mean(0))
-            return super().__call__(attn, hidden_states, encoder_hidden_states, **kwargs)
-
-    found = draw(model, [TEDDY], [3])[0].attention
-    unet = model.pipeline.unet
-    states = model.pipeline.encode_prompt("teddy bear", "cpu", 1, False)[0]
-    before = dict(unet.attn_processors)
-    chosen = choose_layers(unet, "attn2", LayerChoice(4)) + choose_layers(unet, "attn1", LayerChoice(8))
-    recorders = {f"{name}.processor": Recorder(name[-5:], states) for name in chosen}
-    with torch.inference_mode():
-        unet.set_attn_processor({**before, **recorders})
-        draw(model, [TEDDY], [3], capture=None)
-        unet.set_attn_processor(dict(before))
-    cross, self_attention = (torch.stack(stored[kind]).mean(0) for kind in ("attn2", "attn1"))
-    teddy_bear = cross[:, [1, 2]].mean(1).reshape(1, 4, 4)
-    assert torch.allclose(found.cross_attention, teddy_bear, atol=1e-6)
-    assert torch.allclose(found.self_attention, self_attention, atol=1e-6)
 
 
 def test_guidance_off_reads_the_whole_batch(model):
@@ -106,6 +62,57 @@ def test_attention_slicing_does_not_disable_capture(model):
     assert torch.allclose(reference.cross_attention, sliced.cross_attention, atol=1e-4)
 
 
+def test_compiled_blocks_do_not_disable_capture(model):
+    compiled = thin_model("sd21-base")
+    compile_blocks(compiled.pipeline, backend="eager")
+    blocks = [block for block in compiled.pipeline.unet.modules() if block._compiled_call_impl is not None]
+    assert len(blocks) == 22 + 16  # every ResNet block and every feed-forward block
+    for capture in (CaptureSettings(), CaptureSettings(every=2), CaptureSettings()):  # hooks come and go
+        reference, found = (draw(each, [TEDDY], [3], capture, height=64, width=64)[0] for each in (model, compiled))
+        assert np.abs(reference.image.astype(int) - found.image.astype(int)).max() <= 1
+        torch.testing.assert_close(found.attention.cross_attention, reference.attention.cross_attention)
+
+
+def each_calls_maps(model, steps):
+    """The cross-attention of every single call, read by one reader each."""
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(model._reader([TEDDY], CaptureSettings(), False, (8, 8), calls=[call]))
+            for call in range(steps)
+        ]
+        model.generate([TEDDY], [3], steps=steps, guidance_scale=1.0, height=64, width=64)
+    return torch.stack([reader.maps([[[1, 2]]])[0].cross_attention for reader in readers])
+
+
+def test_part_of_the_steps_and_every_nth_of_them(model):
+    each = each_calls_maps(model, steps=5)
+    assert not torch.allclose(each[0], each[4], atol=1e-5)
+    for steps, every, calls in [
+        ("all", 1, [0, 1, 2, 3, 4]),
+        ("all", 2, [0, 2, 4]),
+        ("all", 9, [0]),
+        ("first-half", 1, [0, 1, 2]),
+        ("last-half", 1, [2, 3, 4]),
+        ("last-half", 2, [2, 4]),
+    ]:
+        capture = CaptureSettings(steps=steps, every=every)
+        (drawn,) = model.generate([TEDDY], [3], capture, steps=5, guidance_scale=1.0, height=64, width=64)
+        torch.testing.assert_close(drawn.attention.cross_attention, each[calls].mean(0), atol=1e-6, rtol=1e-4)
+
+
+def test_the_last_half_of_a_scheduler_that_calls_once_more(model):
+    pipeline = thin_model("sd21-base").pipeline
+    pipeline.scheduler = make_scheduler("pndm", pipeline.scheduler.config)
+    calls = []
+    pipeline.unet.register_forward_pre_hook(lambda unet, args: calls.append(1))
+    other = DiffusionModel(model.spec, pipeline)
+    last, whole = (
+        draw(other, [TEDDY], [3], CaptureSettings(every=every), steps=4, height=64, width=64)[0] for every in (4, 1)
+    )
+    assert len(calls) == 2 * 5
+    assert not torch.equal(last.attention.cross_attention, whole.attention.cross_attention)
+
+
 def test_a_sample_does_not_depend_on_its_batch(model):
     together, alone = draw(model)[1], draw(model, [TEDDY], [8])[0]
     assert np.abs(together.image.astype(int) - alone.image.astype(int)).max() <= 1
@@ -115,7 +122,7 @@ def test_a_sample_does_not_depend_on_its_batch(model):
 def test_everything_is_restored_when_the_block_fails(model):
     unet = model.pipeline.unet
     processors = dict(unet.attn_processors)
-    states = torch.zeros(1, 48, 32)
+    states = torch.zeros(1, 77, 64)
     reader = AttentionCapture(
         unet,
         states,
@@ -123,6 +130,7 @@ def test_everything_is_restored_when_the_block_fails(model):
         self_attention=LayerChoice(8),
         guided=False,
         latent_shape=(16, 16),
+        native_shape=NATIVE,
     )
 
     def fail_inside():
@@ -138,8 +146,8 @@ def test_everything_is_restored_when_the_block_fails(model):
 
 def test_layer_prefixes_narrow_the_choice(model):
     unet = model.pipeline.unet
-    every = choose_layers(unet, "attn2", LayerChoice(8))
-    up = choose_layers(unet, "attn2", LayerChoice(8, ("up_blocks",)))
+    every = choose_layers(unet, "attn2", LayerChoice(8), NATIVE)
+    up = choose_layers(unet, "attn2", LayerChoice(8, ("up_blocks",)), NATIVE)
     assert len(every) == 5
     assert len(up) == 3
     assert set(up) < set(every)
@@ -147,7 +155,7 @@ def test_layer_prefixes_narrow_the_choice(model):
 
 def test_unknown_resolution_lists_those_there_are(model):
     with pytest.raises(ModelError) as error:
-        choose_layers(model.pipeline.unet, "attn1", LayerChoice(64))
+        choose_layers(model.pipeline.unet, "attn1", LayerChoice(64), NATIVE)
     assert "16 in down_blocks.0" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -155,11 +163,12 @@ def test_unknown_resolution_lists_those_there_are(model):
 def test_nothing_read_is_an_error(model):
     reader = AttentionCapture(
         model.pipeline.unet,
-        torch.zeros(1, 48, 32),
+        torch.zeros(1, 77, 64),
         cross_attention=LayerChoice(4),
         self_attention=LayerChoice(8),
         guided=False,
         latent_shape=(16, 16),
+        native_shape=NATIVE,
     )
     with pytest.raises(ModelError, match="no attention was read"), reader:
         reader.maps([[[1]]])
@@ -167,7 +176,7 @@ def test_nothing_read_is_an_error(model):
 
 def test_attention_probabilities_by_hand(model):
     """With identity-like projections the probabilities are the softmax of the scaled dot products."""
-    layer = model.pipeline.unet.get_submodule(choose_layers(model.pipeline.unet, "attn1", LayerChoice(8))[0])
+    layer = model.pipeline.unet.get_submodule(choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE)[0])
     states = torch.randn(1, 5, layer.to_q.in_features)
     heads = layer.heads
     query = layer.to_q(states)[0].reshape(5, heads, -1)
@@ -176,3 +185,23 @@ def test_attention_probabilities_by_hand(model):
         [torch.softmax(query[:, h] @ key[:, h].T / query.shape[-1] ** 0.5, dim=-1) for h in range(heads)]
     ).mean(0)
     assert torch.allclose(attention_probabilities(layer, states, states)[0], by_hand, atol=1e-6)
+
+
+def test_heads_read_a_few_at_a_time_give_the_same_mean(model, monkeypatch):
+    layer = model.pipeline.unet.get_submodule(choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE)[0])
+    states = torch.randn(2, 9, layer.to_q.in_features)
+    at_once = attention_probabilities(layer, states, states)
+    monkeypatch.setattr(capture_module, "_LOGITS_AT_ONCE", 2 * 9 * 9 * 3)  # three of its heads
+    torch.testing.assert_close(attention_probabilities(layer, states, states), at_once)
+
+
+def test_logits_beyond_float16_are_computed_in_float32_where_the_layer_asks_for_it(model):
+    name = choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE)[0]
+    layer = copy.deepcopy(model.pipeline.unet.get_submodule(name)).half()
+    states = torch.full((1, 4, layer.to_q.in_features), 3e3, dtype=torch.float16)
+    with torch.no_grad():
+        layer.to_q.weight.fill_(1e-2)
+        layer.to_k.weight.fill_(1e-2)
+    assert attention_probabilities(layer, states, states).isnan().all()  # infinity minus infinity
+    layer.upcast_attention = True
+    torch.testing.assert_close(attention_probabilities(layer, states, states), torch.full((1, 4, 4), 0.25))

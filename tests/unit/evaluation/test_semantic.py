@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
 
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.semantic import evaluate_labels, to_results
+from dataset_diffusion.evaluation.semantic import SemanticScorer, evaluate_labels, to_results
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 K = 4
@@ -54,6 +54,24 @@ def test_ignored_pixels_count_for_nothing():
     assert scores.miou == scores.pixel_accuracy == 1
     assert scores.confusion_matrix.sum() == 2
     assert scores.absent_classes == (2,)
+
+
+def test_an_id_that_stands_for_no_class_is_a_miss_and_nobodys_false_alarm():
+    scorer = SemanticScorer(3, no_class=9)
+    scorer.add(np.array([[1, 9, 9, 2]]), np.array([[1, 1, 255, 2]]), "image")
+    scores = scorer.scores()
+    assert scores.per_class_iou == {1: 0.5, 2: 1.0}
+    assert scores.pixel_accuracy == pytest.approx(2 / 3)
+    assert scores.confusion_matrix.tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert scores.absent_classes == (0,)
+
+
+def test_an_image_that_is_refused_is_not_counted():
+    scorer = SemanticScorer(2)
+    for prediction, truth in (([[1, 5]], [[1, 1]]), ([[1, 1]], [[1, 5]])):
+        with pytest.raises(DatasetError):
+            scorer.add(np.array(prediction), np.array(truth), "image")
+    assert scorer.num_images == scorer.confusion.sum() == 0
 
 
 def test_another_ignore_index():

@@ -89,6 +89,37 @@ def test_unusable_files_are_refused_by_name(tmp_path, filename, content, message
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("filename", "content", "expected", "skipped"),
+    [
+        ("a.json", b'[{"caption": "a cat"}, {"text": "b"}, 3, "a dog"]', ["a cat", "a dog"], ["entry 2", "entry 3"]),
+        ("a.jsonl", b'{"caption": "a cat"}\n{"capt', ["a cat"], ["line 2 is not JSON"]),
+        ("a.jsonl", b'{"caption": "a cat"}\n{"caption": null}\n', ["a cat"], ["line 2: no caption"]),
+        ("a.txt", b"a cat\na caf\xe9\na dog", ["a cat", "a dog"], ["line 2"]),
+        ("a.txt", b"1.jpg#0\ta cat\n\nno number\n1.jpg#1\ta dog\n", ["a cat", "a dog"], ["line 3"]),
+        ("a.csv", b"image,caption\n1,a cat\n2\n\n3,a dog\n", ["a cat", "a dog"], ["line 3: 1 columns"]),
+    ],
+)
+def test_bad_entries_are_left_out_where_the_caller_says_so(tmp_path, filename, content, expected, skipped):
+    path = tmp_path / filename
+    path.write_bytes(content)
+    errors = []
+    assert read_captions(path, errors.append) == expected
+    assert len(errors) == len(skipped)
+    for error, words in zip(errors, skipped, strict=True):
+        assert str(path) in str(error)
+        assert words in str(error)
+        with pytest.raises(PromptError, match="a"):
+            read_captions(path)
+
+
+def test_a_json_file_cut_short_is_refused_even_where_entries_are_left_out(tmp_path):
+    path = tmp_path / "captions_val2017.json"
+    path.write_text(json.dumps(COCO)[:-30])
+    with pytest.raises(PromptError, match=r"the file is not JSON; got .*captions_val2017\.json: .*; fix: if it is cut"):
+        read_captions(path, [].append)
+
+
 def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(PromptError, match=r"cannot read the file; got .*none\.txt; .*No such file"):
         read_captions(tmp_path / "none.txt")

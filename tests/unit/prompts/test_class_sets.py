@@ -1,12 +1,18 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from torchvision.datasets import Cityscapes
 
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set, resolve_classes
 
+DATA = Path(__file__).parents[4] / "shared/data"
+COCO_INSTANCES = DATA / "coco/annotations/instances_train2017.json"
+VOC_LABELS = DATA / "VOCdevkit/VOC2012/SegmentationClass"
 SIZES = {"voc": 20, "coco": 80, "cityscapes": 19, "celebamask-hq": 18, "dis5k": 1, "emoji": 12}
 NAMES = st.text(st.characters(categories=["Ll", "Lu", "Nd"]), min_size=1, max_size=20)
 
@@ -49,6 +55,7 @@ def test_json_is_plain_lists_and_strings():
         "words": ["forklift", "hand truck"],
         "synonyms": [[], []],
         "colors": [],
+        "draw_synonyms": False,
     }
 
 
@@ -87,11 +94,60 @@ def test_voc_colours_are_the_official_ones():
     assert palette[255] == (224, 224, 192)  # void
 
 
-def test_cityscapes_colours_are_the_official_ones():
+def test_the_whole_voc_palette_is_that_of_the_published_label_maps():
+    if not VOC_LABELS.is_dir():
+        pytest.skip("PASCAL VOC is not there")
+    for label in sorted(VOC_LABELS.glob("*.png"))[:20]:
+        with Image.open(label) as image:
+            flat = image.getpalette()
+        assert tuple(zip(flat[::3], flat[1::3], flat[2::3], strict=True)) == class_set("voc").palette
+
+
+def test_cityscapes_is_as_torchvision_knows_it():
+    official = {row.train_id + 1: row for row in Cityscapes.classes if 0 <= row.train_id < 255}
     cityscapes = class_set("cityscapes")
-    assert cityscapes.palette[cityscapes.id_of("road")] == (128, 64, 128)
-    assert cityscapes.palette[cityscapes.id_of("bicycle")] == (119, 11, 32)
+    assert sorted(official) == list(cityscapes.ids)
+    for class_id, row in official.items():
+        assert (cityscapes.name_of(class_id), cityscapes.palette[class_id]) == (row.name, row.color)
     assert cityscapes.palette[20:] == class_set("voc").palette[20:]
+
+
+def test_coco_is_as_its_instances_files_have_it():
+    if not COCO_INSTANCES.is_file():
+        pytest.skip("COCO is not there")
+    categories = json.loads(COCO_INSTANCES.read_text())["categories"]
+    in_order = sorted(categories, key=lambda category: category["id"])
+    assert tuple(category["name"] for category in in_order) == class_set("coco").names
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "color"),
+    [
+        ("coco", "person", (220, 20, 60)),
+        ("coco", "hair drier", (246, 0, 122)),
+        ("celebamask-hq", "skin", (204, 0, 0)),
+        ("celebamask-hq", "r_brow", (255, 204, 204)),
+        ("celebamask-hq", "cloth", (0, 204, 0)),
+        ("dis5k", "object", (255, 255, 255)),
+    ],
+)
+def test_benchmarks_with_colours_of_their_own_have_them(name, label, color):
+    classes = class_set(name)
+    assert classes.palette[classes.id_of(label)] == color
+    assert len(classes.colors) == classes.num_classes
+
+
+def test_celebamask_hq_is_in_the_order_of_its_mask_script():
+    assert " ".join(class_set("celebamask-hq").names) == (
+        "skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth"
+    )
+
+
+def test_dis5k_is_one_class_of_many_objects():
+    dis5k = class_set("dis5k")
+    assert dis5k.draw_synonyms
+    assert len(dis5k.synonyms[0]) >= 200
+    assert not any(class_set(name).draw_synonyms for name in SIZES if name != "dis5k")
 
 
 def test_background_is_id_0_and_no_class():

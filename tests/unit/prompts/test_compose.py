@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,18 @@ from hypothesis import strategies as st
 from dataset_diffusion.errors import ConfigError, PromptError
 from dataset_diffusion.prompts.captions import read_captions
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
-from dataset_diffusion.prompts.compose import build_prompts, compose_prompt, summarize_prompts
+from dataset_diffusion.prompts.compose import build_prompts, compose_prompt, find_scenes
 from dataset_diffusion.prompts.mentions import find_classes
 from dataset_diffusion.records import Prompt
 
 EMOJI = class_set("emoji")
 CAPTIONS = ["A cat and a dog.", "a dog", "two buses", "a street", "A CAT, and a dog!", "an elephant with an umbrella"]
 COCO_CAPTIONS = Path(__file__).parents[4] / "shared/data/coco/annotations/captions_val2017.json"
+
+
+def counts_of(prompts, classes):
+    counts = Counter(classes.name_of(class_id) for prompt in prompts for class_id in prompt.classes)
+    return {name: counts[name] for name in classes.names}
 
 
 class TestComposePrompt:
@@ -37,6 +43,43 @@ class TestComposePrompt:
         with pytest.raises(PromptError, match="a prompt names classes of its class set, each once"):
             compose_prompt(0, "a cat", class_ids, EMOJI)
 
+    def test_a_class_whose_name_draws_nothing_is_called_what_the_caption_calls_it(self):
+        prompt = compose_prompt(0, "Two bicycles lean on a windmill.", (1,), class_set("dis5k"))
+        assert prompt.text == "Two bicycles lean on a windmill; bicycles"
+        assert (prompt.class_prompt, prompt.class_words, prompt.classes) == ("bicycles", ("bicycles",), (1,))
+
+    def test_templates_name_such_classes_by_their_synonyms(self):
+        dis5k = class_set("dis5k")
+        prompts = build_prompts(None, dis5k, 60, seed=0)
+        assert {prompt.class_prompt for prompt in prompts} <= set(dis5k.synonyms[0])
+        assert len({prompt.class_prompt for prompt in prompts}) > 30
+        assert all(prompt.class_prompt in prompt.text.partition(";")[0] for prompt in prompts)
+
+
+class TestFindScenes:
+    def test_captions_are_counted_and_kept_in_order(self):
+        found = find_scenes(iter(CAPTIONS), ClassSet.from_names(["dog", "cat"]))
+        assert found.scenes == (("A cat and a dog.", (2, 1)), ("a dog", (1,)))
+        assert (found.num_captions, found.num_without_class, found.num_repeated) == (6, 3, 1)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            "A CAT ON A MAT.",
+            "The cat on the mat",
+            "a cat, on a mat",
+            "cat on mat",
+            "On a mat: a cat",
+            "a cat on a cat mat",
+        ],
+    )
+    def test_the_same_words_are_near_duplicates(self, other):
+        assert find_scenes(["a cat on a mat", other], EMOJI).scenes == (("a cat on a mat", (5,)),)
+
+    @pytest.mark.parametrize("other", ["a cat in a mat", "a cat on a red mat", "cats on a mat", "a cat"])
+    def test_other_words_are_none(self, other):
+        assert find_scenes(["a cat on a mat", other], EMOJI).num_repeated == 0
+
 
 class TestBuildPrompts:
     def test_captions_without_a_class_are_left_out_and_repetitions_too(self):
@@ -51,21 +94,21 @@ class TestBuildPrompts:
             assert prompt.classes == find_classes(caption, EMOJI)
 
     def test_captions_are_used_again_in_turn(self):
-        prompts = build_prompts(["a cat", "the cat", "one cat"], ["cat"], 9, seed=0)
+        prompts = build_prompts(["a cat", "two cats", "one cat"], ["cat"], 9, seed=0)
         texts = [prompt.text for prompt in prompts]
-        assert sorted(texts[:3]) == ["a cat; cat", "one cat; cat", "the cat; cat"]
+        assert sorted(texts[:3]) == ["a cat; cat", "one cat; cat", "two cats; cat"]
         assert texts[:3] == texts[3:6] == texts[6:]
 
     def test_classes_that_no_caption_mentions_get_templates(self):
         prompts = build_prompts(["a cat in a hat"], ["cat", "forklift"], 10, seed=0)
-        counts = summarize_prompts(prompts, ClassSet.from_names(["cat", "forklift"]))
+        counts = counts_of(prompts, ClassSet.from_names(["cat", "forklift"]))
         assert counts == {"cat": 5, "forklift": 5}
         assert all("a forklift; forklift" in prompt.text for prompt in prompts if prompt.classes == (2,))
 
     def test_rare_classes_are_drawn_as_often_as_common_ones(self):
         captions = [f"cat number {number}" for number in range(500)] + ["a lone dog"]
         prompts = build_prompts(captions, ["cat", "dog"], 100, seed=0)
-        assert summarize_prompts(prompts, ClassSet.from_names(["cat", "dog"])) == {"cat": 50, "dog": 50}
+        assert counts_of(prompts, ClassSet.from_names(["cat", "dog"])) == {"cat": 50, "dog": 50}
 
     def test_the_arguments_decide_and_the_number_only_lengthens(self):
         prompts = build_prompts(CAPTIONS, EMOJI, 30, seed=0)
@@ -75,7 +118,7 @@ class TestBuildPrompts:
 
     def test_templates_stand_in_for_captions(self):
         prompts = build_prompts(None, "emoji", 240, seed=0)
-        counts = summarize_prompts(prompts, EMOJI)
+        counts = counts_of(prompts, EMOJI)
         assert list(counts) == list(EMOJI.names)
         assert max(counts.values()) - min(counts.values()) <= 1
 
@@ -84,7 +127,7 @@ class TestBuildPrompts:
     def test_real_captions_are_balanced(self, name):
         classes = class_set(name)
         captions = read_captions(COCO_CAPTIONS)[::5]
-        counts = summarize_prompts(build_prompts(captions, classes, 2000, seed=0), classes)
+        counts = counts_of(build_prompts(captions, classes, 2000, seed=0), classes)
         # Companions such as people come along with others; every class is drawn at least its share.
         assert min(counts.values()) >= 2000 / classes.num_classes
         assert sorted(counts.values())[-5] <= 1.5 * min(counts.values())

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
-from dataset_diffusion.prompts.mentions import find_classes, parse_class_prompt
+from dataset_diffusion.prompts.mentions import find_classes, find_words, parse_class_prompt
 
 COCO = class_set("coco")
 
@@ -45,6 +45,12 @@ def test_names_words_synonyms_and_plurals_in_order_of_first_mention(caption, exp
         ("subway cars at a bus stop", ["train"]),
         ("a dirt bike", ["motorcycle"]),
         ("a toilet bowl", ["toilet"]),
+        ("a woman in a bow tie by a chair lift", ["person", "tie"]),
+        ("two hot dog stands", []),
+        ("a hot dog vendor", ["person"]),
+        ("ball players at bat", ["person", "baseball bat"]),
+        ("a grandfather clock", ["clock"]),
+        ("seals and sea horses", []),
         ("hot, dog-tired people", ["dog", "person"]),
     ],
 )
@@ -56,6 +62,36 @@ def test_the_longest_match_hides_shorter_ones(caption, expected):
 def test_words_are_matched_whole(caption):
     assert "bear" not in names(caption)
     assert not {"cat", "car", "bus"} & set(names(caption))
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a red TV", ["tv"]),
+        ("a t.v. on a stand", ["tv"]),
+        ("a man on his cellphone", ["person", "cell phone"]),
+        ("smart phones", ["cell phone"]),
+        ("a bike", ["bicycle"]),
+        ("a motor bike and a dirt bike", ["motorcycle"]),
+        ("an orange bike", ["bicycle"]),
+        ("people on skies", ["person", "skis"]),
+        ("people under cloudy skies", ["person"]),
+        ("he rides on horseback", ["horse"]),
+        ("a mouse pad and a mouse", ["mouse"]),
+        ("Mickey Mouse", []),
+        ("a polar bear and a stuffed bear", ["bear", "teddy bear"]),
+    ],
+)
+def test_variants_and_ambiguous_words(caption, expected):
+    assert names(caption) == expected
+
+
+def test_words_are_the_captions_own():
+    assert find_words("Two Kittens and another cat chase a hot-dog", COCO) == {
+        COCO.id_of("cat"): "kittens",
+        COCO.id_of("hot dog"): "hot dog",
+    }
+    assert find_words("an empty field", COCO) == {}
 
 
 def test_a_phrase_hides_its_words_in_class_sets_that_lack_it():
@@ -90,6 +126,13 @@ def test_a_name_beats_the_synonym_of_another_class():
         ("a cat shaped clock", ["clock"]),
         ("a kite shaped like a fish", ["kite"]),
         ("a bag of dog food", []),
+        ("a passenger train and its passengers", ["train", "person"]),
+        ("a boy in an elephant hat", ["person"]),
+        ("a toothbrush holder", []),
+        ("a mother and baby zebra", ["zebra"]),
+        ("an elephant family", ["elephant"]),
+        ("a mother and her baby on a bench", ["person", "bench"]),
+        ("children watch an elephant and its baby", ["person", "elephant"]),
     ],
 )
 def test_words_that_describe_another_noun_are_no_mentions(caption, expected):

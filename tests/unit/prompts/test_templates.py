@@ -67,6 +67,8 @@ def test_the_seed_decides_and_the_number_only_lengthens():
         ("wine glass", "a wine glass"),
         ("scissors", "scissors"),
         ("broccoli", "broccoli"),
+        ("praying mantis", "a praying mantis"),
+        ("compass", "a compass"),
     ],
 )
 def test_articles(word, noun_phrase):

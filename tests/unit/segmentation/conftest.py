@@ -17,6 +17,10 @@ class TinyNetwork(nn.Sequential):
             nn.Conv2d(8, num_classes, 1),
         )
 
+    @property
+    def encoder(self):
+        return self[0]
+
 
 @pytest.fixture
 def tiny(monkeypatch):

@@ -3,9 +3,16 @@ import pytest
 import torch
 from torch import nn
 
+from dataset_diffusion.config import EvaluateSettings
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.segmentation.models import Segmenter
-from dataset_diffusion.segmentation.predict import PUBLISHED_VIEWS, Views, class_probabilities, predict
+from dataset_diffusion.segmentation.predict import (
+    PUBLISHED_VIEWS,
+    Views,
+    class_probabilities,
+    foreground,
+    predict,
+)
 
 
 @pytest.fixture
@@ -98,8 +105,66 @@ def test_the_published_views_are_twelve_at_512_pixels(lopsided):
     assert seen == [(height, height * 3 // 2) for height in heights for _ in range(2)]
 
 
-@pytest.mark.parametrize("views", [{"scales": ()}, {"scales": (1.0, 0.0)}, {"short_side": 0}, {"short_side": -512}])
+@pytest.mark.parametrize(
+    "views",
+    [{"scales": ()}, {"scales": (1.0, 0.0)}, {"short_side": 0}, {"short_side": -512}, {"window": 0}, {"window": -1}],
+)
 def test_views_that_show_nothing(views):
     with pytest.raises(ConfigError, match="no such view of an image; got Views") as error:
         Views(**views)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("views", [{"stride": 4}, {"window": 4, "stride": 5}])
+def test_windows_that_leave_gaps(views):
+    with pytest.raises(ConfigError, match=r"no such sliding window; .* expected a stride of at most the window"):
+        Views(**views)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (4, 30), (7, 8)])
+def test_windows_of_a_network_that_sees_one_pixel_are_the_whole(brightness, size):
+    (image,) = photos(size)
+    whole, windows = (list(predict(brightness, [image], views)) for views in (Views(), Views(window=8, stride=3)))
+    assert np.array_equal(whole, windows)
+
+
+def test_logits_are_averaged_where_windows_overlap(lopsided):
+    images = torch.rand((1, 3, 4, 7), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        left, right = lopsided(images[..., :4]), lopsided(images[..., 3:])
+    logits = torch.cat([left[..., :3], (left[..., 3:] + right[..., :1]) / 2, right[..., 1:]], dim=-1)
+    windows = class_probabilities(lopsided, images, Views(window=4, stride=3))
+    torch.testing.assert_close(windows, logits.softmax(dim=1))
+
+
+def test_an_image_that_fits_the_window_is_seen_whole(lopsided):
+    images = torch.rand((1, 3, 5, 7), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(
+        class_probabilities(lopsided, images, Views(window=7)), class_probabilities(lopsided, images, Views())
+    )
+
+
+def test_windows_slide_over_the_scaled_image(lopsided):
+    seen = []
+    lopsided.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape[-2:])))
+    class_probabilities(lopsided, torch.rand(1, 3, 8, 12), Views(scales=(0.5, 1.0), window=6, stride=6))
+    assert seen == [(4, 6), *[(6, 6)] * 4]
+
+
+def test_foreground_is_the_share_of_all_classes():
+    probabilities = torch.tensor([[0.25, 0.5, 0.25], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])[..., None, None]
+    assert foreground(probabilities).flatten().tolist() == [191, 0, 255]
+
+
+@pytest.mark.parametrize(
+    ("settings", "views"),
+    [
+        ({}, Views()),
+        ({"tta": True, "short_side": 512}, PUBLISHED_VIEWS),
+        ({"scales": (0.5, 2.0)}, Views(scales=(0.5, 2.0))),
+        ({"tta": True, "scales": (1.0,)}, Views(flip=True)),
+        ({"sliding_window": 9, "stride": 6}, Views(window=9, stride=6)),
+    ],
+)
+def test_views_of_settings(settings, views):
+    assert Views.from_settings(EvaluateSettings(**settings)) == views

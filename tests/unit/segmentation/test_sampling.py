@@ -1,10 +1,11 @@
-from itertools import islice
+from itertools import chain, islice
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, TrainingDraws
+from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, MixedDraws, TrainingDraws
 
 
 @pytest.fixture
@@ -61,3 +62,26 @@ def test_a_label_map_of_another_size():
     data = [(torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 9, dtype=torch.int64))]
     with pytest.raises(DatasetError, match=r"training image 0: .*another size; got \[8, 9\]; expected \[8, 8\]"):
         TrainingDraws(data, 2, (8, 8), seed=0)[0]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_processes_and_parts_share_the_draws_of_a_step(parts, num_processes):
+    def draws(process):
+        batches = ConsecutiveBatches(12, 2, parts=parts, process=process, num_processes=num_processes)
+        return [draw for batch in islice(batches, parts) for draw in batch]
+
+    shares = [draws(process) for process in range(num_processes)]
+    assert sorted(chain.from_iterable(shares)) == list(range(24, 36))
+    assert {len(share) for share in shares} == {12 // num_processes}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(0.0, "abcdef"), (1.0, "ABCDEF"), (0.5, "aAbBcC"), (0.3, "abcAdeB"), (0.1, "abcdefghiA")]
+)
+def test_real_images_are_dealt_in_evenly(ratio, expected):
+    class Letters(str, Dataset):
+        __slots__ = ()
+
+    mixed = MixedDraws(Letters("abcdefghijkl"), Letters("ABCDEFGHIJKL"), ratio)
+    assert "".join(mixed[draw] for draw in range(len(expected))) == expected

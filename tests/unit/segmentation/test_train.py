@@ -239,3 +239,55 @@ def test_a_damaged_checkpoint(train, tmp_path):
     with pytest.raises(ModelError, match=rf"cannot resume from .*{CHECKPOINT}.*delete it to start afresh") as error:
         train()
     assert "\n" not in str(error.value)
+
+
+def test_a_step_in_parts_logs_one_loss_and_resumes(train, settings):
+    settings = settings.model_copy(update={"accumulate": 2})
+    whole = contents(train("whole", settings=settings, checkpoint_every=6))
+    assert len(whole[TRAINING_LOG].splitlines()) == 12
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", settings=settings, checkpoint_every=6, on_step=interrupt_at(8))
+    assert contents(train("stopped", settings=settings, checkpoint_every=6)) == whole
+
+
+def test_the_loss_of_a_step_is_the_mean_of_its_parts(train, settings):
+    # Without a second step the weights are the same, and every image has as many labelled pixels.
+    one = settings.model_copy(update={"iterations": 1})
+    first = json.loads((train("one", settings=one) / TRAINING_LOG).read_text())
+    parts = train("two", settings=one.model_copy(update={"accumulate": 2}))
+    assert json.loads((parts / TRAINING_LOG).read_text())["loss"] == pytest.approx(first["loss"], rel=0.2)
+
+
+def test_the_encoder_has_a_learning_rate_of_its_own(train, settings):
+    def weights(**changes):
+        changed = settings.model_copy(update={"iterations": 1, "ema_decay": 0.0, **changes})
+        return load_file(train(str(changes), settings=changed) / WEIGHTS)
+
+    same, frozen = weights(), weights(encoder_learning_rate_factor=1e-9)
+    start = weights(learning_rate=1e-12)
+    assert torch.allclose(frozen["network.0.weight"], start["network.0.weight"], atol=1e-7)
+    assert not torch.allclose(same["network.0.weight"], start["network.0.weight"], atol=1e-4)
+    assert torch.equal(frozen["network.4.weight"], same["network.4.weight"])
+
+
+def test_real_images_are_mixed_in(train, scenes, settings):
+    real = [(image, torch.ones_like(label)) for image, label in scenes]
+    only = settings.model_copy(update={"real_ratio": 1.0})
+    assert (
+        contents(train("mixed", settings=only, real=real))[TRAINING_LOG]
+        == (contents(train("real", settings=only, data=real))[TRAINING_LOG])
+    )
+    assert json.loads((train("mixed", settings=only, real=real) / DESCRIPTION).read_text())["num_images"] == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accumulate": 3}, "cannot be divided; got batch_size 4; expected a multiple of 3 parts x 1 processes"),
+        ({"accumulate": 4}, "nothing to average; got batch_size 4; expected 8 or more"),
+    ],
+)
+def test_a_batch_that_cannot_be_divided(train, settings, change, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        train(settings=settings.model_copy(update=change))
+    assert "\n" not in str(error.value)

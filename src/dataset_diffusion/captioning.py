@@ -1,0 +1,191 @@
+"""Captions for photos, by an image-to-text model of transformers. Torch is imported when a captioner is loaded.
+
+Captions are kept as they are made in a JSON lines file, one photo a line: ``{"photo", "bytes", "captioner",
+"caption"}``. It is a captions file like any other, and what is in it is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from dataset_diffusion.errors import ModelError, PromptError
+from dataset_diffusion.prompts.captions import OnBad, clean_caption, refuse
+
+BATCH_SIZE = 16
+MAX_NEW_TOKENS = 40
+NUM_BEAMS = 3
+
+_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+Key = tuple[str, int]
+"""What tells a photo from another: its path in the folder and its size in bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Captioner:
+    """An image-to-text model and the processor of its inputs and outputs."""
+
+    name: str
+    processor: Any
+    model: Any
+
+    def caption(self, photos: Sequence[Image.Image]) -> list[str]:
+        """One caption for each RGB photo, by beam search: the same for the same photos."""
+        import torch
+
+        inputs = self.processor(images=list(photos), return_tensors="pt").to(self.model.device, self.model.dtype)
+        with torch.inference_mode():
+            tokens = self.model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, num_beams=NUM_BEAMS, do_sample=False)
+        return [clean_caption(text) for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+
+
+def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
+    """Load a captioner: one that needs no question, such as BLIP.
+
+    Args:
+        name_or_path: a hub id, or a local folder that ``save_pretrained`` wrote.
+        device: ``cpu``, ``cuda``, …; None takes the best one there is.
+
+    Raises:
+        ModelError: no such folder or hub repository, or not an image-to-text model.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
+
+    from dataset_diffusion.devices import resolve_device
+
+    where = resolve_device(device)
+    dtype = torch.float32 if where.type == "cpu" else torch.float16
+    logging.disable_progress_bar()
+    try:
+        processor = AutoProcessor.from_pretrained(name_or_path)
+        model = AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=dtype)
+    except (OSError, ValueError, KeyError) as error:
+        if Path(name_or_path).is_dir():
+            raise ModelError(
+                "the folder holds no captioner",
+                got=f"{name_or_path}: {_first_line(error)}",
+                expected="an image-to-text model of transformers with its processor, such as BLIP",
+            ) from error
+        raise ModelError(
+            "cannot get the captioner",
+            got=name_or_path,
+            expected="a local folder, or an image-to-text model of a hub that can be reached",
+            fix=f"run `hf download {name_or_path} --local-dir captioner` where there is a network, "
+            "then pass --captioner captioner",
+        ) from error
+    return Captioner(name_or_path, processor, model.to(where).eval())
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """Photos in a folder and the folders in it, in the order of their names.
+
+    Raises:
+        PromptError: there are none, or the folder cannot be read.
+    """
+    try:
+        files = sorted(folder.rglob("*"))
+    except OSError as error:
+        raise PromptError("cannot read the folder", got=f"{folder}: {error.strerror}") from error
+    photos = [file for file in files if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")]
+    if not photos:
+        raise PromptError(
+            "no photos in the folder", got=str(folder), expected=f"files that end in {', '.join(sorted(_SUFFIXES))}"
+        )
+    return photos
+
+
+def photo_key(photo: Path, folder: Path) -> Key:
+    """What the captions file knows a photo by."""
+    return photo.relative_to(folder).as_posix(), photo.stat().st_size
+
+
+def read_photo_captions(file: Path, captioner: str) -> dict[Key, str]:
+    """Captions that a captioner has made before. A line that a killed writer left unfinished is none."""
+    captions = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
+        try:
+            row = json.loads(line)
+            if row["captioner"] == captioner:
+                captions[row["photo"], row["bytes"]] = row["caption"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return captions
+
+
+def caption_photos(
+    photos: Sequence[Path], folder: Path, captioner: Captioner, file: Path, on_bad: OnBad = refuse
+) -> Iterator[int]:
+    """Caption photos batch by batch and append each batch to ``file``.
+
+    Args:
+        photos: the photos to caption.
+        folder: the folder they are in.
+        captioner: what captions them.
+        file: the captions file; what is in it stays.
+        on_bad: what to do about a photo that cannot be read. Refused by default.
+
+    Yields:
+        How many photos were dealt with, after each batch.
+
+    Raises:
+        PromptError: a photo cannot be read, or ``file`` cannot be written.
+    """
+    _remove_unfinished_line(file)
+    for start in range(0, len(photos), BATCH_SIZE):
+        batch = photos[start : start + BATCH_SIZE]
+        read = [(photo, image) for photo in batch if (image := _read_photo(photo, on_bad))]
+        if read:
+            captions = captioner.caption([image for _, image in read])
+            keys = [photo_key(photo, folder) for photo, _ in read]
+            _append(file, captioner.name, zip(keys, captions, strict=True))
+        yield len(batch)
+
+
+def _read_photo(photo: Path, on_bad: OnBad) -> Image.Image | None:
+    """An upright RGB photo."""
+    try:
+        with Image.open(photo) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        on_bad(
+            PromptError(
+                "a photo cannot be read",
+                got=f"{photo}: {_first_line(error)}",
+                fix="replace or remove it, or leave out what is bad with --skip-bad",
+            )
+        )
+        return None
+
+
+def _append(file: Path, captioner: str, captions: Iterator[tuple[Key, str]]) -> None:
+    lines = [
+        json.dumps({"photo": name, "bytes": size, "captioner": captioner, "caption": caption}, ensure_ascii=False)
+        for (name, size), caption in captions
+    ]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as opened:
+            opened.write(("\n".join(lines) + "\n").encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError as error:
+        raise PromptError("cannot write the captions", got=f"{file}: {error.strerror}", fix="make room") from error
+
+
+def _remove_unfinished_line(file: Path) -> None:
+    if file.exists():
+        written = file.read_bytes()
+        os.truncate(file, written.rfind(b"\n") + 1)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

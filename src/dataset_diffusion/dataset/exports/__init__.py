@@ -1,0 +1,1 @@
+"""A dataset in the formats that other tools read, one file per format."""

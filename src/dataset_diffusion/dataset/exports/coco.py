@@ -1,0 +1,119 @@
+"""COCO: ``images/`` and ``annotations/instances_train.json``, whose category ids are the label ids.
+
+Uncertain pixels are a crowd region of a category of their own, 255: training code skips crowds, and a reader that
+paints every annotation with its category id has the label map back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from pycocotools import mask as coco_mask
+
+from dataset_diffusion.config import ExportSettings
+from dataset_diffusion.dataset.exports.job import SPLITS, AddItem, Item, Job, Records, Split
+from dataset_diffusion.dataset.exports.polygons import corner_polygons
+from dataset_diffusion.prompts.class_sets import ClassSet
+
+LOADING = """\
+from pycocotools.coco import COCO
+coco = COCO("annotations/instances_train.json")
+masks = [(one["category_id"], coco.annToMask(one)) for one in coco.imgToAnns[coco.getImgIds()[0]]]
+"""
+
+LIMITS = (
+    "Uncertain pixels are a crowd annotation (`iscrowd: 1`) of category 255, `uncertain`, which training code skips.",
+    "With `--instances` an object is an 8-connected component of a class: objects of one class that touch are one.",
+)
+
+
+@contextmanager
+def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+    """Write the images of a shard; what its annotations are is kept for the index."""
+    job.make_folders("images")
+
+    def add(item: Item) -> dict[str, Any]:
+        file_name = f"{item.name}{item.image_suffix}"
+        job.write(f"images/{file_name}", item.image)
+        height, width = item.label.shape
+        image = {"id": item.index, "file_name": file_name, "height": height, "width": width}
+        return {"image": image, "annotations": list(annotate(item.label, item.index, job.settings))}
+
+    yield add
+
+
+def write_index(job: Job, records: Records) -> None:
+    """Write one JSON file per split, line by line."""
+    job.make_folders("annotations")
+    for split in SPLITS:
+        if any(job.names(split)):
+            job.write_lines(f"annotations/instances_{split}.json", _index_lines(job, split, records))
+
+
+def annotate(label: UInt8[np.ndarray, "h w"], image_id: int, settings: ExportSettings) -> Iterator[dict[str, Any]]:
+    """The annotations of a label map, without their own ids.
+
+    Args:
+        label: class ids; 0 gets no annotation, 255 a crowd annotation.
+        image_id: the image that they are about.
+        settings: ``instances`` gives one per 8-connected component instead of one per class, ``polygons`` draws them.
+    """
+    for category_id in np.unique(label).tolist():
+        if category_id == 0:
+            continue
+        uncertain = category_id == ClassSet.ignore_index
+        mask = (label == category_id).astype(np.uint8)
+        for part in _components(mask) if settings.instances and not uncertain else [mask]:
+            yield _annotation(part, category_id, image_id, polygons=settings.polygons and not uncertain)
+
+
+def _annotation(mask: UInt8[np.ndarray, "h w"], category_id: int, image_id: int, polygons: bool) -> dict[str, Any]:
+    run_lengths = coco_mask.encode(np.asfortranarray(mask))
+    segmentation: Any = {"size": list(run_lengths["size"]), "counts": run_lengths["counts"].decode()}
+    if polygons:
+        segmentation = [ring.ravel().tolist() for ring in corner_polygons(mask)]
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "iscrowd": int(category_id == ClassSet.ignore_index),
+        "area": int(coco_mask.area(run_lengths)),
+        "bbox": coco_mask.toBbox(run_lengths).tolist(),
+        "segmentation": segmentation,
+    }
+
+
+def _components(mask: UInt8[np.ndarray, "h w"]) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    count, components = cv2.connectedComponents(mask, connectivity=8)
+    return ((components == number).astype(np.uint8) for number in range(1, count))
+
+
+def _index_lines(job: Job, split: Split, records: Records) -> Iterator[str]:
+    """The JSON file of a split; the records are read once for the images and once for the annotations."""
+    licences = [{"id": 1, "name": job.settings.licence or "not stated", "url": ""}]
+    yield '{"info": ' + json.dumps({"description": "made with Dataset Diffusion"}) + ","
+    yield f'"licenses": {json.dumps(licences)},'
+    yield f'"categories": {json.dumps(list(_categories(job.class_set)))},'
+    yield '"images": ['
+    yield from _separated(record["image"] | {"license": 1} for record in records if record["split"] == split)
+    yield '], "annotations": ['
+    annotations = (one for record in records if record["split"] == split for one in record["annotations"])
+    yield from _separated({"id": number} | one for number, one in enumerate(annotations, start=1))
+    yield "]}"
+
+
+def _categories(classes: ClassSet) -> Iterator[dict[str, Any]]:
+    for class_id in range(1, classes.num_classes + 1):
+        yield {"id": class_id, "name": classes.name_of(class_id), "supercategory": classes.name}
+    yield {"id": classes.ignore_index, "name": "uncertain", "supercategory": "ignored"}
+
+
+def _separated(values: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """JSON values as the lines of a list, a comma before each but the first."""
+    for number, value in enumerate(values):
+        yield ("," if number else "") + json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,187 @@
+"""Writes an export shard by shard, so that memory stays flat and a killed export goes on where it was.
+
+While it is unfinished the folder has a subfolder ``.unfinished`` with one file per finished shard. The dataset card
+comes last: a folder with a README.md is a whole export.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_diffusion.config import ExportSettings
+from dataset_diffusion.dataset.card import FILE_NAME as CARD
+from dataset_diffusion.dataset.card import LabelCounts, dataset_card
+from dataset_diffusion.dataset.exports.job import COLUMNS, Item, Job, val_indices
+from dataset_diffusion.dataset.exports.table import EXPORTS
+from dataset_diffusion.dataset.files import atomic_write, explained_write_errors, remove_leftovers
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.errors import DatasetError
+
+FILE_NAME = "export.json"
+_UNFINISHED = ".unfinished"
+_LEFTOVERS = (".lock", f".{FILE_NAME}.")
+
+
+class DatasetExport:
+    """A dataset on its way into another format. The same dataset and settings give the same bytes.
+
+    `begin` it, write the missing shards, `finish` it; after a kill do so again. Not for two processes at once: see
+    `files.dataset_lock`.
+
+    Args:
+        store: the dataset.
+        out: folder of the export.
+        settings: how it is written.
+
+    Raises:
+        DatasetError: the dataset is not finished.
+    """
+
+    def __init__(self, store: DatasetStore, out: Path, settings: ExportSettings) -> None:
+        if not store.is_complete:
+            raise DatasetError(
+                "the dataset is not finished",
+                got=f"{store.path} lacks {len(store.missing_shards())} of {store.manifest.num_shards} shards",
+                fix="run the command that began it again",
+            )
+        self.store = store
+        self.job = Job(out, settings, store.manifest)
+        self._writer = EXPORTS[settings.format]
+
+    def begin(self) -> None:
+        """Claim the folder, or find that the same export has.
+
+        Raises:
+            DatasetError: it holds another export or something else, and is left as it was; or it cannot be written.
+        """
+        folder = self.job.folder
+        with explained_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            present = {path.name for path in folder.iterdir() if not path.name.startswith(_LEFTOVERS)}
+        claim = self._description()
+        if FILE_NAME in present:
+            _check_same(claim, folder)
+        elif present:
+            raise DatasetError(
+                f"{folder} is not empty",
+                got=f"{min(present)} in it",
+                expected="a new or empty folder, or one with the same export",
+                fix="use another --out",
+            )
+        else:
+            atomic_write(folder / FILE_NAME, (json.dumps(claim, indent=2) + "\n").encode())
+        if not self.is_finished:
+            self.job.make_folders(_UNFINISHED)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all of it is written."""
+        return (self.job.folder / CARD).exists()
+
+    def missing_shards(self) -> list[int]:
+        """The shards of the dataset that are still to be exported, in order."""
+        if self.is_finished:
+            return []
+        return [shard for shard in range(self.store.manifest.num_shards) if not self._records_file(shard).exists()]
+
+    def write_shard(self, shard: int) -> None:
+        """Export the samples of one shard of the dataset.
+
+        Raises:
+            DatasetError: the shard is damaged, the disk is full, or the folder cannot be written.
+        """
+        lines = []
+        with self._writer.open_shard(self.job, shard) as add:
+            for item in self._items(shard):
+                record = {"split": item.split, "pixels": _count_pixels(item), **add(item)}
+                lines.append(json.dumps(record) + "\n")
+        atomic_write(self._records_file(shard), "".join(lines).encode())
+
+    def finish(self) -> None:
+        """Write what is about all samples, the dataset card last. Does nothing to a finished export.
+
+        Raises:
+            DatasetError: the disk is full, or the folder cannot be written.
+        """
+        if not self.is_finished:
+            self._writer.write_index(self.job, _Records(self))
+            atomic_write(self.job.folder / CARD, self._card().encode())
+        for name in (CARD, FILE_NAME):
+            remove_leftovers(self.job.folder / name)
+        shutil.rmtree(self.job.folder / _UNFINISHED, ignore_errors=True)
+
+    def _description(self) -> dict[str, Any]:
+        manifest = self.store.manifest
+        return {
+            "settings": self.job.settings.model_dump(mode="json"),
+            "dataset": hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()[:16],
+            "num_samples": manifest.num_samples,
+            "classes": ["background", *manifest.class_set.names],
+        }
+
+    def _items(self, shard: int) -> Iterator[Item]:
+        chosen = val_indices(self.store.shard_range(shard), self.job.settings.val_fraction)
+        suffix = _image_suffix(self.job)
+        for row in self.store.read_shard(shard, COLUMNS):
+            yield Item(row, "val" if row["index"] in chosen else "train", suffix)
+
+    def _records_file(self, shard: int) -> Path:
+        return self.job.folder / _UNFINISHED / f"{shard:05d}.jsonl"
+
+    def _card(self) -> str:
+        counts = LabelCounts()
+        for record in _Records(self):
+            counts.add({int(label_id): pixels for label_id, pixels in record["pixels"].items()})
+        return self._writer.card_header(self.job) + dataset_card(
+            self.store.manifest,
+            counts,
+            loading=self._writer.loading.replace("{suffix}", _image_suffix(self.job)),
+            licence=self.job.settings.licence,
+            limits=self._writer.limits,
+        )
+
+
+class _Records:
+    """What was kept of every sample, read from disk each time."""
+
+    def __init__(self, export: DatasetExport) -> None:
+        self._files = [export._records_file(shard) for shard in range(export.store.manifest.num_shards)]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for file in self._files:
+            with file.open(encoding="utf-8") as lines:
+                yield from map(json.loads, lines)
+
+
+def _image_suffix(job: Job) -> str:
+    return ".jpg" if job.manifest.image_format == "jpeg" else ".png"
+
+
+def _count_pixels(item: Item) -> dict[int, int]:
+    counts = np.bincount(item.label.ravel())
+    return {int(label_id): int(counts[label_id]) for label_id in np.flatnonzero(counts)}
+
+
+def _check_same(claim: dict[str, Any], folder: Path) -> None:
+    """Refuse a folder with another export."""
+    try:
+        there = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        other = {**there["settings"], "dataset": there["dataset"]}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DatasetError(
+            f"{folder / FILE_NAME} cannot be read", got=str(error), fix=f"use another --out or delete {folder}"
+        ) from error
+    mine = {**claim["settings"], "dataset": claim["dataset"]}
+    if differences := [name for name in mine if other.get(name) != mine[name]]:
+        raise DatasetError(
+            f"{folder} holds another export",
+            got=", ".join(f"{name}: {other.get(name)} (here: {mine[name]})" for name in differences),
+            fix=f"use another --out or delete {folder}",
+        )

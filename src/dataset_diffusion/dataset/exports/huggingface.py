@@ -1,0 +1,74 @@
+"""Hugging Face: Parquet files that ``datasets.load_dataset`` opens, with the class names in the features."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from dataset_diffusion.dataset.exports.job import COLUMNS, SPLITS, AddItem, Item, Job, Records, Split
+from dataset_diffusion.dataset.files import explained_write_errors
+from dataset_diffusion.dataset.schema import SCHEMA
+from dataset_diffusion.prompts.class_sets import ClassSet
+
+LOADING = """\
+import datasets, os
+dataset = datasets.load_dataset(os.getcwd(), split="train")
+image, label = dataset[0]["image"], dataset[0]["label"]  # numpy.array(label) holds class ids
+"""
+
+LIMITS = ("The label ids have their names in the feature `classes`: `dataset.features['classes'].feature.names`.",)
+
+_SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
+
+
+@contextmanager
+def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+    """Write one Parquet file per split that the shard has samples of."""
+    job.make_folders("data")
+    rows: dict[Split, list[Any]] = defaultdict(list)
+
+    def add(item: Item) -> dict[str, Any]:
+        rows[item.split].append(item.row)
+        return {}
+
+    yield add
+    schema = _schema(job.class_set)
+    for split, samples in rows.items():
+        path = job.folder / "data" / f"{split}-{shard:05d}.parquet"
+        with explained_write_errors(path):
+            pq.write_table(pa.Table.from_pylist(samples, schema=schema), path, compression="zstd")
+
+
+def write_index(job: Job, records: Records) -> None:
+    """Nothing: the dataset card says which files belong to which split."""
+
+
+def card_header(job: Job) -> str:
+    """The metadata at the head of the dataset card, which the hub and ``load_dataset`` read."""
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in SPLITS if any(job.names(split))]
+    licence = {"license": "other", "license_name": job.settings.licence} if job.settings.licence else {}
+    values = (licence or {"license": "unknown"}) | {
+        "task_categories": ["image-segmentation"],
+        "tags": ["synthetic"],
+        "size_categories": [next((s for n, s in _SIZES.items() if job.manifest.num_samples < n), "n>10M")],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _schema(classes: ClassSet) -> pa.Schema:
+    """The dataset's own columns, with the names of the class ids among the features."""
+    features = json.loads(SCHEMA.metadata[b"huggingface"])["info"]["features"]
+    names = [classes.name_of(class_id) for class_id in range(classes.num_classes + 1)]
+    kept = {name: features[name] for name in COLUMNS}
+    kept["classes"] = [{"names": names, "_type": "ClassLabel"}]
+    fields = [SCHEMA.field(name) for name in COLUMNS]
+    fields[COLUMNS.index("classes")] = pa.field("classes", pa.list_(pa.int64()))
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": kept}})})

@@ -1,0 +1,138 @@
+"""What a format is told: where to write, with which settings, and the samples one at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dataset_diffusion.config import ExportSettings
+from dataset_diffusion.dataset.files import explained_write_errors
+from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.schema import decode_label
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.seeding import sample_random
+
+Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+COLUMNS = ("index", "seed", "prompt", "class_prompt", "classes", "image", "label")
+"""The columns of a dataset that exports are made of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One sample on its way into an export, pictures as they are stored.
+
+    Attributes:
+        row: the sample's `COLUMNS`.
+        split: the split it belongs to.
+        image_suffix: of the image's file, ``.png`` or ``.jpg``.
+    """
+
+    row: Mapping[str, Any]
+    split: Split
+    image_suffix: str
+
+    @property
+    def index(self) -> int:
+        """The sample's index in the dataset."""
+        return int(self.row["index"])
+
+    @property
+    def name(self) -> str:
+        """What files about the sample are called."""
+        return item_name(self.index)
+
+    @property
+    def image(self) -> bytes:
+        """The image, PNG or JPEG."""
+        return bytes(self.row["image"]["bytes"])
+
+    @property
+    def label_png(self) -> bytes:
+        """The label map as a palette PNG."""
+        return bytes(self.row["label"]["bytes"])
+
+    @cached_property
+    def label(self) -> UInt8[np.ndarray, "h w"]:
+        """The label map: 0 background, 1..K classes, 255 uncertain."""
+        return decode_label(self.label_png)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export.
+
+    Attributes:
+        folder: where it is written.
+        settings: how.
+        manifest: what the dataset is made of.
+    """
+
+    folder: Path
+    settings: ExportSettings
+    manifest: DatasetManifest
+
+    @property
+    def class_set(self) -> ClassSet:
+        """The classes that label ids stand for."""
+        return self.manifest.class_set
+
+    def make_folders(self, *names: str) -> None:
+        """Make folders of the export, as far as they are missing."""
+        with explained_write_errors(self.folder):
+            for name in names:
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the export.
+
+        In place, since what a killed export leaves is written again: a file counts when its shard is done.
+        """
+        path = self.folder / name
+        with explained_write_errors(path):
+            path.write_bytes(data)
+
+    def write_lines(self, name: str, lines: Iterable[str]) -> None:
+        """Write a text file of the export line by line."""
+        path = self.folder / name
+        with explained_write_errors(path), path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{line}\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def names(self, split: Split) -> Iterator[str]:
+        """Names of the samples of a split, in order of index."""
+        for start in range(0, self.manifest.num_samples, self.manifest.shard_size):
+            indices = range(start, min(start + self.manifest.shard_size, self.manifest.num_samples))
+            chosen = val_indices(indices, self.settings.val_fraction)
+            yield from (item_name(index) for index in indices if (index in chosen) == (split == "val"))
+
+
+AddItem = Callable[[Item], dict[str, Any]]
+"""Writes one sample; what it returns is kept for the index of the export."""
+
+Records = Iterable[dict[str, Any]]
+"""What was kept of every sample, with its split, in order of index; can be read more than once."""
+
+
+def item_name(index: int) -> str:
+    """What files about a sample are called."""
+    return f"{index:08d}"
+
+
+def val_indices(indices: range, fraction: float) -> frozenset[int]:
+    """The samples of a shard that belong to the split ``val``.
+
+    Drawn within each shard, so that no order of the prompts can put all images of a class into one split; over all
+    shards the split holds ``fraction`` of the samples, rounded.
+    """
+    first, last = (int(index * fraction + 0.5) for index in (indices.start, indices.stop))
+    return frozenset(sample_random(0, "val", indices.start).sample(indices, last - first))

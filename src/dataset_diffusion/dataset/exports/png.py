@@ -1,0 +1,44 @@
+"""Plain pictures: ``images/``, ``labels/`` (palette PNGs whose pixels are class ids), ``classes.json``, split lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dataset_diffusion.dataset.exports.job import SPLITS, AddItem, Item, Job, Records
+
+LOADING = """\
+from PIL import Image
+image = Image.open("images/00000000{suffix}")
+label = Image.open("labels/00000000.png")  # numpy.array(label) holds class ids
+"""
+
+LIMITS = ()
+
+
+@contextmanager
+def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+    """Write the samples of a shard."""
+    job.make_folders("images", "labels")
+
+    def add(item: Item) -> dict[str, Any]:
+        job.write(f"images/{item.name}{item.image_suffix}", item.image)
+        job.write(f"labels/{item.name}.png", item.label_png)
+        return {}
+
+    yield add
+
+
+def write_index(job: Job, records: Records) -> None:
+    """Write what the ids mean and which sample belongs to which split."""
+    classes = job.class_set
+    rows: list[dict[str, Any]] = [
+        {"id": class_id, "name": classes.name_of(class_id), "color": classes.palette[class_id]}
+        for class_id in range(classes.num_classes + 1)
+    ]
+    rows.append({"id": classes.ignore_index, "name": "uncertain", "color": classes.palette[classes.ignore_index]})
+    job.write_lines("classes.json", ["[", ",\n".join(f"  {json.dumps(row)}" for row in rows), "]"])
+    for split in SPLITS:
+        job.write_lines(f"{split}.txt", job.names(split))

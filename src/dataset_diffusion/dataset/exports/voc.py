@@ -1,0 +1,44 @@
+"""PASCAL VOC: ``VOCdevkit/VOC2012`` with JPEG images, palette PNGs and the lists of ``ImageSets/Segmentation``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dataset_diffusion.dataset.exports.job import SPLITS, AddItem, Item, Job, Records, item_name
+from dataset_diffusion.dataset.schema import decode_image, encode_image
+
+LOADING = """\
+from torchvision.datasets import VOCSegmentation
+dataset = VOCSegmentation(".", year="2012", image_set="train", download=False)
+image, label = dataset[0]  # numpy.array(label) holds class ids, 255 as in VOC's own borders
+"""
+
+LIMITS = ("VOC images are JPEG: images that the dataset keeps as PNG are stored at quality 95, without subsampling.",)
+
+ROOT = "VOCdevkit/VOC2012"
+
+
+@contextmanager
+def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+    """Write the samples of a shard."""
+    images, labels = f"{ROOT}/JPEGImages", f"{ROOT}/SegmentationClass"
+    job.make_folders(images, labels)
+
+    def add(item: Item) -> dict[str, Any]:
+        image = item.image if item.image_suffix == ".jpg" else encode_image(decode_image(item.image), "jpeg")
+        job.write(f"{images}/{item.name}.jpg", image)
+        job.write(f"{labels}/{item.name}.png", item.label_png)
+        return {}
+
+    yield add
+
+
+def write_index(job: Job, records: Records) -> None:
+    """Write which sample belongs to which split."""
+    lists = f"{ROOT}/ImageSets/Segmentation"
+    job.make_folders(lists)
+    for split in SPLITS:
+        job.write_lines(f"{lists}/{split}.txt", job.names(split))
+    job.write_lines(f"{lists}/trainval.txt", map(item_name, range(job.manifest.num_samples)))

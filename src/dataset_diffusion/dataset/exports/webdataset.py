@@ -1,0 +1,68 @@
+"""WebDataset: tar files whose members are ``key.image.png`` (or ``.jpg``), ``key.label.png`` and ``key.json``."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from dataset_diffusion.dataset.exports.job import AddItem, Item, Job, Records, Split
+from dataset_diffusion.dataset.files import explained_write_errors
+
+LOADING = """\
+import glob, webdataset
+dataset = webdataset.WebDataset(sorted(glob.glob("train/*.tar")), shardshuffle=False).decode("pil")
+image, label = next(iter(dataset.map(lambda one: (one["image{suffix}"], one["label.png"].getchannel(0)))))
+"""
+
+LIMITS = (
+    "Label maps are greyscale, since WebDataset's decoders make pictures RGB: every channel then holds the class ids.",
+)
+
+
+@contextmanager
+def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+    """Write one tar file per split that the shard has samples of."""
+    job.make_folders("train", *(["val"] if job.settings.val_fraction else []))
+    tars: dict[Split, tarfile.TarFile] = {}
+    with ExitStack() as stack:
+
+        def add(item: Item) -> dict[str, Any]:
+            if item.split not in tars:
+                path = job.folder / item.split / f"{shard:06d}.tar"
+                stack.enter_context(explained_write_errors(path))
+                tars[item.split] = stack.enter_context(tarfile.open(path, "w"))
+            for suffix, data in _members(item).items():
+                # The defaults of TarInfo say nothing about who wrote it when: the same sample gives the same bytes.
+                member = tarfile.TarInfo(f"{item.name}{suffix}")
+                member.size = len(data)
+                tars[item.split].addfile(member, io.BytesIO(data))
+            return {}
+
+        yield add
+
+
+def write_index(job: Job, records: Records) -> None:
+    """Nothing: the tar files say it all."""
+
+
+def _members(item: Item) -> dict[str, bytes]:
+    texts = {name: item.row[name] for name in ("index", "seed", "prompt", "class_prompt", "classes")}
+    return {
+        f".image{item.image_suffix}": item.image,
+        ".label.png": _grey_png(item.label),
+        ".json": json.dumps(texts).encode(),
+    }
+
+
+def _grey_png(label: UInt8[np.ndarray, "h w"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(label).save(buffer, format="png")
+    return buffer.getvalue()

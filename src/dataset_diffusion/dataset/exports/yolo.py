@@ -1,0 +1,69 @@
+"""YOLO segmentation: ``images/`` and ``labels/`` by split, one polygon a line, and ``data.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import yaml
+from jaxtyping import UInt8
+
+from dataset_diffusion.dataset.exports.job import SPLITS, AddItem, Item, Job, Records
+from dataset_diffusion.dataset.exports.polygons import Ring, center_polygons
+
+LOADING = """\
+import supervision as sv
+dataset = sv.DetectionDataset.from_yolo("images/train", "labels/train", "data.yaml", force_masks=True)
+path, image, objects = dataset[0]  # objects.mask, objects.class_id: 0 is the first class, not the background
+"""
+
+LIMITS = (
+    "YOLO knows no ignored pixels: uncertain ones are background here.",
+    "An object is an 8-connected component of a class: objects of one class that touch are one.",
+    "Objects of one or two pixels are polygons of three vertices, some equal; trainers may drop them as too small.",
+)
+
+
+@contextmanager
+def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+    """Write the samples of a shard; an image without objects has an empty label file."""
+    job.make_folders(*(f"{kind}/{split}" for kind in ("images", "labels") for split in SPLITS))
+
+    def add(item: Item) -> dict[str, Any]:
+        job.write(f"images/{item.split}/{item.name}{item.image_suffix}", item.image)
+        job.write(f"labels/{item.split}/{item.name}.txt", label_lines(item.label, job.class_set.num_classes).encode())
+        return {}
+
+    yield add
+
+
+def write_index(job: Job, records: Records) -> None:
+    """Write ``data.yaml``: the folders, relative to itself, and the names, by class ids from 0."""
+    has_val = any(True for _ in job.names("val"))
+    values = {
+        "train": "images/train",
+        # Trainers insist on it.
+        "val": "images/val" if has_val else "images/train",
+        "names": dict(enumerate(job.class_set.names)),
+    }
+    job.write("data.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
+
+
+def label_lines(label: UInt8[np.ndarray, "h w"], num_classes: int) -> str:
+    """One line per object: class id from 0, then x and y of each vertex, as fractions of width and height."""
+    lines = [
+        f"{class_id - 1} {_fractions(ring, label.shape)}\n"
+        for class_id in range(1, num_classes + 1)
+        if (label == class_id).any()
+        for ring in center_polygons((label == class_id).astype(np.uint8))
+    ]
+    return "".join(lines)
+
+
+def _fractions(ring: Ring, size: tuple[int, int]) -> str:
+    """Vertices as readers want them: three at least, and pixels that both rounding and cutting off give back."""
+    height, width = size
+    vertices = np.pad(ring, ((0, max(0, 3 - len(ring))), (0, 0)), mode="edge")
+    return " ".join(f"{value:.6f}" for value in ((vertices + 0.25) / (width, height)).ravel())

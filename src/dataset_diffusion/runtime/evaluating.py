@@ -1,0 +1,144 @@
+"""The stage that scores: a segmenter, or saved predictions, on a benchmark, into ``results.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_diffusion.config import EvaluateSettings, Settings
+from dataset_diffusion.dataset.files import atomic_write, explained_write_errors
+from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.evaluation.benchmarks import open_benchmark
+from dataset_diffusion.evaluation.benchmarks.benchmark import Benchmark, BenchmarkImage
+from dataset_diffusion.evaluation.benchmarks.listing import LabelMap
+from dataset_diffusion.evaluation.scoring import evaluate_predictions, evaluate_segmenter, predict_benchmark
+from dataset_diffusion.evaluation.semantic import SemanticScores, to_results
+from dataset_diffusion.runtime.progress import Advance, progress
+from dataset_diffusion.segmentation.model_folder import load_segmenter
+from dataset_diffusion.segmentation.predict import Views, predict
+
+EXAMPLES_IN_REPORT = 8
+
+Example = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Image, true label map, predicted label map."""
+
+
+def open_chosen(settings: EvaluateSettings, *, check_files: bool = True) -> Benchmark:
+    """The benchmark that settings name.
+
+    Raises:
+        ConfigError: they name none.
+        DatasetError: it cannot be opened.
+    """
+    if settings.benchmark is None:
+        raise ConfigError("no benchmark to evaluate on", fix="--benchmark with a name or a labelled dataset's folder")
+    return open_benchmark(settings.benchmark, settings.root, settings.split, check_files=check_files)
+
+
+def evaluate_model(
+    model: Path,
+    settings: EvaluateSettings,
+    out: Path,
+    config: Settings | None = None,
+    *,
+    save_predictions: Path | None = None,
+    skip_bad: bool = False,
+) -> dict[str, Any]:
+    """Score a trained segmenter on a benchmark and write ``out``.
+
+    Args:
+        model: folder of the segmenter.
+        settings: the benchmark, and how its images are shown to the segmenter.
+        out: file of the results.
+        config: what the results say they follow from; None takes ``settings``.
+        save_predictions: folder for ``<image id>.png``, in the benchmark's own format; None keeps none.
+        skip_bad: leave out images whose files cannot be used, and list them in the results.
+
+    Returns:
+        What ``out`` holds. Where the truth is withheld, the predictions are saved, nothing is scored or written, and
+        this is ``num_images`` and what was skipped.
+    """
+    benchmark = open_chosen(settings, check_files=not skip_bad)
+    if save_predictions is None:
+        benchmark.check_truth()
+    segmenter, views = load_segmenter(model), Views.from_settings(settings)
+    with progress("Evaluate", len(benchmark), "images") as advance:
+        skipped = _Skipped(advance) if skip_bad else None
+
+        def on_image(image: BenchmarkImage, prediction: LabelMap) -> None:
+            if save_predictions is not None:
+                _save(save_predictions / f"{image.id}.png", benchmark.task.encode(prediction, benchmark.class_set))
+            advance()
+
+        if not benchmark.has_truth:
+            num_images = 0
+            for image, prediction in predict_benchmark(
+                segmenter, benchmark, views, batch_size=settings.batch_size, on_bad=skipped
+            ):
+                on_image(image, prediction)
+                num_images += 1
+            return {"num_images": num_images, **_listed(skipped)}
+        scores = evaluate_segmenter(
+            segmenter, benchmark, views, batch_size=settings.batch_size, on_image=on_image, on_bad=skipped
+        )
+    return _write(out, scores, benchmark, config or settings, skipped)
+
+
+def score_predictions(
+    predictions: Path, settings: EvaluateSettings, out: Path, *, skip_bad: bool = False
+) -> dict[str, Any]:
+    """Score saved predictions on a benchmark, without a model, and write ``out``."""
+    benchmark = open_chosen(settings, check_files=not skip_bad)
+    with progress("Evaluate", len(benchmark), "images") as advance:
+        skipped = _Skipped(advance) if skip_bad else None
+        scores = evaluate_predictions(predictions, benchmark, on_id=lambda image_id: advance(), on_bad=skipped)
+    return _write(out, scores, benchmark, settings, skipped)
+
+
+def example_predictions(model: Path, settings: EvaluateSettings) -> Iterator[Example]:
+    """A few predictions, spread evenly over a benchmark."""
+    benchmark, views = open_chosen(settings), Views.from_settings(settings)
+    segmenter = load_segmenter(model)
+    for number in np.linspace(0, len(benchmark) - 1, min(EXAMPLES_IN_REPORT, len(benchmark)), dtype=int):
+        image, truth = benchmark[int(number)].image, benchmark.read_label(int(number))
+        (prediction,) = predict(segmenter.model, [image], views)
+        yield image, truth, prediction
+
+
+def write_results(out: Path, results: dict[str, Any]) -> None:
+    """Write results as JSON, whole or not at all."""
+    _save(out, (json.dumps(results, indent=2) + "\n").encode())
+
+
+class _Skipped:
+    """Collects the images that could not be used, and why."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.reasons: dict[str, str] = {}
+        self._advance = advance
+
+    def __call__(self, image_id: str, error: DatasetError) -> None:
+        self.reasons[image_id] = str(error)
+        self._advance()
+
+
+def _listed(skipped: _Skipped | None) -> dict[str, Any]:
+    return {} if skipped is None else {"num_skipped": len(skipped.reasons), "skipped": skipped.reasons}
+
+
+def _write(
+    out: Path, scores: SemanticScores, benchmark: Benchmark, config: Settings, skipped: _Skipped | None
+) -> dict[str, Any]:
+    results = to_results(scores, benchmark.class_set, config.model_dump(mode="json")) | _listed(skipped)
+    write_results(out, results)
+    return results
+
+
+def _save(path: Path, data: bytes) -> None:
+    with explained_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, data)

@@ -1,0 +1,111 @@
+"""The stage that trains: a segmenter on datasets, on real photos with true labels, or on both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dataset_diffusion.config import TrainSettings
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.training_data import SegmentationData
+from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.evaluation.benchmarks import open_benchmark
+from dataset_diffusion.evaluation.benchmarks.benchmark import Benchmark
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.runtime.progress import progress
+from dataset_diffusion.segmentation.models import build_segmenter
+from dataset_diffusion.segmentation.self_training import train_in_rounds
+
+
+class RealData(Dataset[tuple[Tensor, Tensor]]):
+    """The images of a benchmark as training pairs: uint8 RGB, "3 h w", and uint8 class ids, "h w".
+
+    Raises:
+        DatasetError: the labels of that split are not public.
+    """
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        benchmark.check_truth()
+        self._benchmark = benchmark
+
+    @property
+    def class_set(self) -> ClassSet:
+        """The classes that label ids stand for."""
+        return self._benchmark.class_set
+
+    def __len__(self) -> int:
+        return len(self._benchmark)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, label = self._benchmark.listing.read_image(index), self._benchmark.read_label(index)
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(label)
+
+
+def make_segmenter(datasets: Sequence[Path], settings: TrainSettings, seed: int, out: Path) -> Path:
+    """Train a segmenter on finished datasets, on the real images that the settings name, or on a mixture.
+
+    Raises:
+        ConfigError: there is nothing to train on, or no synthetic image to self-train on.
+        DatasetError: a dataset is not finished, or the real images have other classes.
+    """
+    stores = [DatasetStore.open(dataset) for dataset in datasets]
+    synthetic = SegmentationData(stores, preload=None) if stores else None
+    real = None if settings.real is None else _open_real(settings.real, settings)
+    data = synthetic or real
+    if data is None:
+        raise ConfigError("nothing to train on", expected="a dataset, or --real with a benchmark")
+    if synthetic is None and settings.self_training:
+        raise ConfigError("self-training labels synthetic images", got="no dataset", fix="leave out --self-training")
+    if synthetic and real:
+        _check_same_classes(synthetic.class_set, real.class_set)
+    manifests = "".join(store.manifest.model_dump_json() for store in stores)
+    steps = settings.iterations * (settings.self_training + 1)
+    with progress("Train", steps, "steps") as advance:
+        done = 0
+
+        def on_step(step: int, total: int, loss: float) -> None:
+            nonlocal done
+            advance(step - done, note=f"loss {loss:.3f}")
+            done = step
+
+        return train_in_rounds(
+            data,
+            data.class_set,
+            settings,
+            out,
+            seed,
+            real=real if synthetic else None,
+            data_id=hashlib.sha256(manifests.encode()).hexdigest()[:16],
+            on_step=on_step,
+            on_label=lambda images, total: advance(0, note=f"labelling {images}/{total}"),
+        )
+
+
+def check_training(settings: TrainSettings, classes: ClassSet) -> None:
+    """Refuse what cannot be trained on a dataset of these classes, before there is one.
+
+    Raises:
+        DatasetDiffusionError: no such segmenter, or real images that are not there or have other classes.
+    """
+    with torch.device("meta"):
+        build_segmenter(settings.segmenter, classes.num_classes + 1)
+    if settings.real is not None:
+        _check_same_classes(classes, _open_real(settings.real, settings).class_set)
+
+
+def _open_real(name: str, settings: TrainSettings) -> RealData:
+    return RealData(open_benchmark(name, settings.real_root, settings.real_split))
+
+
+def _check_same_classes(synthetic: ClassSet, real: ClassSet) -> None:
+    if synthetic.names != real.names:
+        raise DatasetError(
+            "the real images have other classes than the dataset",
+            got=", ".join(real.names),
+            expected=", ".join(synthetic.names),
+        )

@@ -1,0 +1,46 @@
+import pytest
+
+from dataset_diffusion.dataset.card import LabelCounts, dataset_card
+from dataset_diffusion.dataset.manifest import DatasetManifest
+
+
+def counts():
+    counted = LabelCounts()
+    counted.add({0: 6, 1: 2})
+    counted.add({0: 4, 255: 4})
+    return counted
+
+
+def test_counts_are_images_and_shares_of_pixels():
+    counted = counts()
+    assert counted.num_images == 2
+    assert [counted.images[label_id] for label_id in (0, 1, 2, 255)] == [2, 1, 0, 1]
+    assert [counted.share(label_id) for label_id in (0, 1, 2, 255)] == [0.625, 0.125, 0.0, 0.25]
+    assert LabelCounts().share(0) == 0.0
+
+
+def card(classes, **changes):
+    fields = {"model": "sd15", "model_revision": "f03d", "config": {"seed": 3}}
+    manifest = DatasetManifest(class_set=classes, num_samples=2, **(fields | changes))
+    return dataset_card(manifest, counts(), loading="import it\n", licence="Own\nlicence", limits=("No holes.",))
+
+
+def test_a_card_says_what_one_should_know(classes):
+    text = card(classes)
+    for line in (
+        "# 2 labelled images of 2 classes",
+        "| model | sd15 |",
+        "| revision of its weights | f03d |",
+        "| licence of the outputs | Own licence |",
+        "| pixels ignored in training (id 255) | 25.0% |",
+        "| 1 | forklift | 1 | 12.50% |",
+        "- No holes.",
+        '  "seed": 3',
+        "import it",
+    ):
+        assert line in text.splitlines()
+
+
+@pytest.mark.parametrize(("model", "attention"), [("sd15", True), (None, False)])
+def test_scenes_that_no_model_drew_have_no_limits_of_a_model(classes, model, attention):
+    assert ("attention" in card(classes, model=model)) is attention

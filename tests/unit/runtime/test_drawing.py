@@ -1,0 +1,144 @@
+import json
+import os
+
+import pytest
+
+from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings
+from dataset_diffusion.dataset.files import dataset_lock
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.errors import DatasetError, PromptError
+from dataset_diffusion.prompts.class_sets import class_set
+from dataset_diffusion.prompts.compose import build_prompts
+from dataset_diffusion.prompts.prompt_files import write_prompts
+from dataset_diffusion.runtime.drawing import make_dataset, repair_dataset
+
+CLASSES = class_set("emoji")
+SMALL = GenerateSettings(steps=1, height=32, width=32, batch_size=2, shard_size=2, device="cpu")
+
+
+@pytest.fixture
+def draw(tmp_path):
+    """A function that draws the dataset of some prompts, or of as many as asked for."""
+
+    def run(prompts=4, name="dataset", seed=0, **options):
+        if isinstance(prompts, int):
+            prompts = build_prompts(None, CLASSES, prompts, seed=0)
+        write_prompts(tmp_path / "prompts.jsonl", prompts, CLASSES)
+        return make_dataset(tmp_path / "prompts.jsonl", SMALL, LabelSettings(), seed, tmp_path / name, **options)
+
+    return run
+
+
+def shards(store):
+    return [path.read_bytes() for path in sorted(store.path.rglob("*.parquet"))]
+
+
+def test_prompts_are_drawn_in_order_of_their_index_whatever_their_order_in_the_file(draw):
+    prompts = build_prompts(None, CLASSES, 3, seed=0)
+    assert shards(draw(prompts[::-1], "backwards")) == shards(draw(prompts, "forwards"))
+
+
+def test_the_seed_decides_what_is_drawn(draw):
+    first, other = draw(2, "first", seed=0), draw(2, "other", seed=1)
+    assert (first[0].image != other[0].image).any()
+
+
+def test_a_run_is_the_start_of_a_longer_one(draw):
+    assert shards(draw(4, "long"))[:1] == shards(draw(build_prompts(None, CLASSES, 4, seed=0)[:2], "short"))
+
+
+def test_the_manifest_says_what_the_samples_follow_from(draw):
+    manifest = draw(2, seed=5).manifest
+    assert manifest.model == "embedded"
+    assert manifest.model_revision
+    assert manifest.config["seed"] == 5
+    assert manifest.config["generate"]["steps"] == 1
+    assert manifest.config["label"] == LabelSettings().model_dump()
+
+
+def test_prompts_with_gaps_between_their_indices_are_refused(draw, tmp_path):
+    prompts = build_prompts(None, CLASSES, 3, seed=0)
+    with pytest.raises(PromptError) as error:
+        draw([prompts[0], prompts[2]])
+    assert str(error.value) == (
+        "the prompts are not numbered without gaps; "
+        f"got indices 0 to 2 for 2 prompts in {tmp_path / 'prompts.jsonl'}; expected 0 to 1"
+    )
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_changed_prompts_do_not_continue_a_dataset(draw):
+    draw(3)
+    with pytest.raises(
+        DatasetError, match=r"holds a dataset of another configuration; got config.prompts_sha256: \w+ "
+    ):
+        draw(build_prompts(None, CLASSES, 3, seed=1))
+
+
+def test_the_parts_of_a_job_array_together_make_the_dataset(draw):
+    whole = draw(5, "whole")
+    assert draw(5, "parts", executor=ExecutorSettings(part="2/2")).missing_shards() == [0, 2]
+    parts = draw(5, "parts", executor=ExecutorSettings(part="1/2"))
+    assert parts.is_complete
+    assert shards(parts) == shards(whole)
+
+
+def test_two_jobs_on_one_dataset_are_told_and_parts_are_not(draw, tmp_path):
+    at_work = f"process {os.getpid()} on {os.uname().nodename} at work"
+    with dataset_lock(tmp_path / "dataset"), pytest.raises(DatasetError) as raised:
+        draw()
+    assert str(raised.value) == (
+        f"{tmp_path / 'dataset'} is being written; got {at_work}; expected one writer at a time; "
+        "fix: wait until it has finished, or stop it"
+    )
+    with dataset_lock(tmp_path / "dataset", shared=True):
+        assert draw(executor=ExecutorSettings(part="1/1")).is_complete
+        draw()  # a finished dataset needs no writer
+
+
+def test_repair_draws_what_is_broken_as_it_was(draw):
+    store = draw(6)
+    before = shards(store)
+    kept = store.shard_path(2).stat().st_mtime_ns
+    store.shard_path(0).unlink()
+    store.shard_path(1).write_bytes(before[1][:-10])
+    assert repair_dataset(DatasetStore.open(store.path)) == [0, 1]
+    assert shards(store) == before
+    assert store.shard_path(2).stat().st_mtime_ns == kept
+    assert repair_dataset(store) == []
+
+
+def test_repair_takes_the_prompts_it_is_given(draw, tmp_path):
+    store = draw(2)
+    before = shards(store)
+    store.shard_path(0).unlink()
+    (tmp_path / "prompts.jsonl").rename(tmp_path / "elsewhere.jsonl")
+    with pytest.raises(DatasetError) as raised:
+        repair_dataset(store)
+    assert str(raised.value) == (
+        "the prompts that the lost samples were drawn from are not to be found; "
+        f"got {tmp_path / 'prompts.jsonl'}; fix: name their file with --prompts"
+    )
+    assert repair_dataset(store, tmp_path / "elsewhere.jsonl") == [0]
+    assert shards(store) == before
+
+
+def test_repair_refuses_other_prompts_and_changes_nothing(draw, tmp_path):
+    store = draw(2)
+    store.shard_path(0).write_bytes(b"half")
+    write_prompts(tmp_path / "prompts.jsonl", build_prompts(None, CLASSES, 2, seed=1), CLASSES)
+    with pytest.raises(DatasetError, match=r"was not drawn from what is there now; got config.prompts_sha256: .*; fix"):
+        repair_dataset(store)
+    assert shards(store) == [b"half"]
+
+
+def test_a_dataset_that_was_not_drawn_cannot_be_repaired(draw):
+    store = draw(2)
+    values = json.loads((store.path / "dataset.json").read_text()) | {"config": {}}
+    (store.path / "dataset.json").write_text(json.dumps(values))
+    store.shard_path(0).unlink()
+    with pytest.raises(DatasetError) as raised:
+        repair_dataset(DatasetStore.open(store.path))
+    assert str(raised.value) == (
+        f"{store.path} cannot be repaired, since no model drew it as it is; fix: make it again the way it was made"
+    )
