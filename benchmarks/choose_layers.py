@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, default=Path("build/real_scenes"), help="dataset of scenes")
     parser.add_argument("--count", type=int, default=128, help="scenes to read")
     parser.add_argument("--model", default="embedded", help="model by name or folder")
+    parser.add_argument("--refine", choices=("none", "pamr"), default="none", help="boundary refinement of the labels")
     options = parser.parse_args()
     store = DatasetStore.open(options.scenes)
     samples = [store[index] for index in range(options.count)]
@@ -42,7 +43,10 @@ def main() -> None:
         reader.spec = dataclasses.replace(reader.spec, attend_timesteps=timesteps)
         heatmaps = read_heatmaps(reader, samples, CaptureSettings())
         for exponent in STORED_EXPONENTS[:4]:
-            settings = [LabelSettings(exponent=exponent, threshold=t, uncertainty_threshold=t) for t in CUTS]
+            settings = [
+                LabelSettings(exponent=exponent, threshold=cut, uncertainty_threshold=cut, refine=options.refine)
+                for cut in CUTS
+            ]
             scores = [f"{score_labels(samples, heatmaps, s)['mIoU']:.3f}" for s in settings]
             print(
                 f"| {cross[0] or 'all'} | {self_attention[0] or 'all'} | {timesteps} | {exponent}", *scores, sep=" | "

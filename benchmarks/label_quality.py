@@ -27,7 +27,7 @@ Row = dict[str, str | float]
 
 
 def label_ablation(model: DiffusionModel, scenes: Path, chosen: LabelSettings) -> dict[str, list[Row]]:
-    """One table per choice: what the attention is read against, which layers, the exponent, the thresholds."""
+    """One table per choice: what attention is read against, layers, exponent, refinement, thresholds."""
     samples = list(DatasetStore.open(scenes))
     read = {
         "class prompt": read_heatmaps(model, samples, CaptureSettings()),
@@ -42,6 +42,7 @@ def label_ablation(model: DiffusionModel, scenes: Path, chosen: LabelSettings) -
     band_off = chosen.model_copy(update={"uncertainty_threshold": chosen.threshold})
     exponents = [band_off.model_copy(update={"exponent": exponent}) for exponent in STORED_EXPONENTS]
     cuts = [band_off.model_copy(update={"threshold": cut, "uncertainty_threshold": cut}) for cut in THRESHOLDS]
+    unrefined = band_off.model_copy(update={"refine": "none"})
     bands = [(t, t) for t in THRESHOLDS[1:4]] + [(0.5, 0.4), (0.6, 0.5), (0.6, 0.4), (0.7, 0.3)]
     banded = [chosen.model_copy(update={"threshold": a, "uncertainty_threshold": b}) for a, b in bands]
     return {
@@ -50,6 +51,14 @@ def label_ablation(model: DiffusionModel, scenes: Path, chosen: LabelSettings) -
             {"layers": name, "exponent": s.exponent, **score_labels(samples, maps, s)}
             for name, maps in layers.items()
             for s in exponents
+        ],
+        "refine": [
+            {"refinement": s.refine, "exponent": s.exponent, **score_labels(samples, ours, s)}
+            for exponent in STORED_EXPONENTS[:4]
+            for s in (
+                unrefined.model_copy(update={"exponent": exponent}),
+                band_off.model_copy(update={"exponent": exponent}),
+            )
         ],
         "threshold": [{"threshold": s.threshold, **score_labels(samples, ours, s)} for s in cuts],
         "band": [
@@ -75,7 +84,7 @@ def score_labels(samples: Sequence[Sample], heatmaps: Iterable[Heatmaps], settin
     """MIoU of label maps over their certain pixels, and the share of pixels that are not."""
     pairs, ignored = [], []
     for sample, maps in zip(samples, heatmaps, strict=True):
-        label = label_map(maps, sample.prompt.classes, sample.label.shape, settings)
+        label = label_map(maps, sample.prompt.classes, sample.label.shape, settings, image=sample.image)
         uncertain = label == 255
         ignored.append(uncertain.mean())
         pairs.append((np.where(uncertain, 0, label), np.where(uncertain, 255, sample.label)))
@@ -83,14 +92,14 @@ def score_labels(samples: Sequence[Sample], heatmaps: Iterable[Heatmaps], settin
     return {"mIoU": scores.miou, "ignored": float(np.mean(ignored))}
 
 
-def best_settings(model: DiffusionModel, scenes: Path, count: int = 128) -> LabelSettings:
-    """The exponent and threshold with the best labels, band off, on scenes that no table is measured on."""
+def best_settings(model: DiffusionModel, scenes: Path, count: int = 96) -> LabelSettings:
+    """The exponent and threshold with the best refined labels, band off, on scenes that no table is measured on."""
     store = DatasetStore.open(scenes)
     samples = [store[index] for index in range(count)]
     heatmaps = read_heatmaps(model, samples, CaptureSettings())
     choices = [
-        LabelSettings(exponent=exponent, threshold=cut, uncertainty_threshold=cut)
-        for exponent in STORED_EXPONENTS
+        LabelSettings(exponent=exponent, threshold=cut, uncertainty_threshold=cut, refine="pamr")
+        for exponent in STORED_EXPONENTS[:4]
         for cut in (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
     ]
     return max(choices, key=lambda choice: score_labels(samples, heatmaps, choice)["mIoU"])

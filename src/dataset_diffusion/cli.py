@@ -323,7 +323,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 DEMO = RunConfig(
-    label=LabelSettings(exponent=1, threshold=0.45, uncertainty_threshold=0.35), train=TrainSettings(iterations=600)
+    label=LabelSettings(exponent=1, threshold=0.4, uncertainty_threshold=0.25, refine="pamr"),
+    train=TrainSettings(iterations=600),
 )
 """The demo's recipe, as in configs/demo.toml: sized for two CPU cores and ten minutes."""
 

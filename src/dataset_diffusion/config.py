@@ -199,7 +199,7 @@ class TrainSettings(Settings):
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     """Number format of the computation, mixed where it is short; None takes bf16 where the hardware is fast at it."""
     self_training: NonNegativeInt = 0
-    """Rounds of self-training: label the synthetic images with the trained segmenter, then train again on that."""
+    """Rounds of self-training: label the synthetic images with the trained segmenter, then train it on with that."""
     self_training_confidence: Fraction = 0.8
     """A pixel whose most probable class is below this is ignored in the next round (0 to 1)."""
     real: str | None = None

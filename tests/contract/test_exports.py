@@ -287,7 +287,7 @@ def test_a_full_disk_is_told_in_one_line_and_loses_nothing(kind, many, uninterru
 
 @every_format
 def test_memory_does_not_grow_with_the_dataset(kind, tmp_path):
-    label = np.tile(HARD["touching classes"], (20, 20))
+    label = HARD["touching classes"].repeat(20, axis=0).repeat(20, axis=1)
     peaks = []
     for num_samples in (8, 64):
         store = make_store(tmp_path / f"dataset{num_samples}", [label] * num_samples, shard_size=4)

@@ -234,8 +234,7 @@ EVALUATE = {
     ),
     "benchmark without its folder": (
         ["model", "--benchmark", "voc2012"],
-        "not a PASCAL VOC folder; got None; expected a folder with JPEGImages and SegmentationClass; "
-        "fix: --root VOCdevkit/VOC2012",
+        "the benchmark voc2012 needs its folder; fix: --root VOCdevkit/VOC2012",
     ),
     "benchmark of other classes": (
         ["model", "--benchmark", "voc2012", "--root", "voc"],

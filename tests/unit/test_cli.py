@@ -13,6 +13,7 @@ from dataset_diffusion.cli import COMMANDS, DEMO
 from dataset_diffusion.config import (
     CaptureSettings,
     EvaluateSettings,
+    ExportSettings,
     GenerateSettings,
     LabelSettings,
     PromptSettings,
@@ -60,8 +61,10 @@ def test_every_argument_of_a_command_is_an_entry_of_its_help(command):
         ("generate", GenerateSettings, ""),
         ("generate", LabelSettings, ""),
         ("generate", CaptureSettings, "capture."),
+        ("relabel", LabelSettings, ""),
         ("train", TrainSettings, ""),
         ("evaluate", EvaluateSettings, ""),
+        ("export", ExportSettings, ""),
     ],
 )
 def test_every_setting_is_an_option(command, kind, prefix):

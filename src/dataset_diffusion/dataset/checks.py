@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from dataset_diffusion.dataset.schema import HEATMAP_COLUMNS, decode_row, picture_bytes, sha256
-from dataset_diffusion.errors import DatasetDiffusionError
+from dataset_diffusion.errors import DatasetDiffusionError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Sample
 
@@ -58,6 +59,27 @@ def shard_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iter
             yield f"sample {index}: {error}"
         else:
             yield from (f"sample {index}: {problem}" for problem in sample_problems(sample, class_set))
+
+
+def check_pictures(table: pa.Table, names: Sequence[str], dataset: Path) -> None:
+    """Refuse rows whose pictures are not those that were written, before they are copied to another dataset.
+
+    Args:
+        table: the rows, with every column of the schema.
+        names: ``image``, ``label`` or both.
+        dataset: where the rows are from.
+
+    Raises:
+        DatasetError: a picture does not have its recorded hash.
+    """
+    for row in _rows(table):
+        for name in names:
+            if sha256(row[name]["bytes"].as_py()) != row[f"{name}_sha256"].as_py():
+                raise DatasetError(
+                    f"sample {row['index'].as_py()} of {dataset} is damaged",
+                    got=f"{name} bytes that do not have their recorded SHA-256",
+                    fix="see dataset-diffusion verify",
+                )
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, pa.Scalar]]:

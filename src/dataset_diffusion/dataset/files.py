@@ -58,6 +58,14 @@ def remove_leftovers(path: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def remove_all_leftovers(folder: Path) -> None:
+    """The same for every file of a folder. What belongs to a file that is not there may be its writer's at work."""
+    for temporary in folder.glob(".*.tmp"):
+        if temporary.with_name(temporary.name[1:].rsplit(".", 2)[0]).exists():
+            with explained_write_errors(temporary):
+                temporary.unlink(missing_ok=True)
+
+
 @contextmanager
 def dataset_lock(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Be the one writer of a folder, which is made if need be; or one of several that share the work.

@@ -152,7 +152,8 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         DatasetError: the bytes are not an image.
     """
-    return np.array(_open(data).convert("RGB"))
+    picture = _open(data)
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def picture_bytes(cell: pa.StructScalar) -> bytes:

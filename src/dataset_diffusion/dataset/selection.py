@@ -58,7 +58,7 @@ def select(store: DatasetStore, rules: Sequence[Rule], on_sample: Callable[[], N
         values = {name: _values(name, row, usual) for name in asked - {"novelty"}}
         if "novelty" in asked:
             own = perceptual_hash(decode_image(row["image"]["bytes"]))
-            values["novelty"] = np.bitwise_count(hashes[: len(kept)] ^ own).tolist()
+            values["novelty"] = np.bitwise_count(hashes[: len(kept)] ^ own).astype(float).tolist()
         broken = next((number for number, rule in enumerate(rules) if not rule.holds(values[rule.quantity])), None)
         if broken is None:
             if "novelty" in asked:

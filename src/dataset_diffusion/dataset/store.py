@@ -16,7 +16,12 @@ import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from dataset_diffusion.dataset.checks import sample_problems, shard_problems
-from dataset_diffusion.dataset.files import atomic_write, explained_write_errors, remove_leftovers
+from dataset_diffusion.dataset.files import (
+    atomic_write,
+    explained_write_errors,
+    remove_all_leftovers,
+    remove_leftovers,
+)
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, check_not_in_between
 from dataset_diffusion.dataset.schema import (
     SCHEMA,
@@ -112,7 +117,9 @@ class DatasetStore:
 
     def missing_shards(self) -> list[int]:
         """The shards that are still to be written, in order."""
-        return [shard for shard in range(self.manifest.num_shards) if not self.shard_path(shard).exists()]
+        # One listing: a question per shard takes minutes on the file systems that have the most of them.
+        there = {path.name for path in (self.path / "shards").glob("*.parquet")}
+        return [shard for shard in range(self.manifest.num_shards) if self.shard_path(shard).name not in there]
 
     def shard_path(self, shard: int) -> Path:
         """Where a shard is, or will be."""
@@ -296,8 +303,8 @@ class DatasetStore:
                 got=", ".join(differences[:3]) + more,
                 fix=f"use another --out or delete {folder}",
             )
-        for path in (folder / FILE_NAME, *(folder / "shards").glob("*.parquet")):
-            remove_leftovers(path)
+        for place in (folder, folder / "shards"):
+            remove_all_leftovers(place)
         return store
 
 

@@ -66,6 +66,7 @@ def evaluate_model(
     if save_predictions is None:
         benchmark.check_truth()
     segmenter, views = load_segmenter(model), Views.from_settings(settings)
+    _make_folder_of(out)
     with progress("Evaluate", len(benchmark), "images") as advance:
         skipped = _Skipped(advance) if skip_bad else None
 
@@ -93,6 +94,7 @@ def score_predictions(
 ) -> dict[str, Any]:
     """Score saved predictions on a benchmark, without a model, and write ``out``."""
     benchmark = open_chosen(settings, check_files=not skip_bad)
+    _make_folder_of(out)
     with progress("Evaluate", len(benchmark), "images") as advance:
         skipped = _Skipped(advance) if skip_bad else None
         scores = evaluate_predictions(predictions, benchmark, on_id=lambda image_id: advance(), on_bad=skipped)
@@ -139,6 +141,11 @@ def _write(
 
 
 def _save(path: Path, data: bytes) -> None:
+    _make_folder_of(path)
+    atomic_write(path, data)
+
+
+def _make_folder_of(path: Path) -> None:
+    """Before the work rather than after it, so that a place that cannot be written costs no evaluation."""
     with explained_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, data)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from dataset_diffusion.dataset.checks import check_pictures
 from dataset_diffusion.dataset.files import dataset_lock
 from dataset_diffusion.dataset.rules import Rule
 from dataset_diffusion.dataset.schema import with_columns
@@ -55,7 +56,9 @@ def _gather(source: DatasetStore, kept: Sequence[int], indices: range) -> pa.Tab
     """The rows of new indices. One shard of the source is in memory at a time."""
     shards, rows = np.divmod(np.array(kept)[indices.start : indices.stop], source.manifest.shard_size)
     parts = [source.read_table(shard).take(rows[shards == shard]) for shard in np.unique(shards).tolist()]
-    return _renumber(pa.concat_tables(parts).combine_chunks(), indices)
+    table = pa.concat_tables(parts).combine_chunks()
+    check_pictures(table, ("image", "label"), source.path)
+    return _renumber(table, indices)
 
 
 def _renumber(table: pa.Table, indices: range) -> pa.Table:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from dataset_diffusion.config import LabelSettings
+from dataset_diffusion.dataset.checks import check_pictures
 from dataset_diffusion.dataset.files import dataset_lock
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.replacement import begin_replacement, finish_replacement, resume_replacement
@@ -152,6 +153,7 @@ def relabel_shard(source: DatasetStore, target: DatasetStore, shard: int, settin
         Its number of samples.
     """
     table, count = source.read_table(shard), len(source.shard_range(shard))
+    check_pictures(table, ("image",), source.path)
     columns: dict[str, list[object]] = {"label": [], "quality": [], "label_sha256": []}
     for row in range(count):
         label, scores = _relabel({name: table[name][row] for name in table.column_names}, source, settings)

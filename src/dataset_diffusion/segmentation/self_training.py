@@ -1,4 +1,4 @@
-"""Self-training: label the synthetic images with the trained segmenter, train again on those labels, and so on."""
+"""Self-training: label the synthetic images with the trained segmenter, train it on with those labels, and so on."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def train_in_rounds(
     checkpoint_every: int = 200,
     device: str | None = None,
 ) -> Path:
-    """Train a segmenter, and ``settings.self_training`` times train another on what the last one says.
+    """Train a segmenter, and ``settings.self_training`` times train it on, on what it says itself.
 
-    Every round starts from new weights. The segmenters of the earlier rounds stay in ``out/rounds/0``, ``1``, ..., each
+    Every round goes on from the last one's weights with a new optimiser and schedule. The segmenters of the earlier rounds stay in ``out/rounds/0``, ``1``, ..., each
     a model folder of its own. Called again, it goes on where it was stopped, in whichever round, and ends with the same
     bytes as without the stop.
 
@@ -65,7 +65,7 @@ def train_in_rounds(
     The other arguments, the result and the errors are those of ``train.train_segmenter``.
     """
 
-    def train_round(number: int, folder: Path, labelled: LabelledImages) -> Path:
+    def train_round(number: int, folder: Path, labelled: LabelledImages, start: Path | None) -> Path:
         return train_segmenter(
             labelled,
             class_set,
@@ -73,18 +73,19 @@ def train_in_rounds(
             folder,
             seed,
             real=real,
+            start=start,
             data_id=data_id,
             on_step=on_step and _over_all_rounds(on_step, number, settings.self_training + 1),
             checkpoint_every=checkpoint_every,
             device=device,
         )
 
-    out, labelled = Path(out), data
+    out, labelled, teacher = Path(out), data, None
     # A finished model needs no earlier round, but must still be the one that is asked for.
     for number in () if (out / DESCRIPTION).exists() else range(settings.self_training):
-        teacher = train_round(number, out / ROUNDS / str(number), labelled)
+        teacher = train_round(number, out / ROUNDS / str(number), labelled, teacher)
         labelled = Relabelled(data, _labels_of(teacher, data, settings.self_training_confidence, on_label, device))
-    return train_round(settings.self_training, out, labelled)
+    return train_round(settings.self_training, out, labelled, teacher)
 
 
 class Relabelled(Dataset[tuple[Tensor, Tensor]]):

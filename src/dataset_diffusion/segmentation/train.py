@@ -27,6 +27,7 @@ from dataset_diffusion.segmentation.model_folder import (
     TRAINING_LOG,
     WEIGHTS,
     Identity,
+    load_segmenter,
     read_description,
     save_segmenter,
 )
@@ -43,6 +44,7 @@ def train_segmenter(
     seed: int,
     *,
     real: LabelledImages | None = None,
+    start: Path | None = None,
     data_id: str = "",
     on_step: OnStep | None = None,
     checkpoint_every: int = 200,
@@ -64,6 +66,7 @@ def train_segmenter(
         out: the model folder; created, resumed, or left alone when it already holds this very model.
         seed: the run's seed.
         real: other images, mixed in with the share ``settings.real_ratio``.
+        start: model folder of the same segmenter, whose weights are the first ones; None takes random or pretrained ones.
         data_id: what identifies the data, such as a hash; a folder trained on other data is refused.
         on_step: progress.
         checkpoint_every: steps between checkpoints.
@@ -88,7 +91,7 @@ def train_segmenter(
     # Initial weights, dropout and crops are drawn from torch's global generator, which belongs to the caller.
     with torch.random.fork_rng(), _tamed_lightning():
         trainer, segmenter = _fit(
-            data, real, identity, out, on_step=on_step, checkpoint_every=checkpoint_every, device=device
+            data, real, identity, out, start=start, on_step=on_step, checkpoint_every=checkpoint_every, device=device
         )
         if trainer.is_global_zero:
             save_segmenter(segmenter, identity, out)
@@ -105,6 +108,7 @@ def _fit(
     identity: Identity,
     out: Path,
     *,
+    start: Path | None,
     on_step: OnStep | None,
     checkpoint_every: int,
     device: str | None,
@@ -112,7 +116,9 @@ def _fit(
     settings, num_classes = identity.settings, identity.class_set.num_classes + 1
     start_step = resumable_step(out, identity)
     torch.manual_seed(sample_random(identity.seed, "segmenter weights").getrandbits(63))
-    segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained)
+    segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained and start is None)
+    if start is not None:
+        segmenter.load_state_dict(load_segmenter(start, "cpu").model.state_dict())
     training = Training(segmenter, settings, identity.seed, identity.class_set.ignore_index)
     where, crop_size = resolve_device(device), _crop_size(data, settings)
     trainer = Trainer(

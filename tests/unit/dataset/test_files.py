@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from dataset_diffusion.dataset.files import atomic_write, dataset_lock, remove_leftovers
+from dataset_diffusion.dataset.files import atomic_write, dataset_lock, remove_all_leftovers, remove_leftovers
 from dataset_diffusion.errors import DatasetError
 
 
@@ -57,6 +57,13 @@ def test_leftovers_of_this_file_alone_are_removed(tmp_path):
         (tmp_path / name).write_bytes(b"half")
     remove_leftovers(tmp_path / "a.bin")
     assert names(tmp_path) == [".b.bin.0f0f.tmp", "a.bin", "a.tmp"]
+
+
+def test_leftovers_of_files_that_are_not_there_may_be_at_work(tmp_path):
+    for name in ("a.bin", ".a.bin.0f0f.tmp", "b.c.bin", ".b.c.bin.1234.tmp", ".d.bin.0f0f.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    remove_all_leftovers(tmp_path)
+    assert names(tmp_path) == [".d.bin.0f0f.tmp", "a.bin", "b.c.bin"]
 
 
 def test_a_writer_that_another_one_overtook_is_content_with_its_file(tmp_path, monkeypatch):

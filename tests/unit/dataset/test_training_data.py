@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from dataset_diffusion.dataset import training_data
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.training_data import SegmentationData
@@ -37,6 +38,20 @@ def test_pairs_are_the_samples_in_order(fill, make_sample, preload):
     assert torch.equal(data[-1][0], data[2][0])
     with pytest.raises(IndexError):
         data[3]
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(3 * 6 * 9 * 4, True), (3 * 6 * 9 * 4 - 1, False)])
+def test_what_is_small_is_kept_in_memory(fill, monkeypatch, limit, kept):
+    monkeypatch.setattr(training_data, "PRELOAD_BYTES", limit)
+    store = fill("one", 3)
+    data = SegmentationData(store, preload=None)
+    for shard in range(store.manifest.num_shards):
+        store.shard_path(shard).unlink()
+    if kept:
+        assert len(list(data)) == 3
+    else:
+        with pytest.raises(DatasetError, match="is missing"):
+            data[2]
 
 
 def test_several_datasets_follow_one_another(fill):

@@ -2,13 +2,15 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
-from commands import Command, files_of, refuse, succeed, times_of
+from commands import Command, files_of, refuse, run_command, succeed, times_of
 
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.replacement import finish_replacement
+from dataset_diffusion.dataset.schema import with_columns
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import class_set
@@ -48,6 +50,13 @@ def write_dataset(path, settings, num_samples=11, image_format="jpeg"):
         ]
         store.write_shard(shard, samples)
     return store
+
+
+def last_line(*words):
+    """Of a command that is refused when it is under way."""
+    outcome = run_command(*words)
+    assert outcome.status == 2
+    return outcome.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg"])
@@ -194,10 +203,21 @@ def test_less_than_one_worker_is_refused(tmp_path):
 def test_a_damaged_dataset_is_not_relabelled(tmp_path):
     store = write_dataset(tmp_path / "old", OLD)
     data = bytearray(store.shard_path(2).read_bytes())
-    data[len(data) // 3] ^= 1
+    image = pq.ParquetFile(store.shard_path(2)).metadata.row_group(0).column(6)
+    assert image.path_in_schema == "image.bytes"
+    data[image.data_page_offset + image.total_compressed_size // 2] ^= 1
     store.shard_path(2).write_bytes(bytes(data))
-    assert "00002.parquet is damaged; got " in refuse("relabel", store.path, "--workers", 1)
+    assert "00002.parquet is damaged; got " in last_line("relabel", store.path, *NEW_OPTIONS, "--workers", 1)
     assert DatasetStore.open(store.path).manifest.config["label"] == OLD.model_dump()
+
+
+def test_an_image_without_its_recorded_hash_is_not_copied(tmp_path):
+    store = write_dataset(tmp_path / "old", OLD, num_samples=1)
+    store.write_rows(0, with_columns(store.read_table(0), {"image_sha256": ["0" * 64]}))
+    assert last_line("relabel", store.path, "--out", tmp_path / "new") == (
+        f"error: sample 0 of {store.path} is damaged; got image bytes that do not have their recorded SHA-256; "
+        "fix: see dataset-diffusion verify"
+    )
 
 
 def test_an_unfinished_replacement_does_not_take_its_place(tmp_path):

@@ -47,7 +47,7 @@ def test_the_auxiliary_head_counts_for_two_fifths():
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ModelError, match=r"got 'unet'; expected one of unet-resnet18, deeplabv3-resnet50, ") as error:
+    with pytest.raises(ModelError, match=r"got 'unet'; expected one of unet-resnet18, deeplabv3-resnet18, ") as error:
         build_segmenter("unet", 3)
     assert "\n" not in str(error.value)
 

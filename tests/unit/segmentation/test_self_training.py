@@ -64,7 +64,8 @@ def test_a_round_trains_on_what_the_last_one_says(train, scenes, settings, tmp_p
     labels = pseudo_labels(teacher, scenes, settings.self_training_confidence, 255)
     said = [(image, torch.from_numpy(label)) for (image, _), label in zip(scenes, labels, strict=True)]
     settings = settings.model_copy(update={"self_training": 1})
-    train_segmenter(said, CLASSES, settings, tmp_path / "by hand", 5, device="cpu")
+    start = tmp_path / "model" / ROUNDS / "0"
+    train_segmenter(said, CLASSES, settings, tmp_path / "by hand", 5, start=start, device="cpu")
     by_hand, second = contents(tmp_path / "by hand"), contents(tmp_path / "model" / ROUNDS / "1")
     assert by_hand.items() <= second.items()
     assert len({contents(tmp_path / "model" / ROUNDS / name)[path] for name in "01" for path in by_hand}) == 6

@@ -43,7 +43,9 @@ def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
     for split, samples in rows.items():
         path = job.folder / "data" / f"{split}-{shard:05d}.parquet"
         with explained_write_errors(path):
-            pq.write_table(pa.Table.from_pylist(samples, schema=schema), path, compression="zstd")
+            table = pa.Table.from_pylist(samples, schema=schema)
+            # No two pictures are the same: dictionaries and statistics of them cost time and find nothing.
+            pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=["index"])
 
 
 def write_index(job: Job, records: Records) -> None:

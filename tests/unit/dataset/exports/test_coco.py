@@ -26,10 +26,8 @@ def test_one_annotation_a_component():
 
 def test_polygons_go_around_pixels_and_crowds_stay_run_lengths():
     thing, crowd = annotate(LABEL, 7, ExportSettings(format="coco", polygons=True))
-    assert [sorted(zip(ring[::2], ring[1::2], strict=True)) for ring in thing["segmentation"]] == [
-        [(0, 0), (0, 1), (2, 0), (2, 1)],
-        [(3, 0), (3, 1), (4, 0), (4, 1)],
-    ] or len(thing["segmentation"]) == 2
+    rings = sorted(sorted(zip(ring[::2], ring[1::2], strict=True)) for ring in thing["segmentation"])
+    assert rings == [[(0, 0), (0, 1), (2, 0), (2, 1)], [(3, 0), (3, 1), (4, 0), (4, 1)]]
     assert crowd["segmentation"]["size"] == [2, 4]
 
 
