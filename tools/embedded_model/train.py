@@ -115,7 +115,7 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("build/embedded_model"), help="working folder")
     parser.add_argument("--scenes", type=int, default=30_000, help="number of training scenes")
     parser.add_argument("--decoder-steps", type=int, default=1_000, help="steps of 16 crops")
-    parser.add_argument("--diffusion-steps", type=int, default=5_000, help="steps of 32 scenes")
+    parser.add_argument("--diffusion-steps", type=int, default=12_000, help="steps of 32 scenes")
     parts = ("decoder", "diffusion")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="what to train; both are then saved")
     return parser.parse_args()

@@ -52,9 +52,9 @@ def train_in_rounds(
 ) -> Path:
     """Train a segmenter, and ``settings.self_training`` times train it on, on what it says itself.
 
-    Every round goes on from the last one's weights with a new optimiser and schedule. The segmenters of the earlier rounds stay in ``out/rounds/0``, ``1``, ..., each
-    a model folder of its own. Called again, it goes on where it was stopped, in whichever round, and ends with the same
-    bytes as without the stop.
+    Every round goes on from the last one's weights with a new optimiser and schedule. The segmenters of the earlier
+    rounds stay in ``out/rounds/0``, ``1``, ..., each a model folder of its own. Called again, it goes on where it was
+    stopped, in whichever round, and ends with the same bytes as without the stop.
 
     Args:
         data: the synthetic images, and their labels of the first round.

@@ -66,7 +66,7 @@ def train_segmenter(
         out: the model folder; created, resumed, or left alone when it already holds this very model.
         seed: the run's seed.
         real: other images, mixed in with the share ``settings.real_ratio``.
-        start: model folder of the same segmenter, whose weights are the first ones; None takes random or pretrained ones.
+        start: folder of a model of the same segmenter to go on from; None takes random weights, or pretrained ones.
         data_id: what identifies the data, such as a hash; a folder trained on other data is refused.
         on_step: progress.
         checkpoint_every: steps between checkpoints.

@@ -32,20 +32,19 @@ _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "
 def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
     """Write one Parquet file per split that the shard has samples of."""
     job.make_folders("data")
-    rows: dict[Split, list[Any]] = defaultdict(list)
+    schema = _schema(job.class_set)
+    batches: dict[Split, list[pa.RecordBatch]] = defaultdict(list)
 
     def add(item: Item) -> dict[str, Any]:
-        rows[item.split].append(item.row)
+        batches[item.split].append(pa.RecordBatch.from_pylist([item.row], schema=schema))
         return {}
 
     yield add
-    schema = _schema(job.class_set)
-    for split, samples in rows.items():
+    for split, samples in batches.items():
         path = job.folder / "data" / f"{split}-{shard:05d}.parquet"
         with explained_write_errors(path):
-            table = pa.Table.from_pylist(samples, schema=schema)
             # No two pictures are the same: dictionaries and statistics of them cost time and find nothing.
-            pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=["index"])
+            pq.write_table(pa.Table.from_batches(samples), path, use_dictionary=False, write_statistics=["index"])
 
 
 def write_index(job: Job, records: Records) -> None:
