@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="time one step too, with and without capture")
     parser.add_argument("--thinner", type=int, default=1, help="divide the channels, to try the benchmark itself")
     options = parser.parse_args()
+    torch.set_default_dtype(getattr(torch, options.dtype))
     with FakeTensorMode():
         unet, decode = make_parts(options, "cpu")
         parts = {
@@ -86,10 +87,9 @@ def main() -> None:
 
 def make_parts(options: argparse.Namespace, device: str) -> tuple[Any, tuple[Callable[[], Any], Any]]:
     """The UNet, and the decoding of a batch of latents with the network that does it."""
-    dtype = getattr(torch, options.dtype)
-    unet = build_unet(options.model, options.thinner).to(device=device, dtype=dtype)
-    vae = build_vae(options.model, options.thinner).to(device=device, dtype=dtype)
-    latents = torch.zeros(options.batch_size, 4, options.size // 8, options.size // 8, device=device, dtype=dtype)
+    with torch.device(device):
+        unet, vae = build_unet(options.model, options.thinner), build_vae(options.model, options.thinner)
+        latents = torch.zeros(options.batch_size, 4, options.size // 8, options.size // 8)
     return unet, (lambda: vae.decode(latents), vae.decoder)
 
 

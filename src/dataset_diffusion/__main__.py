@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import io
 import os
@@ -93,9 +94,10 @@ def _explain(complaint: str, command: str) -> ConfigError:
         missing = re.findall(r"(?:^|\(required\) )(--\S+|[A-Z]+\b\S*) ", found[1])
         return ConfigError(f"missing {' and '.join(missing)}", fix=fix)
     if found := re.search(r"Unrecognized options: ([^\s,]+)", text):
-        meant = re.search(r"Perhaps you meant: (--\S+)", text)
+        options = re.findall(r"--\S+", text.partition("Perhaps you meant:")[2])
+        meant = difflib.get_close_matches(found[1], options, n=1, cutoff=0.0)
         kind = "option" if found[1].startswith("-") else "argument"
-        return ConfigError(f"no such {kind}", got=found[1], fix=f"did you mean {meant[1]}?" if meant else fix)
+        return ConfigError(f"no such {kind}", got=found[1], fix=f"did you mean {meant[0]}?" if meant else fix)
     return ConfigError(text, fix=fix)
 
 

@@ -115,7 +115,7 @@ class ExecutorSettings(Settings):
     """Workers of `ray`; None takes one per GPU or, where there is none, as many as the CPU cores allow."""
     address: str | None = None
     """Address of a running Ray cluster, `auto` to find it; None starts one on this machine."""
-    part: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None = None
+    part: str | None = None
     """`K/N`: draw every N-th shard from the K-th on, as one of N jobs that fill a dataset; None draws all shards."""
 
     @field_validator("num_workers", "address")
@@ -128,7 +128,8 @@ class ExecutorSettings(Settings):
     @field_validator("part")
     @classmethod
     def _check_part(cls, part: str | None) -> str | None:
-        if part is not None and not 1 <= int(part.split("/")[0]) <= int(part.split("/")[1]):
+        numbers = re.fullmatch(r"(\d{1,9})/(\d{1,9})", part or "1/1")
+        if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
             raise ValueError("K/N with K from 1 to N")
         return part
 

@@ -121,6 +121,7 @@ def test_samples_come_back_in_order_and_by_index(tmp_path, kind):
         assert_same_sample(store[index], kind.sample(int(index)), lossy)
         image, label = store.image_and_label(index)
         assert_same_sample(dataclasses.replace(store[index], image=image, label=label), kind.sample(int(index)), lossy)
+        assert (store.label(index) == kind.sample(int(index)).label).all()
     assert store[-1].prompt.index == kind.num_samples - 1
     assert store[-kind.num_samples].prompt.index == 0
 
@@ -373,6 +374,36 @@ def test_verify_says_which_sample_is_wrong(tmp_path):
         "00001.parquet: sample 12: the image does not have its recorded SHA-256",
         "00007.parquet: no shard of this dataset",
     ]
+
+
+def test_a_shard_is_written_whole_from_rows_that_were_encoded_piece_by_piece(tmp_path):
+    PNG.fill(tmp_path / "whole", shards=[0])
+    pieces = DatasetStore.create(tmp_path / "pieces", PNG.manifest())
+    rows = [row for index in range(10) for row in pieces.encode([PNG.sample(index)])]
+    pieces.write_rows(0, rows)
+    assert files(tmp_path / "pieces") == files(tmp_path / "whole")
+    with fails("shard 1 takes other samples; got indices .*; expected 10 to 19 in order"):
+        pieces.write_rows(1, rows)
+
+
+def test_broken_shards_are_told_apart_from_whole_ones(tmp_path):
+    store = PNG.fill(tmp_path, shards=[0, 1])
+    store.shard_path(1).write_bytes(b"half")
+    broken = DatasetStore.open(tmp_path).broken_shards()
+    assert list(broken) == [1, 2]
+    assert "00001.parquet is damaged" in broken[1][0]
+    assert "00002.parquet is missing" in broken[2][0]
+
+
+@pytest.mark.parametrize("shard", [0, 1])
+def test_what_a_killed_writer_left_goes_when_its_shard_is_there(tmp_path, shard):
+    PNG.fill(tmp_path, shards=[0])
+    left = tmp_path / "shards" / f".0000{shard}.parquet.0badcafe.tmp"
+    left.write_bytes(b"half")
+    DatasetStore.create(tmp_path, PNG.manifest())
+    assert left.exists() == (shard == 1)  # a writer of it may be at work
+    PNG.fill(tmp_path)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("indices", [range(9), range(1, 11), range(11), [0, 0, *range(2, 10)], []])

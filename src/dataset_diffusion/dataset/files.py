@@ -8,7 +8,7 @@ import fcntl
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,17 +53,23 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed writers of ``path`` left behind. Call it once ``path`` exists: no writer is needed then."""
-    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
-        with explained_write_errors(temporary):
-            temporary.unlink(missing_ok=True)
+    remove_files(path.parent.glob(f".{path.name}.*.tmp"))
 
 
-def remove_all_leftovers(folder: Path) -> None:
-    """The same for every file of a folder. What belongs to a file that is not there may be its writer's at work."""
+def find_leftovers(folder: Path) -> dict[Path, list[Path]]:
+    """What killed writers left in a folder, by the file it was to become: the same for many files in one listing."""
+    found: dict[Path, list[Path]] = {}
     for temporary in folder.glob(".*.tmp"):
-        if temporary.with_name(temporary.name[1:].rsplit(".", 2)[0]).exists():
-            with explained_write_errors(temporary):
-                temporary.unlink(missing_ok=True)
+        name, _, _ = temporary.name[1:].rsplit(".", 2)
+        found.setdefault(folder / name, []).append(temporary)
+    return found
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files; those that are gone already are no error."""
+    for path in paths:
+        with explained_write_errors(path):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

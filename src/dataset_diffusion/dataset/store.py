@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from os import PathLike
 from pathlib import Path
@@ -19,8 +19,8 @@ from dataset_diffusion.dataset.checks import sample_problems, shard_problems
 from dataset_diffusion.dataset.files import (
     atomic_write,
     explained_write_errors,
-    remove_all_leftovers,
-    remove_leftovers,
+    find_leftovers,
+    remove_files,
 )
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, check_not_in_between
 from dataset_diffusion.dataset.schema import (
@@ -173,8 +173,9 @@ class DatasetStore:
                 got=f"indices {found}",
                 expected=f"{indices.start} to {indices.stop - 1} in order",
             )
+        leftovers = self._leftovers  # listed before the first write, and not again: a dataset may have many shards
         atomic_write(path, shard_bytes(rows))
-        remove_leftovers(path)
+        remove_files(leftovers.pop(path, ()))
         self._forget_files()
 
     def __len__(self) -> int:
@@ -254,6 +255,10 @@ class DatasetStore:
             for problem in shard_problems(table, self.shard_range(shard), self.class_set):
                 yield f"{self.shard_path(shard).name}: {problem}"
 
+    @cached_property
+    def _leftovers(self) -> dict[Path, list[Path]]:
+        return find_leftovers(self.path / "shards")
+
     def _forget_files(self) -> None:
         self._file.cache_clear()
         self._group.cache_clear()
@@ -304,7 +309,7 @@ class DatasetStore:
                 fix=f"use another --out or delete {folder}",
             )
         for place in (folder, folder / "shards"):
-            remove_all_leftovers(place)
+            remove_files(chain.from_iterable(left for path, left in find_leftovers(place).items() if path.exists()))
         return store
 
 

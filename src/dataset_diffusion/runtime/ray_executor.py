@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dataset_diffusion.config import ExecutorSettings
+from dataset_diffusion.dataset.files import find_leftovers, remove_files
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.records import Prompt
@@ -71,6 +73,8 @@ def draw_with_ray(
     with _cluster(settings) as cores:
         team = _Team(store, job, list(work_of(store, job, reversed(shards))), on_images)
         team.work(_share(job, settings, cores, len(shards)))
+    # Of workers that were killed; the ones that drew their shards after them may not have seen it.
+    remove_files(chain.from_iterable(find_leftovers(store.path / "shards").values()))
 
 
 class ShardWorker:

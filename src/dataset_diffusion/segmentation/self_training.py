@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import to_dtype
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.files import atomic_write, remove_leftovers
+from dataset_diffusion.dataset.files import atomic_write, find_leftovers, remove_files
 from dataset_diffusion.dataset.schema import decode_label, encode_label
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -145,7 +145,7 @@ def _labels_of(
         buffer = io.BytesIO()
         pq.write_table(pa.table({"label": pa.array(encoded, pa.binary())}), buffer)
         atomic_write(file, buffer.getvalue())
-        remove_leftovers(file)
+        remove_files(find_leftovers(teacher).get(file, ()))
     try:
         return pq.read_table(file)["label"].combine_chunks()
     except (OSError, KeyError, pa.ArrowException) as error:

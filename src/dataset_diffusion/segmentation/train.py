@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.files import explained_write_errors, remove_leftovers
+from dataset_diffusion.dataset.files import explained_write_errors, find_leftovers, remove_files
 from dataset_diffusion.devices import resolve_device
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -24,8 +25,6 @@ from dataset_diffusion.segmentation.journal import Journal, OnStep, resumable_st
 from dataset_diffusion.segmentation.model_folder import (
     CHECKPOINT,
     DESCRIPTION,
-    TRAINING_LOG,
-    WEIGHTS,
     Identity,
     load_segmenter,
     read_description,
@@ -96,8 +95,7 @@ def train_segmenter(
         if trainer.is_global_zero:
             save_segmenter(segmenter, identity, out)
             (out / CHECKPOINT).unlink(missing_ok=True)
-            for name in (CHECKPOINT, TRAINING_LOG, WEIGHTS, DESCRIPTION):
-                remove_leftovers(out / name)
+            remove_files(chain.from_iterable(find_leftovers(out).values()))
         trainer.strategy.barrier()
     return out
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from dataset_diffusion.dataset.files import atomic_write, dataset_lock, remove_all_leftovers, remove_leftovers
+from dataset_diffusion.dataset.files import atomic_write, dataset_lock, find_leftovers, remove_files, remove_leftovers
 from dataset_diffusion.errors import DatasetError
 
 
@@ -59,11 +59,16 @@ def test_leftovers_of_this_file_alone_are_removed(tmp_path):
     assert names(tmp_path) == [".b.bin.0f0f.tmp", "a.bin", "a.tmp"]
 
 
-def test_leftovers_of_files_that_are_not_there_may_be_at_work(tmp_path):
-    for name in ("a.bin", ".a.bin.0f0f.tmp", "b.c.bin", ".b.c.bin.1234.tmp", ".d.bin.0f0f.tmp"):
+def test_leftovers_are_found_by_the_file_they_were_to_become(tmp_path):
+    for name in ("a.b.bin", ".a.b.bin.0f0f.tmp", ".a.b.bin.1234.tmp", ".c.bin.0f0f.tmp", "d.tmp", ".e.bin"):
         (tmp_path / name).write_bytes(b"half")
-    remove_all_leftovers(tmp_path)
-    assert names(tmp_path) == [".d.bin.0f0f.tmp", "a.bin", "b.c.bin"]
+    found = find_leftovers(tmp_path)
+    assert {path.name: sorted(left.name for left in lefts) for path, lefts in found.items()} == {
+        "a.b.bin": [".a.b.bin.0f0f.tmp", ".a.b.bin.1234.tmp"],
+        "c.bin": [".c.bin.0f0f.tmp"],
+    }
+    remove_files([*found[tmp_path / "a.b.bin"], tmp_path / "gone"])
+    assert names(tmp_path) == [".c.bin.0f0f.tmp", ".e.bin", "a.b.bin", "d.tmp"]
 
 
 def test_a_writer_that_another_one_overtook_is_content_with_its_file(tmp_path, monkeypatch):
@@ -71,8 +76,9 @@ def test_a_writer_that_another_one_overtook_is_content_with_its_file(tmp_path, m
 
     def overtake(descriptor):
         monkeypatch.undo()
+        leftovers = find_leftovers(tmp_path)[path]
         atomic_write(path, b"same")
-        remove_leftovers(path)
+        remove_files(leftovers)
 
     monkeypatch.setattr(os, "fsync", overtake)
     atomic_write(path, b"same")

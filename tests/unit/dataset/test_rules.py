@@ -53,7 +53,9 @@ def test_a_number_beyond_all_bounds_is_refused():
         parse_rule("area <= " + "9" * 400)
 
 
-@pytest.mark.parametrize(("comparison", "passing"), [(">=", [2.0, 3.0]), (">", [3.0]), ("<=", [1.0, 2.0]), ("<", [1.0])])
+@pytest.mark.parametrize(
+    ("comparison", "passing"), [(">=", [2.0, 3.0]), (">", [3.0]), ("<=", [1.0, 2.0]), ("<", [1.0])]
+)
 def test_comparisons_by_hand(comparison, passing):
     rule = Rule("area", comparison, 2.0)
     assert [value for value in (1.0, 2.0, 3.0) if rule.holds([value])] == passing
