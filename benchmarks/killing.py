@@ -100,10 +100,14 @@ class Run:
         self._process.start()
 
     @property
+    def lines(self) -> list[str]:
+        """What the command printed."""
+        return self._printed.read_text().splitlines()
+
+    @property
     def printed(self) -> str:
-        """The last line that the command printed."""
-        lines = self._printed.read_text().splitlines()
-        return lines[-1] if lines else ""
+        """The last line of it."""
+        return self.lines[-1] if self.lines else ""
 
     @property
     def is_running(self) -> bool:

@@ -102,7 +102,7 @@ def _damage_and_repair(place: Place, damage: Callable[[bytes], bytes] | None) ->
         shard.unlink()
     else:
         shard.write_bytes(damage(shard.read_bytes()))
-    yield _refuse(place, ["verify", str(out)])
+    yield from _refused(place, ["verify", str(out)]).lines
     run = Run(["verify", str(out), "--repair", "--prompts", str(place.prompts)], place.folder / "printed")
     _expect(run.wait() == 0, run.printed)
     _expect(files_of(out) == files_of(place.dataset), "the repaired bytes are others")
@@ -116,9 +116,13 @@ def _finish(place: Place, out: Path) -> None:
 
 def _refuse(place: Place, line: list[str]) -> str:
     """The line that a command is refused with."""
+    return _refused(place, line).printed
+
+
+def _refused(place: Place, line: list[str]) -> Run:
     run = Run(line, place.folder / "printed")
     _expect(run.wait() == 2, f"{line[0]} was not refused: {run.printed}")
-    return run.printed
+    return run
 
 
 def _expect(happened: bool, otherwise: str) -> None:

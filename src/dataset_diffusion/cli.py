@@ -66,6 +66,7 @@ def run(
 
 def prompts(
     out: Path,
+    *,
     classes: str = "emoji",
     captions: Path | None = None,
     captioner: str = PromptSettings().captioner,
@@ -280,9 +281,12 @@ def verify(
             print(f"{store.shard_path(shard)}: drawn again")
     problems = store.verify()
     if problems:
-        for problem in problems[:-1]:
-            print(problem)
-        raise DatasetError(problems[-1], got=f"{len(problems)} problems in {dataset}")
+        print(*problems, sep="\n", flush=True)
+        raise DatasetError(
+            f"{dataset} is not whole",
+            got=f"the {len(problems)} problems listed before",
+            fix=f"`dataset-diffusion verify {dataset} --repair` draws missing and damaged shards again",
+        )
     print(f"{dataset}: {len(store)} samples in {store.manifest.num_shards} shards, all whole")
 
 

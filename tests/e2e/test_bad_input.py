@@ -92,7 +92,7 @@ GENERATE = {
     "model that the hub does not give": (
         ["--model", "nobody/nothing"],
         "the hub does not give the model; got nobody/nothing; expected a repository that exists and can be reached; "
-        "fix: run `hf download nobody/nothing` where there is a network, and pass the folder",
+        "fix: run `hf download nobody/nothing --local-dir FOLDER` where there is a network, and pass the folder",
     ),
     "no diffusers folder": (
         ["--model", "."],
@@ -182,7 +182,7 @@ GENERATE = {
 TRAIN = {
     "no dataset": (
         [],
-        "nothing to train on; got no dataset; expected at least one",
+        "nothing to train on; expected a dataset, or --real with a benchmark",
     ),
     "missing dataset": (
         ["no"],

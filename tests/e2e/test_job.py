@@ -8,7 +8,7 @@ from commands import files_of, refuse, run_command, succeed, times_of
 from PIL import Image
 
 from dataset_diffusion import __version__
-from dataset_diffusion.config import STORED_EXPONENTS, LabelSettings, load_recipe
+from dataset_diffusion.config import STORED_EXPONENTS, EvaluateSettings, LabelSettings, load_recipe
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.evaluation.benchmarks import open_benchmark
 from dataset_diffusion.labelling.assign import label_map
@@ -83,7 +83,7 @@ def test_results_say_what_was_scored(job, scenes):
     results = json.loads((job.folder / "results.json").read_text())
     ious, names = results["per_class_iou"], DatasetStore.open(job.dataset).class_set.names
     assert results["num_images"] == 6
-    assert results["config"] == {"benchmark": str(scenes), "root": None}
+    assert results["config"] == EvaluateSettings(benchmark=str(scenes)).model_dump(mode="json")
     assert set(ious).isdisjoint(results["absent_classes"])
     assert {*ious, *results["absent_classes"]} == {"background", *names}
     assert results["miou"] == pytest.approx(sum(ious.values()) / len(ious))

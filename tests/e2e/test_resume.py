@@ -6,6 +6,8 @@ import signal
 import pytest
 from commands import Command, files_of, refuse, run_command, succeed, times_of
 
+from dataset_diffusion.dataset.files import dataset_lock
+
 NUM_SHARDS = 8
 DRAWING = ("--steps", 4, "--height", 64, "--width", 64, "--batch-size", 1, "--shard-size", 1, "--device", "cpu")
 
@@ -83,16 +85,52 @@ def test_half_a_shard_under_its_temporary_name_is_no_shard(generate, uninterrupt
     assert files_of(dataset) == files_of(uninterrupted)
 
 
-@pytest.mark.parametrize("command", [("verify",), ("train", "--out", "model")])
-def test_a_truncated_shard_is_named(uninterrupted, tmp_path, monkeypatch, command):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(uninterrupted, "dataset")
+@pytest.fixture
+def truncated(uninterrupted, tmp_path):
+    """A dataset whose third shard has lost its end."""
+    shutil.copytree(uninterrupted, tmp_path / "dataset")
     shard = tmp_path / "dataset" / "shards" / "00002.parquet"
     shard.write_bytes(shard.read_bytes()[:-1000])
-    message = refuse(command[0], tmp_path / "dataset", *command[1:])
+    return tmp_path / "dataset"
+
+
+def test_a_truncated_shard_is_named(truncated, tmp_path):
+    shard = truncated / "shards" / "00002.parquet"
+    message = refuse("train", truncated, "--out", tmp_path / "model")
     assert message.startswith(f"{shard} is damaged; got ")
     assert f"fix: delete {shard} and run the command that made the dataset again" in message
     assert not (tmp_path / "model").exists()
+
+
+def test_verify_says_what_is_wrong_and_repairs_it(truncated, uninterrupted, generate):
+    _, _, prompts, *_ = generate(truncated)
+    (truncated / "shards" / "00005.parquet").unlink()
+    damaged = run_command("verify", truncated)
+    assert damaged.status == 2
+    assert [line.split(";")[0] for line in damaged.out.splitlines()] == [
+        f"{truncated}/shards/00002.parquet is damaged",
+        f"{truncated}/shards/00005.parquet is missing",
+    ]
+    assert damaged.err == (
+        f"error: {truncated} is not whole; got the 2 problems listed before; "
+        f"fix: `dataset-diffusion verify {truncated} --repair` draws missing and damaged shards again\n"
+    )
+    said = succeed("verify", truncated, "--repair", "--prompts", prompts).splitlines()
+    assert said == [
+        f"{truncated}/shards/00002.parquet: drawn again",
+        f"{truncated}/shards/00005.parquet: drawn again",
+        f"{truncated}: 8 samples in 8 shards, all whole",
+    ]
+    assert succeed("verify", truncated, "--repair").splitlines() == said[-1:]
+
+
+def test_a_second_writer_is_refused_and_disturbs_nothing(generate, uninterrupted, tmp_path):
+    dataset = tmp_path / "dataset"
+    with dataset_lock(dataset):
+        for words in (generate(dataset), ("relabel", dataset)):
+            assert refuse(*words).splitlines()[0].startswith(f"{dataset} is being written; got process ")
+    assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0
+    assert files_of(dataset) == files_of(uninterrupted)
 
 
 def test_an_interrupt_while_training_exits_with_130_too(uninterrupted, tmp_path):

@@ -74,7 +74,8 @@ def draw_with_ray(
         team = _Team(store, job, list(work_of(store, job, reversed(shards))), on_images)
         team.work(_share(job, settings, cores, len(shards)))
     # Of workers that were killed; the ones that drew their shards after them may not have seen it.
-    remove_files(chain.from_iterable(find_leftovers(store.path / "shards").values()))
+    leftovers = find_leftovers(store.path / "shards")
+    remove_files(chain.from_iterable(leftovers.get(store.shard_path(shard), ()) for shard in shards))
 
 
 class ShardWorker:

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -111,6 +112,16 @@ def test_a_missing_part_is_said_with_the_command_that_makes_it(tmp_path, make_ru
     text = Page(write_report(run).read_text()).text
     assert said in text
     assert command.format(run=run) in text
+
+
+def test_a_run_without_a_benchmark_is_not_said_to_lack_scores(tmp_path, make_run):
+    run = make_run(tmp_path / "run", without=["results.json"])
+    config = json.loads((run / "config.json").read_text())
+    config["evaluate"]["benchmark"] = None
+    (run / "config.json").write_text(json.dumps(config))
+    text = Page(write_report(run).read_text()).text
+    assert "The recipe names no benchmark" in text
+    assert "not been scored yet" not in text
 
 
 @pytest.mark.parametrize(

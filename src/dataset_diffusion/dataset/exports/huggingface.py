@@ -43,8 +43,9 @@ def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
     for split, samples in batches.items():
         path = job.folder / "data" / f"{split}-{shard:05d}.parquet"
         with explained_write_errors(path):
-            # No two pictures are the same: dictionaries and statistics of them cost time and find nothing.
-            pq.write_table(pa.Table.from_batches(samples), path, use_dictionary=False, write_statistics=["index"])
+            # Pictures are compressed already and no two are the same: more would cost time and find nothing.
+            table = pa.Table.from_batches(samples)
+            pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=["index"])
 
 
 def write_index(job: Job, records: Records) -> None:
