@@ -180,7 +180,7 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings) -> str:
         }
         for kind, trained_on in (
             ("synthetic", f"{count} synthetic images, labels from attention"),
-            ("self_trained", f"{count} synthetic images, labels of the segmenter above (self-training)"),
+            ("self_trained", f"{count} synthetic images, then the labels of that segmenter (self-training)"),
             ("real", f"{count} real scenes, true masks"),
         )
     ]
