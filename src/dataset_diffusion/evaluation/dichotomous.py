@@ -5,15 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from py_sod_metrics import (
-    MAE,
-    Emeasure,
-    FmeasureHandler,
-    FmeasureV2,
-    HumanCorrectionEffortMeasure,
-    Smeasure,
-    WeightedFmeasure,
-)
 
 from dataset_diffusion.evaluation.semantic import LabelMap, SemanticScorer, SemanticScores
 
@@ -29,11 +20,18 @@ class DichotomousScorer:
     """
 
     def __init__(self) -> None:
+        import py_sod_metrics as sod  # imports scikit-learn, seconds that no other benchmark should pay
+
         self._semantic = SemanticScorer(num_classes=2)
         # beta squared is 0.3 in every paper on salient objects.
-        self._f = FmeasureV2({"f": FmeasureHandler(with_dynamic=True, with_adaptive=False, beta=0.3)})
-        self._weighted_f, self._mae, self._s, self._e = WeightedFmeasure(), MAE(), Smeasure(), Emeasure()
-        self._hce = HumanCorrectionEffortMeasure()
+        self._f = sod.FmeasureV2({"f": sod.FmeasureHandler(with_dynamic=True, with_adaptive=False, beta=0.3)})
+        self._weighted_f, self._mae, self._s, self._e = (
+            sod.WeightedFmeasure(),
+            sod.MAE(),
+            sod.Smeasure(),
+            sod.Emeasure(),
+        )
+        self._hce = sod.HumanCorrectionEffortMeasure()
 
     def add(self, prediction: LabelMap, truth: LabelMap, name: str) -> None:
         """Count one image; see `semantic.Scorer`.
