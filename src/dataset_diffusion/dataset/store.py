@@ -115,6 +115,19 @@ class DatasetStore:
         """Whether every shard exists."""
         return not self.missing_shards()
 
+    def check_complete(self) -> None:
+        """Refuse a dataset that lacks shards.
+
+        Raises:
+            DatasetError: saying how many.
+        """
+        if missing := self.missing_shards():
+            raise DatasetError(
+                "the dataset is not finished",
+                got=f"{self.path} lacks {len(missing)} of {self.manifest.num_shards} shards",
+                fix="run the command that began it again",
+            )
+
     def missing_shards(self) -> list[int]:
         """The shards that are still to be written, in order."""
         # One listing: a question per shard takes minutes on the file systems that have the most of them.

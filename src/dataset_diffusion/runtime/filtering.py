@@ -29,12 +29,7 @@ def filter_dataset(dataset: Path, rules: Sequence[Rule], out: Path) -> tuple[Dat
             another dataset.
     """
     source = DatasetStore.open(dataset)
-    if missing := source.missing_shards():
-        raise DatasetError(
-            "the dataset is not finished",
-            got=f"{source.path} lacks {len(missing)} of {source.manifest.num_shards} shards",
-            fix="run the command that began it again",
-        )
+    source.check_complete()
     with progress("Judge", len(source), "images") as advance:
         selection = select(source, rules, on_sample=advance)
     if not selection.kept:

@@ -79,12 +79,7 @@ def relabel_dataset(
 
 def _open(dataset: Path, settings: LabelSettings) -> DatasetStore:
     store = DatasetStore.open(dataset)
-    if missing := store.missing_shards():
-        raise DatasetError(
-            "the dataset is not finished",
-            got=f"{store.path} lacks {len(missing)} of {store.manifest.num_shards} shards",
-            fix="run the command that began it again",
-        )
+    store.check_complete()
     exponents = next(store.read_shard(0, ("exponents",)))["exponents"]
     if exponents is None:
         raise DatasetError(

@@ -45,12 +45,7 @@ class DatasetExport:
     """
 
     def __init__(self, store: DatasetStore, out: Path, settings: ExportSettings) -> None:
-        if not store.is_complete:
-            raise DatasetError(
-                "the dataset is not finished",
-                got=f"{store.path} lacks {len(store.missing_shards())} of {store.manifest.num_shards} shards",
-                fix="run the command that began it again",
-            )
+        store.check_complete()
         self.store = store
         self.job = Job(out, settings, store.manifest)
         self._writer = EXPORTS[settings.format]
