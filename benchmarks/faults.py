@@ -13,9 +13,9 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from killing import NUM_IMAGES, TARGETS, Place, kill_once, uninterrupted
 from mishaps import MISHAPS, happen
+from pages import render
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,9 +57,6 @@ def is_right(one: dict[str, Any]) -> bool:
 
 
 def page(rounds: list[dict[str, Any]], mishaps: list[dict[str, Any]]) -> str:
-    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
-        (Path(__file__).parent / "reliability.md.j2").read_text()
-    )
     started = Counter(one["command"] for one in rounds)
     killed = Counter(one["command"] for one in rounds if one["killed"])
     halfway = Counter(one["command"] for one in rounds if one["killed"] and one["files_left"])
@@ -68,7 +65,9 @@ def page(rounds: list[dict[str, Any]], mishaps: list[dict[str, Any]]) -> str:
         {"command": name, "rounds": number, "killed": killed[name], "halfway": halfway[name], "right": right[name]}
         for name, number in started.items()
     ]
-    return template.render(rows=rows, killed=killed.total(), mishaps=mishaps, images=NUM_IMAGES, machine=_machine())
+    return render(
+        "reliability.md.j2", rows=rows, killed=killed.total(), mishaps=mishaps, images=NUM_IMAGES, machine=_machine()
+    )
 
 
 def _machine() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from results import FOUND_SHARE
+from oracle import is_found
 
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.labelling.quality import presence
@@ -51,7 +51,7 @@ def judge(store: DatasetStore, oracle: Path) -> tuple[dict[str, np.ndarray], np.
             scores["presence"].append(presence(sample.heatmaps)[position])
             scores["area of the label"].append((sample.label == class_id).mean())
             classes.append(class_id)
-            missing.append((prediction == class_id).mean() < FOUND_SHARE)
+            missing.append(not is_found(prediction, class_id))
     arrays = {name: np.array(values, np.float64) for name, values in scores.items()}
     arrays["presence, relative to the class's median"] = _relative(arrays["presence"], np.array(classes))
     return arrays, np.array(missing)

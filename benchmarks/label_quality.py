@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from oracle import agreement
 
 from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.unet import DiffusionModel
-from dataset_diffusion.evaluation.semantic import evaluate_labels
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.records import Heatmaps, Sample
@@ -82,14 +82,11 @@ def read_heatmaps(model: DiffusionModel, samples: Sequence[Sample], capture: Cap
 
 def score_labels(samples: Sequence[Sample], heatmaps: Iterable[Heatmaps], settings: LabelSettings) -> Row:
     """MIoU of label maps over their certain pixels, and the share of pixels that are not."""
-    pairs, ignored = [], []
+    labels = []
     for sample, maps in zip(samples, heatmaps, strict=True):
-        label = label_map(maps, sample.prompt.classes, sample.label.shape, settings, image=sample.image)
-        uncertain = label == 255
-        ignored.append(uncertain.mean())
-        pairs.append((np.where(uncertain, 0, label), np.where(uncertain, 255, sample.label)))
-    scores = evaluate_labels(pairs, num_classes=13)
-    return {"mIoU": scores.miou, "ignored": float(np.mean(ignored))}
+        labels.append(label_map(maps, sample.prompt.classes, sample.label.shape, settings, image=sample.image))
+    ignored = float(np.mean([(label == 255).mean() for label in labels]))
+    return {"mIoU": agreement(labels, [sample.label for sample in samples]), "ignored": ignored}
 
 
 def best_settings(model: DiffusionModel, scenes: Path, count: int = 96) -> LabelSettings:

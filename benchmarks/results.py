@@ -10,21 +10,20 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from label_quality import best_settings, label_ablation
+from oracle import CLASSES, FOUND_SHARE, agreement, found_classes
+from pages import render
 from PIL import Image
 
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.models import load_model
-from dataset_diffusion.evaluation.semantic import evaluate_labels
-from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Sample
 from dataset_diffusion.report.figures import colored_heatmap, colored_label, contact_sheet
 from dataset_diffusion.runtime.drawing import make_dataset
@@ -38,8 +37,6 @@ from dataset_diffusion.segmentation.self_training import ROUNDS
 ROOT = Path(__file__).parent.parent
 HELD_OUT = ROOT / "src" / "dataset_diffusion" / "assets" / "scenes"
 ORACLE_IMAGES = 500
-FOUND_SHARE = 0.005
-"""A class is found where the oracle gives it at least this share of the image: 82 of 16,384 pixels."""
 
 
 def main() -> None:
@@ -101,28 +98,24 @@ def measure_oracle(work: Path) -> dict[str, Any]:
     samples = [store[index] for index in range(min(ORACLE_IMAGES, len(store)))]
     oracle = load_segmenter(work / "segmenter_real").model
     seen = list(predict(oracle, (sample.image for sample in samples)))
-    named = found = 0
-    by_class: dict[str, list[bool]] = {name: [] for name in class_set("emoji").names}
-    for sample, prediction in zip(samples, seen, strict=True):
-        for class_id in sample.prompt.classes:
-            is_found = bool((prediction == class_id).mean() >= FOUND_SHARE)
-            by_class[class_set("emoji").name_of(class_id)].append(is_found)
-            named, found = named + 1, found + is_found
-    agreement = evaluate_labels(_certain(samples, seen), num_classes=13)
+    by_class: dict[str, list[bool]] = {name: [] for name in CLASSES.names}
+    for class_id, is_there in found_classes(samples, seen):
+        by_class[CLASSES.name_of(class_id)].append(is_there)
+    named = [is_there for hits in by_class.values() for is_there in hits]
     write_pictures(samples)
     return {
         "images": len(samples),
-        "named": named,
-        "found": found / named,
+        "named": len(named),
+        "found": float(np.mean(named)),
         "found_by_class": {name: float(np.mean(hits)) for name, hits in by_class.items() if hits},
-        "label_agreement_miou": agreement.miou,
+        "label_agreement_miou": agreement([sample.label for sample in samples], seen),
         "uncertain": float(np.mean([sample.quality["uncertain"] for sample in samples])),
     }
 
 
 def write_pictures(samples: list[Sample]) -> None:
     """The first 64 images as they came, and for the README, image, heatmaps, label map of the first with two classes."""
-    folder, classes = ROOT / "docs" / "images", class_set("emoji")
+    folder = ROOT / "docs" / "images"
     folder.mkdir(exist_ok=True)
     Image.fromarray(contact_sheet([sample.image for sample in samples[:64]], columns=8)).save(folder / "generated.png")
     exponent = DEMO.label.exponent
@@ -132,7 +125,7 @@ def write_pictures(samples: list[Sample]) -> None:
             continue
         heatmaps = sample.heatmaps.values[sample.heatmaps.exponents.index(exponent)]
         shown = [colored_heatmap(heatmap, sample.label.shape) for heatmap in heatmaps]
-        cells += [sample.image, *shown, colored_label(sample.label, classes)]
+        cells += [sample.image, *shown, colored_label(sample.label, CLASSES)]
     Image.fromarray(contact_sheet(cells, columns=8)).save(folder / "samples.png")
 
 
@@ -144,13 +137,6 @@ def measure_demo(out: Path) -> dict[str, Any]:
     results = json.loads((out / "results.json").read_text())
     seconds = round(time.monotonic() - started)
     return {"cpus": os.cpu_count(), "seconds": seconds, "peak_gib": round(peak, 2), "miou": results["miou"]}
-
-
-def _certain(samples: list[Sample], seen: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(label, oracle's prediction), uncertain pixels left out."""
-    for sample, prediction in zip(samples, seen, strict=True):
-        uncertain = sample.label == 255
-        yield np.where(uncertain, 0, sample.label), np.where(uncertain, 255, prediction)
 
 
 def _kept(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -184,11 +170,8 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings) -> str:
             ("real", f"{count} real scenes, true masks"),
         )
     ]
-    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
-        (Path(__file__).parent / "results.md.j2").read_text()
-    )
-    return template.render(
-        table=_table,
+    return render(
+        "results.md.j2",
         machine=platform.machine(),
         count=count,
         train=train,
@@ -200,16 +183,6 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings) -> str:
         oracle=oracle,
         demo=demo,
     )
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
-    lines += [" | ".join(_cell(value) for value in row.values()) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _cell(value: str | float) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, StrictUndefined
+from oracle import CLASSES, FOUND_SHARE, agreement, found_classes
+from pages import render, table
 
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.loading import SCHEDULERS, make_scheduler
 from dataset_diffusion.diffusion.models import load_model
 from dataset_diffusion.diffusion.unet import DiffusionModel
-from dataset_diffusion.evaluation.semantic import evaluate_labels
-from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.runtime.executors import label_generation
@@ -35,9 +34,6 @@ from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.predict import predict
 
 ROOT = Path(__file__).parent.parent
-CLASSES = class_set("emoji")
-FOUND_SHARE = 0.005
-"""A class is found where the oracle gives it at least this share of the image, as in docs/results.md."""
 
 Row = dict[str, Any]
 
@@ -58,9 +54,9 @@ def main() -> None:
     oracle = load_segmenter(options.oracle, options.device).model
     prompts = build_prompts(None, CLASSES, options.images, seed=0)
     tables: dict[str, list[Row]] = {}
-    for table, variants in variants_of(model.spec.num_inference_steps).items():
-        if options.tables is None or table in options.tables:
-            tables[table] = [kept(options, model, oracle, prompts, variant) for variant in variants]
+    for name, variants in variants_of(model.spec.num_inference_steps).items():
+        if options.tables is None or name in options.tables:
+            tables[name] = [kept(options, model, oracle, prompts, variant) for variant in variants]
     options.out.write_text(page(tables, options, model))
 
 
@@ -97,14 +93,9 @@ def measure(model: DiffusionModel, oracle: Segmenter, prompts: Sequence[Prompt],
     finally:
         model.pipeline.scheduler = own
     seen = list(predict(oracle, (sample.image for sample in samples)))
-    found = [
-        bool((prediction == class_id).mean() >= FOUND_SHARE)
-        for sample, prediction in zip(samples, seen, strict=True)
-        for class_id in sample.prompt.classes
-    ]
     return {
-        "label mIoU": agreement(samples, seen),
-        "found by the oracle": float(np.mean(found)),
+        "label mIoU": agreement([sample.label for sample in samples], seen),
+        "found by the oracle": float(np.mean([is_there for _, is_there in found_classes(samples, seen)])),
         "uncertain": float(np.mean([(sample.label == 255).mean() for sample in samples])),
         "images/hour": round(3600 * len(samples) / seconds),
     }
@@ -128,22 +119,11 @@ def draw(
     return samples, time.perf_counter() - started
 
 
-def agreement(samples: Sequence[Sample], seen: Sequence[np.ndarray]) -> float:
-    """MIoU of label and oracle's prediction over certain pixels."""
-    pairs = []
-    for sample, prediction in zip(samples, seen, strict=True):
-        uncertain = sample.label == 255
-        pairs.append((np.where(uncertain, 0, sample.label), np.where(uncertain, 255, prediction)))
-    return evaluate_labels(pairs, num_classes=CLASSES.num_classes + 1).miou
-
-
 def page(tables: dict[str, list[Row]], options: argparse.Namespace, model: DiffusionModel) -> str:
-    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
-        (Path(__file__).parent / "steps.md.j2").read_text()
-    )
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.machine()
-    return template.render(
-        tables={name: markdown(rows) for name, rows in tables.items()},
+    return render(
+        "steps.md.j2",
+        tables={name: table(rows) for name, rows in tables.items()},
         images=options.images,
         batch_size=options.batch_size,
         device=f"{device}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}",
@@ -151,16 +131,6 @@ def page(tables: dict[str, list[Row]], options: argparse.Namespace, model: Diffu
         spec=model.spec,
         found_share=FOUND_SHARE,
     )
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
-    lines += [" | ".join(cell(value) for value in row.values()) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 if __name__ == "__main__":
