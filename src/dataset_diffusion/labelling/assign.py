@@ -54,10 +54,13 @@ def assign_labels(  # noqa: PLR0917
     check_size(size, "label size")
     maps = float_maps(heatmaps, "heatmaps")
     _check_ids(class_ids, len(maps), ignore_index)
-    highest, winner = resize(maps, size).max(dim=0)
-    labels = torch.tensor(class_ids, dtype=torch.uint8, device=maps.device)[winner]
-    labels[highest < threshold] = ignore_index
-    labels[highest < uncertainty_threshold] = BACKGROUND
+    resized = resize(maps, size)
+    highest = resized.amax(dim=0)
+    labels = torch.full(size, BACKGROUND, dtype=torch.uint8, device=maps.device)
+    for position in reversed(range(len(resized))):  # the first class comes last: it wins a tie
+        labels.masked_fill_(resized[position] == highest, class_ids[position])
+    labels.masked_fill_(highest < threshold, ignore_index)
+    labels.masked_fill_(highest < uncertainty_threshold, BACKGROUND)
     return labels
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
@@ -36,8 +38,19 @@ def float_maps(maps: Float[Tensor | np.ndarray, "*classes h w"], what: str) -> F
 
 
 def resize(maps: Float32[Tensor, "classes h w"], size: tuple[int, int]) -> Float32[Tensor, "classes new_h new_w"]:
-    """Bicubic resize to ``size`` = (height, width); like every bicubic filter it may overshoot its input's range."""
-    return functional.interpolate(maps[None], size=size, mode="bicubic", align_corners=False)[0]
+    """Bicubic resize to ``size`` = (height, width); like every bicubic filter it may overshoot its input's range.
+
+    Two small products, since the filter is linear and separable: several times faster than torch's own interpolation.
+    """
+    rows, columns = (_bicubic(old, new).to(maps.device) for old, new in zip(maps.shape[1:], size, strict=True))
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=16)
+def _bicubic(old: int, new: int) -> Float32[Tensor, "new old"]:
+    """The matrix that resizes ``old`` values to ``new``: what torch's bicubic filter makes of the identity."""
+    with torch.inference_mode(mode=False):  # else its first caller decides whether others may use it in training
+        return functional.interpolate(torch.eye(old)[None, None], size=(new, old), mode="bicubic")[0, 0]
 
 
 def check_size(size: tuple[int, int], what: str) -> None:
