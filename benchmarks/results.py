@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ablations import RULE, measure_ablations
 from label_quality import best_settings, label_ablation
 from oracle import CLASSES, FOUND_SHARE, agreement, found_classes
 from pages import render
+from photos import measure_photos
 from PIL import Image
 
 from dataset_diffusion.cli import DEMO
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument(
         "--iterations", type=int, default=TrainSettings().iterations, help="training steps of each segmenter"
     )
+    parser.add_argument("--voc", type=Path, default=None, help="folder VOC2012, to train and test on photos too")
     options = parser.parse_args()
     work, count = options.work, options.num_images
     options.work.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,10 @@ def main() -> None:
         "headline": lambda: measure_headline(work, real, count, train),
         "oracle": lambda: measure_oracle(work),
         "demo": lambda: measure_demo(work / "demo"),
+        "ablations": lambda: measure_ablations(work, count, train),
     }
+    if options.voc is not None:
+        parts["photos"] = lambda: measure_photos(work, options.voc)
     measured = {name: _kept(work / f"{name}.json", measure) for name, measure in parts.items()}
     (ROOT / "docs" / "results.json").write_text(json.dumps(measured, indent=2) + "\n")
     (ROOT / "docs" / "results.md").write_text(_page(measured, count, train))
@@ -182,6 +188,9 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings) -> str:
         headline_rows=headline_rows,
         oracle=oracle,
         demo=demo,
+        ablations=measured["ablations"],
+        rule=RULE,
+        photos=measured.get("photos"),
     )
 
 
