@@ -27,9 +27,9 @@ from diffusers.models.attention_processor import AttnProcessor
 from full_size import ARCHITECTURES, build_pipeline
 from torch import Tensor
 
-from dataset_diffusion.config import CaptureSettings, LabelSettings
+from dataset_diffusion.config import CaptureSettings, GenerateSettings, LabelSettings
 from dataset_diffusion.diffusion.capture import choose_layers
-from dataset_diffusion.diffusion.models import MODELS, load_model
+from dataset_diffusion.diffusion.models import MODELS, load_from_settings
 from dataset_diffusion.diffusion.unet import DiffusionModel
 from dataset_diffusion.labelling.assign import assign_labels, label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps, normalize
@@ -79,7 +79,7 @@ def build_model(options: argparse.Namespace) -> DiffusionModel:
     """The model to measure, ready to draw."""
     dtype = options.dtype or ("float32" if options.device == "cpu" else "float16")
     if options.model == "embedded":
-        return load_model("embedded", options.device, dtype, compile=options.compile)
+        return load_from_settings(GenerateSettings(device=options.device, dtype=dtype, compile=options.compile))
     pipeline = build_pipeline(options.model, options.thinner, dtype=getattr(torch, dtype), device=options.device)
     if options.compile:
         from dataset_diffusion.diffusion.loading import compile_blocks

@@ -3,8 +3,12 @@
 Block types, depths and numbers of heads are the published ones.
 """
 
+import numpy as np
+import torch
 from benchmarks.full_size import build_pipeline
 from diffusers import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker, cosine_distance
+from transformers import CLIPConfig, CLIPImageProcessor
 
 from dataset_diffusion.diffusion.capture import LayerChoice
 from dataset_diffusion.diffusion.models import ModelSpec
@@ -20,6 +24,25 @@ SPEC = ModelSpec("thin", 128, 128, LayerChoice(4), LayerChoice(8), num_inference
 def thin_pipeline(name: str) -> StableDiffusionPipeline:
     """The diffusers pipeline."""
     return build_pipeline(name, THINNER[name])
+
+
+def add_safety_checker(pipeline: StableDiffusionPipeline, images: list[np.ndarray]) -> int:
+    """Give a pipeline a tiny safety checker with random weights that refuses one of some images, and tell which."""
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    checker = StableDiffusionSafetyChecker(
+        CLIPConfig(vision_config=vision | {"image_size": 32, "patch_size": 8}, projection_dim=8)
+    ).eval()
+    torch.nn.init.normal_(checker.concept_embeds)
+    processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    with torch.no_grad():
+        features = checker.vision_model(processor(images, return_tensors="pt").pixel_values)[1]
+        likeness = cosine_distance(checker.visual_projection(features), checker.concept_embeds)[:, 0]
+        checker.special_care_embeds_weights.fill_(2.0)  # no cosine is as high
+        checker.concept_embeds_weights.fill_(2.0)
+        checker.concept_embeds_weights[0] = likeness.topk(2).values.mean()
+    pipeline.register_modules(safety_checker=checker, feature_extractor=processor)
+    return int(likeness.argmax())
 
 
 def thin_model(name: str) -> DiffusionModel:

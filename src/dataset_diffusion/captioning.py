@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"
 Key = tuple[str, int]
 """What tells a photo from another: its path in the folder and its size in bytes."""
 
+Captions = list[str | PromptError]
+"""Of a batch of photos: a caption, or why there is none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Captioner:
@@ -44,6 +47,13 @@ class Captioner:
         with torch.inference_mode():
             tokens = self.model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, num_beams=NUM_BEAMS, do_sample=False)
         return [clean_caption(text) for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    def caption_files(self, photos: Sequence[Path]) -> Captions:
+        """A caption for each photo that can be read, computed at once, and what is wrong with the others."""
+        read = [_read_photo(photo) for photo in photos]
+        images = [one for one in read if isinstance(one, Image.Image)]
+        captions = iter(self.caption(images) if images else [])
+        return [one if isinstance(one, PromptError) else next(captions) for one in read]
 
 
 def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
@@ -121,15 +131,19 @@ def read_photo_captions(file: Path, captioner: str) -> dict[Key, str]:
     return captions
 
 
-def caption_photos(
-    photos: Sequence[Path], folder: Path, captioner: Captioner, file: Path, on_bad: OnBad = refuse
+def write_captions(
+    captioned: Iterable[tuple[Sequence[Path], Captions]],
+    folder: Path,
+    captioner: str,
+    file: Path,
+    on_bad: OnBad = refuse,
 ) -> Iterator[int]:
-    """Caption photos batch by batch and append each batch to ``file``.
+    """Append captions to ``file`` as they come, batch by batch.
 
     Args:
-        photos: the photos to caption.
-        folder: the folder they are in.
-        captioner: what captions them.
+        captioned: batches of photos and what `Captioner.caption_files` made of each; taken one at a time.
+        folder: the folder the photos are in.
+        captioner: the captioner's name.
         file: the captions file; what is in it stays.
         on_bad: what to do about a photo that cannot be read. Refused by default.
 
@@ -140,33 +154,30 @@ def caption_photos(
         PromptError: a photo cannot be read, or ``file`` cannot be written.
     """
     _remove_unfinished_line(file)
-    for start in range(0, len(photos), BATCH_SIZE):
-        batch = photos[start : start + BATCH_SIZE]
-        read = [(photo, image) for photo in batch if (image := _read_photo(photo, on_bad))]
-        if read:
-            captions = captioner.caption([image for _, image in read])
-            keys = [photo_key(photo, folder) for photo, _ in read]
-            _append(file, captioner.name, zip(keys, captions, strict=True))
+    for batch, made in captioned:
+        captions = [(photo_key(photo, folder), one) for photo, one in zip(batch, made, strict=True) if type(one) is str]
+        if captions:
+            _append(file, captioner, captions)
+        for one in made:
+            if isinstance(one, PromptError):
+                on_bad(one)
         yield len(batch)
 
 
-def _read_photo(photo: Path, on_bad: OnBad) -> Image.Image | None:
-    """An upright RGB photo."""
+def _read_photo(photo: Path) -> Image.Image | PromptError:
+    """An upright RGB photo, or what is wrong with it."""
     try:
         with Image.open(photo) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        on_bad(
-            PromptError(
-                "a photo cannot be read",
-                got=f"{photo}: {_first_line(error)}",
-                fix="replace or remove it, or leave out what is bad with --skip-bad",
-            )
+        return PromptError(
+            "a photo cannot be read",
+            got=f"{photo}: {_first_line(error)}",
+            fix="replace or remove it, or leave out what is bad with --skip-bad",
         )
-        return None
 
 
-def _append(file: Path, captioner: str, captions: Iterator[tuple[Key, str]]) -> None:
+def _append(file: Path, captioner: str, captions: Iterable[tuple[Key, str]]) -> None:
     lines = [
         json.dumps({"photo": name, "bytes": size, "captioner": captioner, "caption": caption}, ensure_ascii=False)
         for (name, size), caption in captions

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -19,9 +19,11 @@ from dataset_diffusion.config import (
     PromptSettings,
     RunConfig,
     TrainSettings,
+    WorkerSettings,
     load_recipe,
     make_settings,
 )
+from dataset_diffusion.dataset.rules import IMAGE_TEXT_MODEL
 from dataset_diffusion.errors import ConfigError, DatasetError
 
 Flat = arg(name="")
@@ -35,9 +37,7 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0) -> None:
         out: Folder of the run.
         seed: The run's seed.
     """
-    from dataset_diffusion.runtime.stages import run_all
-
-    _print_run(run_all(DEMO.model_copy(update={"seed": seed}), out), out)
+    _run(DEMO.model_copy(update={"seed": seed}), out)
 
 
 def run(
@@ -59,9 +59,7 @@ def run(
 
         print(*plan(load_recipe(config), out, read_costs(costs)), sep="\n")
         return
-    from dataset_diffusion.runtime.stages import run_all
-
-    _print_run(run_all(load_recipe(config), out), out)
+    _run(load_recipe(config), out)
 
 
 def prompts(
@@ -74,6 +72,7 @@ def prompts(
     seed: int = 0,
     report: Path | None = None,
     skip_bad: bool = False,
+    executor: Annotated[WorkerSettings, Flat] = WorkerSettings(),
 ) -> None:
     """Write prompts, balanced over the classes, and show what was found. The same command again does nothing.
 
@@ -93,7 +92,7 @@ def prompts(
     settings = make_settings(
         PromptSettings, classes=classes, captions=captions, captioner=captioner, num_images=num_images
     )
-    for line in report_prompts(settings, seed, out, report, skip_bad=skip_bad):
+    for line in report_prompts(settings, seed, out, report, skip_bad=skip_bad, executor=executor):
         print(line)
 
 
@@ -130,6 +129,8 @@ def relabel(
     dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
     out: Path | None = None,
     workers: int | None = None,
+    executor: Literal["local", "ray"] = "local",
+    address: str | None = None,
     *,
     settings: Annotated[LabelSettings, Flat] = LabelSettings(),
 ) -> None:
@@ -139,10 +140,13 @@ def relabel(
         dataset: Folder of the dataset.
         out: Folder of the relabelled dataset; None relabels the dataset in its place.
         workers: Processes; None takes one per core.
+        executor: `local` works here, `ray` in the workers of a Ray cluster.
+        address: Address of a running Ray cluster, `auto` to find it; None starts one on this machine.
     """
     from dataset_diffusion.runtime.relabelling import relabel_dataset
 
-    store = relabel_dataset(dataset, settings, out, workers)
+    where = make_settings(WorkerSettings, executor=executor, address=address)
+    store = relabel_dataset(dataset, settings, out, workers, where)
     print(f"{len(store)} images relabelled in {store.path}")
 
 
@@ -150,14 +154,16 @@ def filter_samples(
     dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
     out: Path,
     rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(required)")] = (),
+    image_text: str = IMAGE_TEXT_MODEL,
 ) -> None:
     """Write the samples that pass every rule as a new dataset. The same command again resumes.
 
     Args:
         dataset: Folder of the dataset.
         out: Folder of the new dataset.
-        rule: What to keep, as in --rule "presence >= 0.4" --rule "novelty >= 6"; also area, components, uncertain and
-            foreground, see docs/filtering.md.
+        rule: What to keep, as in --rule "presence >= 0.4" --rule "novelty >= 6"; also area, components, uncertain,
+            foreground and image_text, see docs/filtering.md.
+        image_text: The CLIP model that rules about image_text ask: a hub id, or a local folder. Others need none.
     """
     from dataset_diffusion.dataset.rules import parse_rule
     from dataset_diffusion.runtime.filtering import filter_dataset
@@ -165,7 +171,7 @@ def filter_samples(
     rules = [parse_rule(text) for text in rule]
     if not rules:
         raise ConfigError("nothing to filter by", expected='at least one --rule, such as "presence >= 0.4"')
-    _, selection = filter_dataset(dataset, rules, out)
+    _, selection = filter_dataset(dataset, rules, out, image_text)
     for one, dropped in zip(rules, selection.dropped, strict=True):
         print(f"{one}: dropped {dropped}")
     total = len(selection.kept) + sum(selection.dropped)
@@ -262,7 +268,10 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
 
 
 def verify(
-    dataset: Annotated[Path, Positional, arg(metavar="DATASET")], repair: bool = False, prompts: Path | None = None
+    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    repair: bool = False,
+    prompts: Path | None = None,
+    workers: int | None = None,
 ) -> None:
     """Check every byte of a dataset: shards, checksums, label ids, sizes.
 
@@ -270,8 +279,10 @@ def verify(
         dataset: Folder of the dataset.
         repair: Draw missing and damaged shards again, as they were.
         prompts: The prompts that it was drawn from, for --repair; None takes prompts.jsonl beside its folder.
+        workers: Threads that check shards; None takes a few more than there are cores.
     """
     from dataset_diffusion.dataset.store import DatasetStore
+    from dataset_diffusion.runtime.verifying import verify_dataset
 
     store = DatasetStore.open(dataset)
     if repair:
@@ -279,7 +290,7 @@ def verify(
 
         for shard in repair_dataset(store, prompts):
             print(f"{store.shard_path(shard)}: drawn again")
-    problems = store.verify()
+    problems = verify_dataset(store, workers)
     if problems:
         print(*problems, sep="\n", flush=True)
         raise DatasetError(
@@ -333,8 +344,13 @@ DEMO = RunConfig(
 """The demo's recipe, as in configs/demo.toml: sized for two CPU cores and ten minutes."""
 
 
-def _print_run(results: dict[str, Any], out: Path) -> None:
-    if results:  # a recipe without a benchmark has none
+def _run(config: RunConfig, out: Path) -> None:
+    # Said first: importing what comes next takes seconds.
+    images, steps = config.prompts.num_images, config.train.iterations
+    print(f"{images:,} images and {steps:,} training steps into {out}; the same command resumes", flush=True)
+    from dataset_diffusion.runtime.stages import run_all
+
+    if results := run_all(config, out):  # a recipe without a benchmark has none
         _print_scores(results)
     print(f"report: {out / 'report.html'}")
 

@@ -66,11 +66,11 @@ class CaptureSettings(Settings):
     """Read attention in every n-th step of that part, from its first on."""
 
 
-class GenerateSettings(Settings):
-    """How images are drawn."""
+class DrawSettings(Settings):
+    """What is drawn. A dataset's samples follow from these settings, so they cannot change while it grows."""
 
     model: str = "embedded"
-    """Model by name, hub id, or a local diffusers folder."""
+    """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
     steps: PositiveInt | None = None
     """Denoising steps; None takes the model's own."""
     scheduler: Scheduler | None = None
@@ -78,45 +78,53 @@ class GenerateSettings(Settings):
     guidance_scale: Annotated[float, Field(ge=1.0)] | None = None
     """Classifier-free guidance scale; 1 turns guidance off, None takes the model's own."""
     negative_prompt: str | None = None
-    """What the image should not show; None takes the model's own."""
+    """What the image should not show, which takes guidance; None takes the model's own."""
     height: Side | None = None
     """Image height in pixels; None takes the model's own."""
     width: Side | None = None
     """Image width in pixels; None takes the model's own."""
-    batch_size: PositiveInt = 16
-    """Images drawn at once."""
-    shard_size: PositiveInt = 64
-    """Samples per shard of the dataset."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, mps; None takes the best one there is."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """Floating-point type of the model; None takes the model's own, on the CPU float32."""
+    vae_tiling: bool = False
+    """Decode large images tile by tile, for small cards; the seams change pixels."""
+    shard_size: PositiveInt = 64
+    """Samples per shard of the dataset."""
+    image_format: Literal["png", "jpeg"] = "png"
+    """How images are stored; label maps are always PNG."""
+    capture: CaptureSettings = CaptureSettings()
+
+
+class MachineSettings(Settings):
+    """How the machine draws it. These settings round differently at most, so a dataset can be resumed with others."""
+
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; None takes the best one there is."""
+    batch_size: PositiveInt = 16
+    """Images drawn at once."""
     compile: bool = False
     """Compile the UNet's blocks and the image decoder: faster after a first batch that takes minutes."""
     channels_last: bool = False
     """Keep images channels-last in memory, which tensor cores read faster."""
     vae_slicing: bool = False
     """Decode the images of a batch one at a time, for small cards."""
-    vae_tiling: bool = False
-    """Decode large images tile by tile, for small cards; the seams may change pixels."""
     cpu_offload: bool = False
     """Keep on the GPU only the part of the model that is computing, for small cards."""
-    image_format: Literal["png", "jpeg"] = "png"
-    """How images are stored; label maps are always PNG."""
-    capture: CaptureSettings = CaptureSettings()
 
 
-class ExecutorSettings(Settings):
-    """Where images are drawn. No byte of a dataset follows from it."""
+# The options of the last base come first.
+class GenerateSettings(MachineSettings, DrawSettings):
+    """How images are drawn."""
+
+
+class WorkerSettings(Settings):
+    """Where work is done. No byte of what it makes follows from it."""
 
     executor: Literal["local", "ray"] = "local"
-    """`local` draws in this process, `ray` in the workers of a Ray cluster."""
+    """`local` works here, `ray` in the workers of a Ray cluster."""
     num_workers: PositiveInt | None = None
     """Workers of `ray`; None takes one per GPU or, where there is none, as many as the CPU cores allow."""
     address: str | None = None
     """Address of a running Ray cluster, `auto` to find it; None starts one on this machine."""
-    part: str | None = None
-    """`K/N`: draw every N-th shard from the K-th on, as one of N jobs that fill a dataset; None draws all shards."""
 
     @field_validator("num_workers", "address")
     @classmethod
@@ -124,6 +132,13 @@ class ExecutorSettings(Settings):
         if value is not None and info.data.get("executor") != "ray":
             raise ValueError("--executor ray, the only one that takes it")
         return value
+
+
+class ExecutorSettings(WorkerSettings):
+    """Where the images of a dataset are drawn, and which of them."""
+
+    part: str | None = None
+    """`K/N`: draw every N-th shard from the K-th on, as one of N jobs that fill a dataset; None draws all shards."""
 
     @field_validator("part")
     @classmethod

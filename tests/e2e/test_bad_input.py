@@ -143,6 +143,14 @@ GENERATE = {
         ["--capture.cross-attention-resolution", "0"],
         "bad value of --capture.cross-attention-resolution; got 0; expected greater than or equal to 1",
     ),
+    "negative prompt without guidance": (
+        ["--negative-prompt", "ugly", "--guidance-scale", "1"],
+        "a negative prompt does nothing without classifier-free guidance; got guidance scale 1; expected ",
+    ),
+    "offloading without a GPU": (
+        ["--cpu-offload", "--device", "cpu"],
+        "nothing to offload from; got device cpu; expected a GPU with --cpu-offload",
+    ),
     "unknown device": (
         ["--device", "gpu"],
         "no such device here; got 'gpu'; expected one of cpu",
@@ -173,9 +181,10 @@ GENERATE = {
             "cpu",
             "--seed",
             "1",
+            "--vae-tiling",
         ],
         "dataset holds a dataset of another configuration; got config.seed: 1 (here: 0), "
-        "config.generate.batch_size: 3 (here: 2); fix: use another --out or delete dataset",
+        "config.generate.vae_tiling: True (here: False); fix: use another --out or delete dataset",
     ),
 }
 

@@ -1,50 +1,79 @@
-"""A local Ray of two workers, one of which is killed, makes the dataset that one process makes."""
+"""A local Ray of two workers, one of which is killed, makes what one process makes. One Ray serves all tests here."""
 
 import os
+import shutil
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+import numpy as np
 import pytest
 from commands import files_of, refuse, succeed
+from PIL import Image
+from tiny_captioner import save_tiny_captioner
+
+from dataset_diffusion.errors import ModelError
 
 pytest.importorskip("ray")
 
 NUM_SHARDS = 6
 DRAWING = ("--steps", 4, "--height", 64, "--width", 64, "--batch-size", 2, "--shard-size", 2, "--device", "cpu")
+ON_RAY = ("--executor", "ray")
 
 
-@pytest.fixture
-def prompts(tmp_path):
-    succeed("prompts", "--num-images", 2 * NUM_SHARDS - 1, "--out", tmp_path / "prompts.jsonl")
-    return tmp_path / "prompts.jsonl"
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """Ray as the commands start it, kept between them."""
+    from dataset_diffusion.runtime.ray_executor import cluster
+
+    with cluster(at_least=4):  # two workers of as many threads as tests have
+        yield
 
 
-class Killer(Thread):
-    """Kills one of this process's Ray workers when the first shard is there."""
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    file = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    succeed("prompts", "--num-images", 2 * NUM_SHARDS - 1, "--out", file)
+    return file
 
-    def __init__(self, dataset):
-        super().__init__(daemon=True)
-        self.dataset, self.killed, self.stopped = dataset, [], Event()
 
-    def run(self):
-        while not self.killed and not self.stopped.is_set():
-            time.sleep(0.01)
-            if any(self.dataset.glob("shards/*.parquet")):
-                self.killed = busy_workers()[:1]
-                for pid in self.killed:
-                    os.kill(pid, signal.SIGKILL)
+@pytest.fixture(scope="module")
+def drawn(prompts):
+    """The dataset that one process draws."""
+    succeed("generate", "--prompts", prompts, "--out", prompts.parent / "local", *DRAWING)
+    return prompts.parent / "local"
+
+
+@contextmanager
+def one_worker_killed():
+    """The first of this process's Ray workers that does a piece of work does not finish it."""
+    killed, stopped = [], Event()
+
+    def kill():
+        while not killed and not stopped.is_set():
+            time.sleep(0.005)
+            killed.extend(busy_workers()[:1])
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    killer = Thread(target=kill, daemon=True)
+    killer.start()
+    yield
+    stopped.set()
+    killer.join()
+    assert len(killed) == 1
 
 
 def busy_workers():
-    """Process ids of the workers that are drawing; Ray's daemon, their parent, is a child of this process."""
+    """Process ids of workers that are at work; Ray's daemon, their parent, is a child of this process."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             name = (folder / "cmdline").read_bytes()
-            if name.startswith(b"ray::ShardWorker.draw") and parent_of(parent_of(int(folder.name))) == os.getpid():
+            if name.startswith(b"ray::RayWorker.do") and parent_of(parent_of(int(folder.name))) == os.getpid():
                 found.append(int(folder.name))
         except OSError:
             continue
@@ -55,16 +84,59 @@ def parent_of(pid):
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_two_workers_one_of_them_killed_make_the_same_bytes(prompts, tmp_path):
-    succeed("generate", "--prompts", prompts, "--out", tmp_path / "local", *DRAWING)
-    killer = Killer(tmp_path / "ray")
-    killer.start()
-    ray = ("--executor", "ray", "--num-workers", 2)
-    succeed("generate", "--prompts", prompts, "--out", tmp_path / "ray", *DRAWING, *ray)
-    killer.stopped.set()
-    killer.join()
-    assert len(killer.killed) == 1
+def test_a_dataset_drawn_in_two_parts_of_which_ray_draws_one(prompts, drawn, tmp_path):
+    words = ("generate", "--prompts", prompts, "--out", tmp_path / "dataset", *DRAWING)
+    with one_worker_killed():
+        printed = succeed(*words, "--part", "1/2", *ON_RAY, "--num-workers", 2)
+    assert printed.endswith("part 1/2 is done; 3 of 6 shards are for the other parts\n")
+    succeed(*words, "--part", "2/2")
+    assert files_of(tmp_path / "dataset") == files_of(drawn)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_dataset_relabelled_with_ray(drawn, tmp_path, in_place):
+    labels = ("--exponent", 1, "--threshold", 0.4, "--uncertainty-threshold", 0.3, "--refine", "pamr")
+    succeed("relabel", drawn, *labels, "--out", tmp_path / "local", "--workers", 1)
+    with one_worker_killed():
+        if in_place:
+            shutil.copytree(drawn, tmp_path / "ray")
+            succeed("relabel", tmp_path / "ray", *labels, *ON_RAY, "--workers", 2)
+        else:
+            succeed("relabel", drawn, *labels, *ON_RAY, "--workers", 2, "--out", tmp_path / "ray")
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
+
+
+def test_photos_captioned_with_ray(tmp_path, monkeypatch):
+    monkeypatch.setattr("dataset_diffusion.runtime.prompting.BATCH_SIZE", 2)
+    monkeypatch.chdir(tmp_path)
+    save_tiny_captioner(tmp_path / "captioner")
+    (tmp_path / "photos").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(9):
+        photo = Image.fromarray(generator.integers(0, 255, (20, 30, 3), dtype=np.uint8))
+        photo.save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "photos" / "3.png").write_bytes(b"no picture")
+    words = ("prompts", "--classes", "cat,dog,bus", "--captions", "photos", "--captioner", "captioner", "--skip-bad")
+    succeed(*words, "--num-images", 5, "--out", tmp_path / "local" / "p.jsonl")
+    with one_worker_killed():
+        succeed(*words, "--num-images", 5, "--out", tmp_path / "ray" / "p.jsonl", *ON_RAY, "--num-workers", 2)
+    assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
+
+
+def test_a_piece_that_workers_die_with_again_and_again_is_named(monkeypatch):
+    from dataset_diffusion.runtime import ray_executor
+    from dataset_diffusion.runtime.ray_executor import work_in_ray
+
+    monkeypatch.setattr(ray_executor, "MOST_DEATHS", 2)
+
+    def prepare(device):
+        return lambda piece: device if piece != "bad" else os.kill(os.getpid(), signal.SIGKILL)
+
+    done = []
+    with pytest.raises(ModelError) as error:
+        done.extend(work_in_ray(["good", "bad"], prepare, name=str.upper, num_workers=1, threads=1))
+    assert str(error.value).startswith("2 workers died with BAD; got The actor died unexpectedly")
+    assert str(error.value).endswith("fix: if memory ran out, fewer workers or smaller batches; what was done is kept")
 
 
 def test_without_ray_it_says_how_to_get_it(prompts, tmp_path, monkeypatch):

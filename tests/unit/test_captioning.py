@@ -7,11 +7,11 @@ from tiny_captioner import save_tiny_captioner
 
 from dataset_diffusion import captioning
 from dataset_diffusion.captioning import (
-    caption_photos,
     list_photos,
     load_captioner,
     photo_key,
     read_photo_captions,
+    write_captions,
 )
 from dataset_diffusion.errors import ModelError, PromptError
 
@@ -35,9 +35,15 @@ def photos(tmp_path):
     return folder
 
 
-def caption_all(photos, captioner, file, **options):
+def caption_all(photos, captioner, file, batch_size=4, **options):
     paths = list_photos(photos)
-    return list(caption_photos(paths, photos, captioner, file, **options))
+    batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+    return caption(batches, photos, captioner, file, **options)
+
+
+def caption(batches, folder, captioner, file, **options):
+    captioned = zip(batches, map(captioner.caption_files, batches), strict=True)
+    return list(write_captions(captioned, folder, captioner.name, file, **options))
 
 
 def test_photos_are_listed_by_name_and_nothing_else(photos):
@@ -55,11 +61,10 @@ def test_every_photo_gets_its_caption(photos, captioner, tmp_path):
     assert len(set(captions.values())) == 4
 
 
-def test_batches_change_nothing(photos, captioner, tmp_path, monkeypatch):
+def test_batches_change_nothing(photos, captioner, tmp_path):
     whole, halves = tmp_path / "whole.jsonl", tmp_path / "halves.jsonl"
     caption_all(photos, captioner, whole)
-    monkeypatch.setattr(captioning, "BATCH_SIZE", 3)
-    assert caption_all(photos, captioner, halves) == [3, 1]
+    assert caption_all(photos, captioner, halves, batch_size=3) == [3, 1]
     assert halves.read_bytes() == whole.read_bytes()
 
 
@@ -72,7 +77,7 @@ def test_an_unfinished_line_is_made_again(photos, captioner, tmp_path):
     assert len(known) == 3
     missing = [photo for photo in list_photos(photos) if photo_key(photo, photos) not in known]
     assert [photo.name for photo in missing] == ["d.webp"]
-    list(caption_photos(missing, photos, captioner, file))
+    caption([missing], photos, captioner, file)
     assert file.read_bytes() == written
 
 
@@ -89,7 +94,7 @@ def test_photos_are_read_upright_and_in_colour(photos, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     wide.save(tmp_path / "wide.jpg", exif=exif)
-    read = captioning._read_photo(tmp_path / "wide.jpg", pytest.fail)
+    read = captioning._read_photo(tmp_path / "wide.jpg")
     assert (read.size, read.mode) == ((20, 40), "RGB")
 
 
@@ -102,11 +107,15 @@ def test_a_photo_that_cannot_be_read_is_named_or_left_out(photos, captioner, tmp
         caption_all(photos, captioner, file)
     assert str(error.value).startswith(f"a photo cannot be read; got {bad}: ")
     assert str(error.value).endswith("fix: replace or remove it, or leave out what is bad with --skip-bad")
+    # The captions of the others are kept all the same.
+    names = [json.loads(line)["photo"] for line in file.read_text().splitlines()]
+    assert names == ["a.png", "sub/c.PNG", "sub/d.webp"]
+    kept = file.read_bytes()
+    file.unlink()
     errors = []
     assert caption_all(photos, captioner, file, on_bad=errors.append) == [4]
     assert [str(one) for one in errors] == [str(error.value)]
-    names = [json.loads(line)["photo"] for line in file.read_text().splitlines()]
-    assert names == ["a.png", "sub/c.PNG", "sub/d.webp"]
+    assert file.read_bytes() == kept
 
 
 def test_a_folder_without_photos_is_refused(tmp_path):

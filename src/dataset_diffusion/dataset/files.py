@@ -65,6 +65,13 @@ def find_leftovers(folder: Path) -> dict[Path, list[Path]]:
     return found
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed writers left in a folder of files that are there by now: no writer of those is needed then."""
+    for path, left in find_leftovers(folder).items():
+        if path.exists():
+            remove_files(left)
+
+
 def remove_files(paths: Iterable[Path]) -> None:
     """Remove files; those that are gone already are no error."""
     for path in paths:

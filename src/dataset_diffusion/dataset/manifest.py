@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import dataset_diffusion
-from dataset_diffusion.config import Settings, config_hash
+from dataset_diffusion.config import MachineSettings, Settings, config_hash
 from dataset_diffusion.dataset.files import atomic_write, remove_leftovers
 from dataset_diffusion.dataset.schema import SCHEMA_VERSION, ImageFormat
 from dataset_diffusion.errors import ConfigError, DatasetError
@@ -20,8 +20,9 @@ FILE_NAME = "dataset.json"
 REPLACING = ".replacing"
 """Folder in a dataset whose samples are just taking the place of the dataset's own; see `replacement`."""
 
-# Neither changes a sample: synonyms only find classes in captions, and the version is there to be read.
-_NOT_COMPARED = ("package_version", "config_hash", "class_set.synonyms")
+# None of them changes what a sample is: synonyms only find classes in captions, and the version is there to be read.
+_NOT_COMPARED = {"package_version", "config_hash", "class_set.synonyms"}
+_NOT_COMPARED |= {f"config.generate.{name}" for name in MachineSettings.model_fields}
 
 
 class DatasetManifest(BaseModel):
@@ -34,7 +35,7 @@ class DatasetManifest(BaseModel):
         shard_size: samples per shard; the last one may hold fewer.
         image_format: how images are stored; label maps are always PNG.
         model: the diffusion model's name or path; None for scenes that no model drew.
-        model_revision: the model's revision or weights' hash, where known.
+        model_revision: the commit of the model on the hub, or a hash of its folder, where known.
         config_hash: hash of ``config``, see `config.config_hash`.
         config: the resolved settings the samples follow from.
         class_set: the classes that label ids stand for.
@@ -73,8 +74,11 @@ class DatasetManifest(BaseModel):
     def differences(self, other: DatasetManifest) -> list[str]:
         """Where another manifest asks for other samples: ``name: its value (here: this one's)``, one entry each."""
         mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
-        names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
-        return [f"{name}: {theirs.get(name)} (here: {mine.get(name)})" for name in names if name not in _NOT_COMPARED]
+        left_out = _NOT_COMPARED
+        if None in (self.model_revision, other.model_revision):  # it is not known of every model and every dataset
+            left_out = left_out | {"model_revision"}
+        names = [name for name in {**mine, **theirs} if name not in left_out and mine.get(name) != theirs.get(name)]
+        return [f"{name}: {theirs.get(name)} (here: {mine.get(name)})" for name in names]
 
     def save(self, folder: Path) -> None:
         """Write ``dataset.json`` into a folder that exists.
@@ -91,7 +95,7 @@ class DatasetManifest(BaseModel):
         """Read ``dataset.json`` of a folder.
 
         Raises:
-            DatasetError: there is none, it cannot be read, or it was written by a newer version of this package.
+            DatasetError: there is none, it cannot be read, or it has another schema version than this package.
         """
         path = folder / FILE_NAME
         check_not_in_between(folder)
@@ -102,12 +106,18 @@ class DatasetManifest(BaseModel):
         except (OSError, ValueError, RecursionError) as error:
             raise _damaged(path, str(error)) from error
         version = values.get("schema_version") if isinstance(values, dict) else None
+        if not isinstance(version, int):
+            raise _damaged(path, "no schema version")
         if version != SCHEMA_VERSION:
+            newer = "upgrade dataset-diffusion"
+            older = (
+                f"make the dataset again, or install dataset-diffusion=={values.get('package_version')}, which made it"
+            )
             raise DatasetError(
                 f"{path} has another schema version",
                 got=version,
                 expected=SCHEMA_VERSION,
-                fix="upgrade dataset-diffusion",
+                fix=newer if version > SCHEMA_VERSION else older,
             )
         try:
             return cls.model_validate(values)

@@ -16,6 +16,7 @@ QUANTITIES = {
     "components": "number of connected regions of a class",
     "uncertain": "share of uncertain pixels, 0 to 1",
     "foreground": "share of pixels labelled with any class, 0 to 1",
+    "image_text": "how well the image fits its caption, the cosine similarity of their CLIP embeddings",
     "novelty": "bits of 64 in which the perceptual hash differs from that of every image kept before; 0 is a copy",
 }
 """What rules can ask for."""
@@ -23,13 +24,16 @@ QUANTITIES = {
 OF_EACH_CLASS = ("presence", "area", "components")
 """The quantities of each class that a prompt names; a rule must hold for all of them."""
 
+IMAGE_TEXT_MODEL = "openai/clip-vit-base-patch32"
+"""The CLIP model that rules about ``image_text`` ask, unless told another."""
+
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
     "<": operator.lt,
 }
-_GRAMMAR = re.compile(r"\s*(?P<quantity>[a-z]+)\s*(?P<comparison>>=|<=|>|<)\s*(?P<bound>[0-9]*\.?[0-9]+)\s*", re.ASCII)
+_GRAMMAR = re.compile(r"\s*(?P<quantity>[a-z_]+)\s*(?P<comparison>>=|<=|>|<)\s*(?P<bound>[0-9]*\.?[0-9]+)\s*", re.ASCII)
 
 
 @dataclass(frozen=True)

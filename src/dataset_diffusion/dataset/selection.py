@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,24 +38,31 @@ class Selection:
     dropped: tuple[int, ...]
 
 
-def select(store: DatasetStore, rules: Sequence[Rule], on_sample: Callable[[], None] = lambda: None) -> Selection:
+def select(
+    store: DatasetStore,
+    rules: Sequence[Rule],
+    on_sample: Callable[[], None] = lambda: None,
+    scores: Mapping[str, Sequence[float]] | None = None,
+) -> Selection:
     """Apply rules to a dataset, one after the other to the samples that the rules before have left.
 
     Args:
         store: a finished dataset.
         rules: the rules.
         on_sample: called as often as there are samples.
+        scores: quantities that are not stored with the samples: of each, one value per sample.
 
     Raises:
         DatasetError: the dataset lacks a score that a rule asks for, or is damaged.
     """
-    asked = {rule.quantity for rule in rules}
+    asked, scores = {rule.quantity for rule in rules}, scores or {}
     usual = _median_presence(store) if "presence" in asked else {}
     dropped = [0] * len(rules)
     kept: list[int] = []
     hashes = np.zeros(len(store), np.uint64)  # of the images kept so far, as many as kept
     for index, row in enumerate(_rows(store, ("image",) if "novelty" in asked else ())):
-        values = {name: _values(name, row, usual) for name in asked - {"novelty"}}
+        values = {name: _values(name, row, usual) for name in asked - {"novelty", *scores}}
+        values |= {name: [of_samples[index]] for name, of_samples in scores.items()}
         if "novelty" in asked:
             own = perceptual_hash(decode_image(row["image"]["bytes"]))
             values["novelty"] = np.bitwise_count(hashes[: len(kept)] ^ own).astype(float).tolist()

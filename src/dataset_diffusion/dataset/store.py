@@ -18,12 +18,16 @@ from jaxtyping import UInt8
 from dataset_diffusion.dataset.checks import sample_problems, shard_problems
 from dataset_diffusion.dataset.files import (
     atomic_write,
+    clear_leftovers,
     explained_write_errors,
     find_leftovers,
     remove_files,
 )
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, check_not_in_between
 from dataset_diffusion.dataset.schema import (
+    IMAGE,
+    LABEL,
+    SAMPLE_COLUMNS,
     SCHEMA,
     decode_image,
     decode_label,
@@ -35,8 +39,6 @@ from dataset_diffusion.dataset.schema import (
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Sample
-
-_ALL_COLUMNS = tuple(SCHEMA.names)
 
 _OPEN_FILES = 64
 """Shards kept open, so that reading at random seldom opens one."""
@@ -202,7 +204,7 @@ class DatasetStore:
             IndexError: no such index.
             DatasetError: the sample's shard is missing or damaged.
         """
-        table, row = self._read(index, _ALL_COLUMNS)
+        table, row = self._read(index, SAMPLE_COLUMNS)
         return decode_row({name: table[name][row] for name in table.column_names})
 
     def __iter__(self) -> Iterator[Sample]:
@@ -211,7 +213,7 @@ class DatasetStore:
 
     def image_and_label(self, index: SupportsIndex) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
         """Read what a segmenter trains on, leaving the heatmaps on disk. Raises as indexing does."""
-        table, row = self._read(index, ("image", "label"))
+        table, row = self._read(index, (IMAGE, LABEL))
         return decode_image(picture_bytes(table["image"][row])), decode_label(picture_bytes(table["label"][row]))
 
     def read_shard(self, shard: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -237,7 +239,7 @@ class DatasetStore:
 
     def label(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w"]:
         """Read a label map alone, leaving the image on disk. Raises as indexing does."""
-        table, row = self._read(index, ("label",))
+        table, row = self._read(index, (LABEL,))
         return decode_label(picture_bytes(table["label"][row]))
 
     def verify(self) -> list[str]:
@@ -246,15 +248,22 @@ class DatasetStore:
         Returns:
             What is wrong, one line each and in order; empty where nothing is.
         """
+        return [*chain.from_iterable(self.broken_shards().values()), *self.unknown_files()]
+
+    def unknown_files(self) -> list[str]:
+        """What `verify` says about files among the shards that are none."""
         known = {self.shard_path(shard) for shard in range(self.manifest.num_shards)}
         strangers = sorted(set((self.path / "shards").glob("*.parquet")) - known)
-        problems = chain.from_iterable(self.broken_shards().values())
-        return [*problems, *(f"{path.name}: no shard of this dataset" for path in strangers)]
+        return [f"{path.name}: no shard of this dataset" for path in strangers]
 
     def broken_shards(self) -> dict[int, list[str]]:
         """What is wrong with each missing or damaged shard, by shard; whole ones are left out."""
-        found = {shard: list(self._problems_of(shard)) for shard in range(self.manifest.num_shards)}
+        found = {shard: self.problems_of(shard) for shard in range(self.manifest.num_shards)}
         return {shard: problems for shard, problems in found.items() if problems}
+
+    def problems_of(self, shard: int) -> list[str]:
+        """What is wrong with a shard. Several threads may ask at once."""
+        return list(self._problems_of(shard))
 
     def _problems_of(self, shard: int) -> Iterator[str]:
         try:
@@ -322,7 +331,7 @@ class DatasetStore:
                 fix=f"use another --out or delete {folder}",
             )
         for place in (folder, folder / "shards"):
-            remove_files(chain.from_iterable(left for path, left in find_leftovers(place).items() if path.exists()))
+            clear_leftovers(place)
         return store
 
 

@@ -21,6 +21,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from dataset_diffusion.config import GenerateSettings
 from dataset_diffusion.devices import resolve_device
 from dataset_diffusion.diffusion.models import ModelSpec
 from dataset_diffusion.diffusion.unet import DiffusionModel
@@ -47,44 +48,34 @@ _BYTES = 256
 _PICKLES = {".bin", ".ckpt", ".pt", ".pth"}
 
 
-def load_unet_model(
-    spec: ModelSpec,
-    device: str | None = None,
-    dtype: str | None = None,
-    *,
-    compile: bool = False,
-    channels_last: bool = False,
-    vae_slicing: bool = False,
-    vae_tiling: bool = False,
-    cpu_offload: bool = False,
-) -> DiffusionModel:
-    """Load the diffusers pipeline of a spec; see ``models.load_model``.
+def load_unet_model(spec: ModelSpec, settings: GenerateSettings) -> DiffusionModel:
+    """Load the diffusers pipeline of a spec; see ``models.load_from_settings``.
 
     Raises:
         ModelError: a missing folder, component or weights file, weights that are pickles, a hub that cannot be reached,
             no UNet, or a missing package.
-        ConfigError: a device that this machine does not have, an unknown scheduler, or offloading without a GPU.
+        ConfigError: a device that this machine does not have, or offloading without a GPU.
     """
-    chosen = resolve_device(device)
-    if cpu_offload:
-        _check_offload(chosen)
-    pipeline = _read_pipeline(spec, dtype or ("float32" if chosen.type == "cpu" else spec.dtype))
+    device = resolve_device(settings.device)
+    if settings.cpu_offload:
+        check_offload(device)
+    pipeline = _read_pipeline(spec, settings.dtype or ("float32" if device.type == "cpu" else spec.dtype))
     pipeline.set_progress_bar_config(disable=True)
-    if spec.scheduler is not None:
-        pipeline.scheduler = make_scheduler(spec.scheduler, pipeline.scheduler.config)
-    if channels_last:
+    if scheduler := settings.scheduler or spec.scheduler:
+        pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
+    if settings.channels_last:
         for network in (pipeline.unet, pipeline.vae):
             network.to(memory_format=torch.channels_last)
-    if vae_slicing:
+    if settings.vae_slicing:
         pipeline.vae.enable_slicing()
-    if vae_tiling:
+    if settings.vae_tiling:
         pipeline.vae.enable_tiling()
-    if compile:
+    if settings.compile:
         compile_blocks(pipeline)
-    if cpu_offload:
-        pipeline.enable_model_cpu_offload(device=chosen)
+    if settings.cpu_offload:
+        pipeline.enable_model_cpu_offload(device=device)
     else:
-        pipeline.to(chosen)
+        pipeline.to(device)
     return DiffusionModel(spec, pipeline)
 
 
@@ -163,8 +154,16 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _check_offload(device: torch.device) -> None:
+def check_offload(device: torch.device) -> None:
+    """Refuse to offload where it cannot be done.
+
+    Raises:
+        ConfigError: the device is the CPU.
+        ModelError: the package accelerate is missing.
+    """
     if device.type == "cpu":
         raise ConfigError("nothing to offload from", got="device cpu", expected="a GPU with --cpu-offload")
     if importlib.util.find_spec("accelerate") is None:
-        raise ModelError("offloading to the CPU needs the package accelerate", fix="pip install accelerate")
+        raise ModelError(
+            "offloading to the CPU needs the package accelerate", fix="pip install 'dataset-diffusion[offload]'"
+        )

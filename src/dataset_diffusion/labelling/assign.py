@@ -87,7 +87,8 @@ def label_map(
         image: uint8 RGB of ``size`` as it reads back from the dataset, "height width 3"; only refinement looks at it.
 
     Returns:
-        uint8, "height width".
+        uint8, "height width". Where no class drew any attention, as in an image that a safety checker made black, every
+        pixel is ``ignore_index``.
 
     Raises:
         ConfigError: the exponent is not among the stored ones, refinement lacks its image, or the arguments do not fit;
@@ -99,6 +100,8 @@ def label_map(
             got=settings.exponent,
             expected=f"one of {', '.join(map(str, heatmaps.exponents))}",
         )
+    if not (heatmaps.ranges.any() or heatmaps.values.any()):
+        return np.full(size, ignore_index, np.uint8)
     maps = torch.from_numpy(heatmaps.values[heatmaps.exponents.index(settings.exponent)])
     if settings.refine == "pamr":
         maps = _refined(maps, size, image)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings, Settings
-from dataset_diffusion.dataset.files import dataset_lock
+from dataset_diffusion.dataset.files import clear_leftovers, dataset_lock
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.models import model_fingerprint
@@ -19,7 +20,15 @@ from dataset_diffusion.errors import DatasetError, PromptError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import read_prompts
 from dataset_diffusion.records import Prompt
-from dataset_diffusion.runtime.executors import DrawingJob, OnImages, draw_shards, load_model_for, work_of
+from dataset_diffusion.runtime.executors import (
+    BatchSize,
+    DrawingJob,
+    OnImages,
+    WorkItem,
+    draw_shards,
+    load_model_for,
+    work_of,
+)
 from dataset_diffusion.runtime.progress import progress
 
 
@@ -70,7 +79,19 @@ def make_dataset(
         done = (len(mine) - len(work)) * manifest.shard_size
         with progress("Draw and label", done + store.count(work), "images", done=done) as advance:
             _draw(store, job, work, executor, advance, model=model)
+            if refused := count_refused(store, work):
+                advance(0, note=f"{refused} made black by the model's safety checker")
     return store
+
+
+def count_refused(store: DatasetStore, shards: Iterable[int]) -> int:
+    """Samples of some shards whose image the model's safety checker made black: their classes have no presence at all.
+
+    Raises:
+        DatasetError: a shard is missing or damaged.
+    """
+    scores = (row["quality"] for shard in shards for row in store.read_shard(shard, ("quality",)))
+    return sum({"name": "presence", "value": 0.0} in sample for sample in scores)
 
 
 def repair_dataset(store: DatasetStore, prompts_file: Path | None = None) -> list[int]:
@@ -142,11 +163,42 @@ def _draw(
     if not shards:
         return
     if executor.executor == "ray":
-        from dataset_diffusion.runtime.ray_executor import draw_with_ray
-
-        draw_with_ray(store, job, shards, executor, on_images)
+        _draw_with_ray(store, job, shards, executor, on_images)
     else:
         draw_shards(model or load_model_for(job), store, job, work_of(store, job, shards), on_images=on_images)
+
+
+def _draw_with_ray(
+    store: DatasetStore, job: DrawingJob, shards: Sequence[int], executor: ExecutorSettings, on_images: OnImages
+) -> None:
+    """Draw shards in the workers of a Ray cluster, each of which writes those it draws."""
+    from dataset_diffusion.runtime.ray_executor import absolute, work_in_ray
+
+    generate = job.generate.model_copy(update={"model": absolute(job.generate.model)})
+    drawn = work_in_ray(
+        list(work_of(store, job, shards)),
+        partial(_prepare_worker, replace(job, prompts=(), generate=generate), store.path.resolve()),
+        name=lambda item: f"shard {item[0]}",
+        num_workers=executor.num_workers,
+        address=executor.address,
+        device=job.generate.device,
+    )
+    for (_, prompts), note in drawn:
+        on_images(len(prompts), note)
+    clear_leftovers(store.path / "shards")
+
+
+def _prepare_worker(job: DrawingJob, dataset: Path, device: str) -> Callable[[WorkItem], str]:
+    """Load the model; gives what draws and writes a shard, and says what that takes."""
+    job = replace(job, generate=job.generate.model_copy(update={"device": device}))
+    store, model, batch = DatasetStore.open(dataset), load_model_for(job), BatchSize(job.generate.batch_size)
+
+    def draw(item: WorkItem) -> str:
+        notes = [""]
+        draw_shards(model, store, job, [item], on_images=lambda _, note: notes.append(note), batch=batch)
+        return notes[-1]
+
+    return draw
 
 
 def _checked_model(job: DrawingJob, executor: ExecutorSettings) -> DiffusionModel | None:

@@ -14,7 +14,7 @@ import torch
 from dataset_diffusion.config import GenerateSettings, LabelSettings
 from dataset_diffusion.dataset.schema import ImageFormat, as_stored
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.models import load_model
+from dataset_diffusion.diffusion.models import load_from_settings
 from dataset_diffusion.diffusion.unet import DiffusionModel
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.labelling.assign import label_map
@@ -52,18 +52,8 @@ def load_model_for(job: DrawingJob) -> DiffusionModel:
         ConfigError, ModelError, PromptError: there is no such model or device, or it cannot draw one of the prompts.
     """
     settings = job.generate
-    model = load_model(
-        settings.model,
-        settings.device,
-        settings.dtype,
-        scheduler=settings.scheduler,
-        compile=settings.compile,
-        channels_last=settings.channels_last,
-        vae_slicing=settings.vae_slicing,
-        vae_tiling=settings.vae_tiling,
-        cpu_offload=settings.cpu_offload,
-    )
-    model.check(job.prompts, settings.capture, steps=settings.steps, height=settings.height, width=settings.width)
+    model = load_from_settings(settings)
+    model.check(job.prompts, settings.capture, **_drawing_options(settings))
     return model
 
 
@@ -152,16 +142,7 @@ def _generate(
 ) -> list[Generation] | None:
     """The drawn images; None where the GPU's memory is too small for so many, but may do for fewer."""
     try:
-        return model.generate(
-            prompts,
-            seeds,
-            settings.capture,
-            steps=settings.steps,
-            guidance_scale=settings.guidance_scale,
-            negative_prompt=settings.negative_prompt,
-            height=settings.height,
-            width=settings.width,
-        )
+        return model.generate(prompts, seeds, settings.capture, **_drawing_options(settings))
     except torch.OutOfMemoryError as error:
         if len(prompts) == 1:
             raise ModelError(
@@ -171,6 +152,10 @@ def _generate(
             ) from error
     # Only here is the error gone, and with it the tensors that its traceback held.
     return None
+
+
+def _drawing_options(settings: GenerateSettings) -> dict[str, Any]:
+    return settings.model_dump(include={"steps", "guidance_scale", "negative_prompt", "height", "width"})
 
 
 def cost_note(model: DiffusionModel, job: DrawingJob, batch: BatchSize) -> str:

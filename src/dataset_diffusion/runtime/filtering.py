@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dataset_diffusion.dataset.checks import check_pictures
 from dataset_diffusion.dataset.files import dataset_lock
-from dataset_diffusion.dataset.rules import Rule
-from dataset_diffusion.dataset.schema import with_columns
+from dataset_diffusion.dataset.rules import IMAGE_TEXT_MODEL, Rule
+from dataset_diffusion.dataset.schema import decode_image, with_columns
 from dataset_diffusion.dataset.selection import Selection, select
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.prompts.captions import remove_class_prompt
 from dataset_diffusion.runtime.progress import progress
 
+_BATCH_SIZE = 16
 
-def filter_dataset(dataset: Path, rules: Sequence[Rule], out: Path) -> tuple[DatasetStore, Selection]:
+
+def filter_dataset(
+    dataset: Path, rules: Sequence[Rule], out: Path, image_text: str = IMAGE_TEXT_MODEL
+) -> tuple[DatasetStore, Selection]:
     """Write the samples that pass all rules as a new dataset, numbered anew. Call again to resume.
+
+    Args:
+        dataset: the dataset's folder.
+        rules: what to keep.
+        out: folder of the new dataset.
+        image_text: the CLIP model that rules about ``image_text`` ask, a hub id or a local folder.
 
     Returns:
         The new dataset, and which samples it holds.
@@ -27,15 +40,20 @@ def filter_dataset(dataset: Path, rules: Sequence[Rule], out: Path) -> tuple[Dat
     Raises:
         DatasetError: the dataset is unfinished or damaged or lacks a score, no sample passes, or ``out`` holds
             another dataset.
+        ModelError: a rule asks a model that cannot be loaded.
     """
     source = DatasetStore.open(dataset)
     source.check_complete()
+    asks_model = any(rule.quantity == "image_text" for rule in rules)
+    scores = {"image_text": score_image_text(source, image_text)} if asks_model else {}
     with progress("Judge", len(source), "images") as advance:
-        selection = select(source, rules, on_sample=advance)
+        selection = select(source, rules, on_sample=advance, scores=scores)
     if not selection.kept:
         raise DatasetError("no sample passes the rules", got=", ".join(map(str, rules)), fix="use looser rules")
-    origin = {"rules": [str(rule) for rule in rules], "num_samples": len(source)}
+    origin: dict[str, Any] = {"rules": [str(rule) for rule in rules], "num_samples": len(source)}
     origin["config_hash"] = source.manifest.config_hash
+    if asks_model:
+        origin["image_text"] = image_text
     config = source.manifest.config | {"filter": [*source.manifest.config.get("filter", []), origin]}
     with dataset_lock(out):
         target = DatasetStore.create(out, source.manifest.with_config(config, num_samples=len(selection.kept)))
@@ -45,6 +63,35 @@ def filter_dataset(dataset: Path, rules: Sequence[Rule], out: Path) -> tuple[Dat
                 target.write_rows(shard, _gather(source, selection.kept, target.shard_range(shard)))
                 advance(len(target.shard_range(shard)))
     return target, selection
+
+
+def score_image_text(store: DatasetStore, model: str) -> list[float]:
+    """How well each image of a finished dataset fits its caption, without the class words appended to it.
+
+    Args:
+        store: the dataset.
+        model: a CLIP model, a hub id or a local folder.
+
+    Returns:
+        The cosine similarities, in [-1, 1], in order of index.
+
+    Raises:
+        ModelError: no such model.
+        DatasetError: the dataset is damaged.
+    """
+    # Here, since transformers takes a second to import and only these rules need it.
+    from dataset_diffusion.image_text import load_image_text
+
+    scorer, scores = load_image_text(model), []
+    shards = range(store.manifest.num_shards)
+    rows = chain.from_iterable(store.read_shard(shard, ("image", "prompt", "class_prompt")) for shard in shards)
+    with progress("Compare", len(store), "images") as advance:
+        while batch := list(islice(rows, _BATCH_SIZE)):
+            images = [decode_image(row["image"]["bytes"]) for row in batch]
+            captions = [remove_class_prompt(row["prompt"], row["class_prompt"]) for row in batch]
+            scores += scorer.score(images, captions).tolist()
+            advance(len(batch))
+    return scores
 
 
 def _gather(source: DatasetStore, kept: Sequence[int], indices: range) -> pa.Table:

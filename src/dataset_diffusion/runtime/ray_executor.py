@@ -1,37 +1,25 @@
-"""Draw the shards of a dataset in the workers of a Ray cluster.
+"""Have the workers of a Ray cluster do pieces of work.
 
-Shards are the work items: a worker draws one at a time, writes it itself, and asks for the next, so that only prompts
-and counts travel. A worker that dies gives its shard back, and another one is started in its place.
+A worker gets ready once, does one piece at a time, and is given the next when that is done, so that only what names a
+piece and what comes of it travel. A worker that dies gives its piece back, and another one is started in its place.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from dataset_diffusion.config import ExecutorSettings
-from dataset_diffusion.dataset.files import find_leftovers, remove_files
-from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ConfigError, ModelError
-from dataset_diffusion.records import Prompt
-from dataset_diffusion.runtime.executors import (
-    BatchSize,
-    DrawingJob,
-    OnImages,
-    WorkItem,
-    draw_shards,
-    load_model_for,
-    work_of,
-)
 
 try:
     import ray
@@ -42,67 +30,93 @@ except ImportError as error:
     ) from error
 
 MOST_DEATHS = 3
-"""A shard that so many workers died with is not given to another one."""
+"""A piece that so many workers died with is not given to another one."""
+CONNECT_SECONDS = 30
+"""A running cluster answers sooner."""
+START_ATTEMPTS = 3
+"""Ray gives its own processes 15 seconds to start, which no option changes; where they took longer, they are faster
+the next time."""
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a local Ray: images never pass through it."""
 
+_LOCAL = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_raylet_start_wait_time_s": "60",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_worker_niceness": "0",
+}
+"""Environment of a local Ray: patient where the cores are busy, its workers as urgent as this process."""
+_PROBE = """\
+import sys, ray
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False)
+except Exception as error:
+    print(error)
+    sys.exit(1)
+"""
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
-def draw_with_ray(
-    store: DatasetStore,
-    job: DrawingJob,
-    shards: Sequence[int],
-    settings: ExecutorSettings,
-    on_images: OnImages | None = None,
-) -> None:
-    """Draw shards in the workers of a Ray cluster, one worker per GPU or per share of the CPU cores.
+Piece = TypeVar("Piece")
+Outcome = TypeVar("Outcome")
 
-    The workers compute with as many CPU threads as this process would, because low-order bits may depend on it.
+
+def work_in_ray(
+    pieces: Sequence[Piece],
+    prepare: Callable[[str], Callable[[Piece], Outcome]],
+    *,
+    name: Callable[[Piece], str],
+    num_workers: int | None = None,
+    address: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Iterator[tuple[Piece, Outcome]]:
+    """Have pieces of work done, by one worker per GPU or per share of the CPU cores.
 
     Args:
-        store: the dataset, in a folder that every node of the cluster sees under the same path.
-        job: what to draw.
-        shards: the shards to draw.
-        settings: how many workers, and in which cluster.
-        on_images: called when a shard is written.
+        pieces: the work.
+        prepare: called once in each worker, with the device to compute on; gives what to do with a piece. Whatever it
+            names has to be seen by every node under the same path, see `absolute`.
+        name: what a piece is called when something is wrong with it.
+        num_workers: None takes one per GPU or, where there is none, as many as the CPU cores allow.
+        address: a running cluster, ``auto`` to find it; None starts one on this machine.
+        device: ``cpu``, ``cuda``, …; None takes the GPUs if there are any.
+        threads: CPU threads of a worker; None takes as many as this process would, as low-order bits may depend on it.
+
+    Yields:
+        Each piece and what came of it, in the order in which they are done.
 
     Raises:
         ConfigError: the cluster cannot be reached.
         ModelError: workers die again and again.
         DatasetDiffusionError: whatever a worker refuses.
     """
-    with _cluster(settings) as cores:
-        team = _Team(store, job, list(work_of(store, job, reversed(shards))), on_images)
-        team.work(_share(job, settings, cores, len(shards)))
-    # Of workers that were killed; the ones that drew their shards after them may not have seen it.
-    leftovers = find_leftovers(store.path / "shards")
-    remove_files(chain.from_iterable(leftovers.get(store.shard_path(shard), ()) for shard in shards))
+    threads = threads or torch.get_num_threads()
+    # Workers may be asked for that share cores.
+    with cluster(address, at_least=(num_workers or 1) * threads) as cores:
+        share = _share(cores, len(pieces), num_workers, device, threads)
+        yield from _Team(pieces, prepare, name, share).work()
 
 
-class ShardWorker:
-    """What runs on the nodes: loads the model once and draws the shards it is given."""
+def absolute(name_or_path: str) -> str:
+    """A folder's path as every node sees it; a hub id as it is."""
+    return str(Path(name_or_path).resolve()) if Path(name_or_path).is_dir() else name_or_path
 
-    def __init__(self, job: DrawingJob, path: Path, threads: int) -> None:
-        self._job, self._path, self._threads = job, path, threads
-        self._batch = BatchSize(job.generate.batch_size)
+
+class RayWorker:
+    """What runs on the nodes."""
+
+    def __init__(self, prepare: Callable[[str], Callable[[Any], Any]], device: str, threads: int) -> None:
+        self._prepare, self._device, self._threads = prepare, device, threads
 
     def load(self) -> None:
         """Get ready. Not in ``__init__``, whose errors Ray would wrap."""
         torch.set_num_threads(self._threads)
-        self._store = DatasetStore.open(self._path)
-        self._model = load_model_for(self._job)
+        self._do = self._prepare(self._device)
 
-    def draw(self, shard: int, prompts: Sequence[Prompt]) -> str:
-        """Draw and write a shard; gives a note on what that takes."""
-        notes = [""]
-        draw_shards(
-            self._model,
-            self._store,
-            self._job,
-            [(shard, prompts)],
-            on_images=lambda _, note: notes.append(note),
-            batch=self._batch,
-        )
-        return notes[-1]
+    def do(self, piece: Any) -> Any:
+        """Do a piece of work."""
+        return self._do(piece)
 
 
 @dataclass(frozen=True)
@@ -113,124 +127,166 @@ class _Share:
     cores: int
     gpus: int
     threads: int
-    device: str | None
+    device: str
 
 
 class _Team:
-    """The workers and their shards.
+    """The workers and their pieces, by number.
 
-    At any moment a worker is idle, or one reference of ``_running`` stands for what it does: loading, or a shard.
+    At any moment a worker is idle, or one reference of ``_running`` stands for what it does: loading, or a piece.
     """
 
     def __init__(
-        self, store: DatasetStore, job: DrawingJob, waiting: list[WorkItem], on_images: OnImages | None
+        self, pieces: Sequence[Any], prepare: Callable[[str], Any], name: Callable[[Any], str], share: _Share
     ) -> None:
-        self._store, self._job, self._on_images = store, job, on_images
-        self._waiting = waiting  # the next one last
+        self._pieces, self._prepare, self._name, self._share = pieces, prepare, name, share
+        self._waiting = list(reversed(range(len(pieces))))  # the next one last
         self._idle: list[Any] = []
-        self._running: dict[Any, tuple[Any, WorkItem | None]] = {}
+        self._running: dict[Any, tuple[Any, int | None]] = {}
         self._deaths: Counter[int | None] = Counter()
 
-    def work(self, share: _Share) -> None:
-        """Have all shards drawn."""
+    def work(self) -> Iterator[tuple[Any, Any]]:
+        """Have all pieces done; yields each with what came of it."""
         try:
-            for _ in range(share.workers):
-                self._hire(share)
-            while self._waiting or any(item for _, item in self._running.values()):
-                while self._waiting and self._idle:
-                    self._assign(self._idle.pop(), self._waiting.pop())
+            for _ in range(self._share.workers):
+                self._hire()
+            while self._waiting or any(number is not None for _, number in self._running.values()):
                 (done,), _ = ray.wait(list(self._running), num_returns=1)
-                self._settle(done, share)
+                settled = list(self._settle(done))
+                self._assign()
+                yield from settled
         finally:
             for worker in [*self._idle, *(worker for worker, _ in self._running.values())]:
                 ray.kill(worker)
 
-    def _hire(self, share: _Share) -> None:
-        generate = self._job.generate
-        model = str(Path(generate.model).resolve()) if Path(generate.model).is_dir() else generate.model
-        job = replace(
-            self._job, prompts=(), generate=generate.model_copy(update={"model": model, "device": share.device})
-        )
-        kind: Any = ray.remote(num_cpus=share.cores, num_gpus=share.gpus)(ShardWorker)
-        worker = kind.remote(job, self._store.path.resolve(), share.threads)
+    def _hire(self) -> None:
+        share = self._share
+        kind: Any = ray.remote(num_cpus=share.cores, num_gpus=share.gpus)(RayWorker)
+        worker = kind.remote(self._prepare, share.device, share.threads)
         self._running[worker.load.remote()] = worker, None
 
-    def _assign(self, worker: Any, item: WorkItem) -> None:
-        self._running[worker.draw.remote(*item)] = worker, item
+    def _assign(self) -> None:
+        while self._waiting and self._idle:
+            worker, number = self._idle.pop(), self._waiting.pop()
+            self._running[worker.do.remote(self._pieces[number])] = worker, number
 
-    def _settle(self, done: Any, share: _Share) -> None:
+    def _settle(self, done: Any) -> Iterator[tuple[Any, Any]]:
         """Take note of what a worker has done, or that it is gone."""
-        worker, item = self._running.pop(done)
-        shard = None if item is None else item[0]
+        worker, number = self._running.pop(done)
         try:
-            note = ray.get(done)
+            outcome = ray.get(done)
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:  # it was killed, ran out of memory, or its node is lost
-            self._deaths[shard] += 1
-            if self._deaths[shard] >= MOST_DEATHS:
-                raise _explain_deaths(shard, error) from error
-            if item is not None:
-                self._waiting.append(item)
-            self._hire(share)
+            self._deaths[number] += 1
+            if self._deaths[number] >= MOST_DEATHS:
+                raise self._explain_deaths(number, error) from error
+            if number is not None:
+                self._waiting.append(number)
+            self._hire()
             return
-        self._deaths[shard] = 0
+        self._deaths[number] = 0
         self._idle.append(worker)
-        if item is not None and self._on_images is not None:
-            self._on_images(len(item[1]), note)
+        if number is not None:
+            yield self._pieces[number], outcome
 
-
-def _explain_deaths(shard: int | None, error: RayError) -> ModelError:
-    return ModelError(
-        f"{MOST_DEATHS} workers died " + ("while they loaded the model" if shard is None else f"with shard {shard}"),
-        got=str(error).strip().splitlines()[0],
-        fix="if memory ran out, fewer --num-workers or a smaller --batch-size; what was drawn is kept",
-    )
+    def _explain_deaths(self, number: int | None, error: RayError) -> ModelError:
+        when = "while they got ready" if number is None else f"with {self._name(self._pieces[number])}"
+        return ModelError(
+            f"{MOST_DEATHS} workers died {when}",
+            got=str(error).strip().splitlines()[0],
+            fix="if memory ran out, fewer workers or smaller batches; what was done is kept",
+        )
 
 
 @contextmanager
-def _cluster(settings: ExecutorSettings) -> Iterator[int]:
-    """Be connected to a cluster; gives the number of its CPU cores."""
+def cluster(address: str | None = None, *, at_least: int = 1) -> Iterator[int]:
+    """Be connected to a cluster, the one that this process is connected to already if it is; gives its CPU cores.
+
+    Args:
+        address: a running cluster, ``auto`` to find it; None starts one on this machine.
+        at_least: cores that a local one has on paper, though the machine may have fewer.
+
+    Raises:
+        ConfigError: it cannot be started, or does not answer within `CONNECT_SECONDS`.
+    """
     if ray.is_initialized():
         yield _resource("CPU")
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    cores = len(os.sched_getaffinity(0))
     try:
-        if settings.address is None:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            # Workers may be asked for that share cores.
-            ray.init(
-                num_cpus=max(cores, (settings.num_workers or 1) * torch.get_num_threads()),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
+        if address is None:
+            cores = len(os.sched_getaffinity(0))
+            _start(max(cores, at_least))
         else:
-            ray.init(address=settings.address, **quiet)
+            _connect(address)
             cores = _resource("CPU")
-    except Exception as error:  # Ray raises all kinds, bare Exception among them
-        raise ConfigError(
-            "cannot start Ray here" if settings.address is None else f"cannot reach the Ray cluster {settings.address}",
-            got=str(error).strip().splitlines()[0],
-            fix="see the logs below /tmp/ray"
-            if settings.address is None
-            else "start it with `ray start --head`, or leave --address out to start one here",
-        ) from error
-    try:
         yield cores
     finally:
         ray.shutdown()
 
 
-def _share(job: DrawingJob, settings: ExecutorSettings, cores: int, num_shards: int) -> _Share:
-    gpus, threads, device = _resource("GPU"), torch.get_num_threads(), job.generate.device
+def _start(cores: int) -> None:
+    for name, value in _LOCAL.items():
+        os.environ.setdefault(name, value)
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                "local",
+                num_cpus=cores,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                **_QUIET,
+            )
+            return
+        except Exception as error:  # Ray raises all kinds, bare Exception among them
+            ray.shutdown()
+            if attempt == START_ATTEMPTS:
+                raise ConfigError(
+                    "cannot start Ray here",
+                    got=str(error).strip().splitlines()[0],
+                    fix="see the logs below /tmp/ray; a machine with cores to spare starts it in seconds",
+                ) from error
+
+
+def _connect(address: str) -> None:
+    try:
+        # Ray keeps trying a dead address for a quarter of an hour, deaf to Ctrl-C: it is tried in a process that can be
+        # killed first.
+        subprocess.run(
+            [sys.executable, "-c", _PROBE, address], check=True, capture_output=True, text=True, timeout=CONNECT_SECONDS
+        )
+        ray.init(address, **_QUIET)
+    except subprocess.TimeoutExpired as error:
+        raise _unreachable(address, f"no answer within {CONNECT_SECONDS} seconds") from error
+    except subprocess.CalledProcessError as error:
+        raise _unreachable(address, error.stdout) from error
+    except Exception as error:
+        raise _unreachable(address, str(error)) from error
+
+
+def _unreachable(address: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"cannot reach the Ray cluster {address}",
+        got=reason.strip(),
+        fix="start it with `ray start --head`, or leave --address out to start one here",
+    )
+
+
+def _share(cores: int, num_pieces: int, num_workers: int | None, device: str | None, threads: int) -> _Share:
+    gpus = _resource("GPU")
     if gpus and (device is None or device.startswith("cuda")):
-        workers, taken, device = settings.num_workers or gpus, (1, 1), "cuda"
+        workers, taken, device = num_workers or gpus, (1, 1), "cuda"
     else:
-        workers, taken, device = settings.num_workers or max(cores // threads, 1), (threads, 0), device or "cpu"
-    return _Share(min(workers, num_shards), *taken, threads, device)
+        # A node of fewer cores has its threads share them; asked for more than it has, Ray would wait for ever.
+        workers, taken, device = num_workers or max(cores // threads, 1), (min(threads, _largest()), 0), device or "cpu"
+    return _Share(min(workers, num_pieces), *taken, threads, device)
+
+
+def _largest() -> int:
+    """CPU cores of the largest node."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return max((int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]), default=0)
 
 
 def _resource(name: str) -> int:

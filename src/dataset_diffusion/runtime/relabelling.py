@@ -1,12 +1,13 @@
-"""New labels from stored heatmaps: no model, many processes, the bytes that drawing with these settings would give."""
+"""New labels from stored heatmaps: no model, many processes or a Ray cluster, the bytes that drawing would give."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from os import _exit
@@ -15,9 +16,9 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from dataset_diffusion.config import LabelSettings
+from dataset_diffusion.config import LabelSettings, WorkerSettings
 from dataset_diffusion.dataset.checks import check_pictures
-from dataset_diffusion.dataset.files import dataset_lock
+from dataset_diffusion.dataset.files import clear_leftovers, dataset_lock
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.replacement import begin_replacement, finish_replacement, resume_replacement
 from dataset_diffusion.dataset.schema import (
@@ -37,7 +38,11 @@ from dataset_diffusion.runtime.progress import progress
 
 
 def relabel_dataset(
-    dataset: Path, settings: LabelSettings, out: Path | None = None, workers: int | None = None
+    dataset: Path,
+    settings: LabelSettings,
+    out: Path | None = None,
+    workers: int | None = None,
+    executor: WorkerSettings = WorkerSettings(),
 ) -> DatasetStore:
     """Label a dataset anew from its stored heatmaps. Call again to resume; a finished one is left as it is.
 
@@ -46,14 +51,16 @@ def relabel_dataset(
         settings: exponent, thresholds and refinement.
         out: the new dataset's folder; None puts the new labels in the place of the old ones, which stay whole until all
             the new ones are there.
-        workers: processes, each with one thread; None takes one per core.
+        workers: processes, each with one thread; None takes one per core, of this machine or of the Ray cluster.
+        executor: where they are; its own number of workers is not looked at.
 
     Returns:
         The relabelled dataset, the same as if it had been drawn with these settings.
 
     Raises:
         DatasetError: the dataset is unfinished or damaged or has no heatmaps, or ``out`` holds another one.
-        ConfigError: no heatmaps are stored for the exponent, or less than one worker.
+        ConfigError: no heatmaps are stored for the exponent, less than one worker, or Ray cannot be reached.
+        ModelError: Ray's workers die again and again.
     """
     if workers is not None and workers < 1:
         raise ConfigError("bad number of workers", got=workers, expected="1 or more")
@@ -62,7 +69,7 @@ def relabel_dataset(
         manifest = _relabelled(source.manifest, settings)
         with dataset_lock(out):
             target = DatasetStore.create(out, manifest)
-            _write_missing(source, target, settings, workers)
+            _write_missing(source, target, settings, workers, executor)
         return target
     if not dataset.is_dir():
         DatasetStore.open(dataset)  # refuses it; the lock would make the folder
@@ -72,7 +79,7 @@ def relabel_dataset(
         manifest = _relabelled(source.manifest, settings)
         if source.manifest.differences(manifest):
             target = begin_replacement(source, manifest)
-            _write_missing(source, target, settings, workers)
+            _write_missing(source, target, settings, workers, executor)
             finish_replacement(target)
     return DatasetStore.open(dataset)
 
@@ -98,20 +105,53 @@ def _relabelled(manifest: DatasetManifest, settings: LabelSettings) -> DatasetMa
     return manifest.with_config(manifest.config | {"label": settings.model_dump(mode="json")})
 
 
-def _write_missing(source: DatasetStore, target: DatasetStore, settings: LabelSettings, workers: int | None) -> None:
+def _write_missing(
+    source: DatasetStore, target: DatasetStore, settings: LabelSettings, workers: int | None, executor: WorkerSettings
+) -> None:
     missing = target.missing_shards()
     if not missing:
         return
-    workers = min(workers or torch.get_num_threads(), len(missing))
+    if executor.executor == "ray":
+        written = _in_ray(source, target, missing, settings, workers=workers, address=executor.address)
+    elif (workers := min(workers or torch.get_num_threads(), len(missing))) == 1:
+        written = (relabel_shard(source, target, shard, settings) for shard in missing)
+    else:
+        written = _in_processes(source, target, missing, settings, workers)
     done = len(target) - target.count(missing)
     with progress("Relabel", len(target), "images", done=done) as advance:
-        written = (
-            (relabel_shard(source, target, shard, settings) for shard in missing)
-            if workers == 1
-            else _in_processes(source, target, missing, settings, workers)
-        )
         for count in written:
             advance(count)
+
+
+def _in_ray(
+    source: DatasetStore,
+    target: DatasetStore,
+    shards: list[int],
+    settings: LabelSettings,
+    *,
+    workers: int | None,
+    address: str | None,
+) -> Iterator[int]:
+    """Relabel shards in the workers of a Ray cluster; yields the number of samples of each when it is written."""
+    from dataset_diffusion.runtime.ray_executor import work_in_ray
+
+    relabelled = work_in_ray(
+        shards,
+        partial(_prepare_ray_worker, source.path.resolve(), target.path.resolve(), settings),
+        name=lambda shard: f"shard {shard}",
+        num_workers=workers,
+        address=address,
+        device="cpu",
+        threads=1,
+    )
+    for _, count in relabelled:
+        yield count
+    clear_leftovers(target.path / "shards")
+
+
+def _prepare_ray_worker(source: Path, target: Path, settings: LabelSettings, device: str) -> Callable[[int], int]:
+    stores = DatasetStore.open(source), DatasetStore.open(target)
+    return lambda shard: relabel_shard(*stores, shard, settings)
 
 
 def _in_processes(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion.config import RunConfig
+from dataset_diffusion.config import MachineSettings, RunConfig
 from dataset_diffusion.dataset.files import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
@@ -18,6 +18,9 @@ from dataset_diffusion.runtime.executors import DrawingJob, load_model_for
 from dataset_diffusion.runtime.prompting import compose_prompts, make_prompts
 from dataset_diffusion.runtime.training import check_training, make_segmenter
 from dataset_diffusion.segmentation.model_folder import DESCRIPTION
+
+_NOT_COMPARED = {f"generate.{name}" for name in MachineSettings.model_fields}
+"""Settings that a run may be resumed with others of."""
 
 
 def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
@@ -73,15 +76,14 @@ def _claim_run_folder(config: RunConfig, out: Path) -> None:
     file = out / "config.json"
     resolved = config.model_dump(mode="json")
     if file.exists():
-        there = _read_json(file)
-        if there != resolved:
-            name, got, expected = next(_differences(there, resolved), ("", "", ""))
-            raise ConfigError(
-                f"{out} holds a run of another configuration",
-                got=f"{name} = {expected}",
-                expected=f"{name} = {got}",
-                fix="use another --out, or delete the folder",
-            )
+        for name, there, here in _differences(_read_json(file), resolved):
+            if name not in _NOT_COMPARED:
+                raise ConfigError(
+                    f"{out} holds a run of another configuration",
+                    got=f"{name} = {here}",
+                    expected=f"{name} = {there}",
+                    fix="use another --out, or delete the folder",
+                )
         return
     with explained_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,25 @@ def test_differences_name_the_setting_and_both_values():
     ]
 
 
+def drawn(**settings):
+    return make().with_config({"generate": GenerateSettings(**settings).model_dump(mode="json")})
+
+
+def test_how_the_machine_draws_is_no_difference():
+    other = {"device": "cpu", "batch_size": 3, "compile": True, "channels_last": True, "vae_slicing": True}
+    assert drawn().differences(drawn(**other, cpu_offload=True)) == []
+
+
+@pytest.mark.parametrize("changed", [{"steps": 4}, {"dtype": "bfloat16"}, {"vae_tiling": True}, {"height": 64}])
+def test_what_is_drawn_is_a_difference(changed):
+    assert len(drawn().differences(drawn(**changed))) == 1
+
+
+def test_a_revision_is_compared_where_it_is_known_of_both():
+    assert make(model_revision="a").differences(make(model_revision="b")) == ["model_revision: b (here: a)"]
+    assert make().differences(make(model_revision="b")) == make(model_revision="a").differences(make()) == []
+
+
 def test_another_package_version_is_no_difference():
     assert make().differences(make(package_version="99")) == []
 
@@ -59,7 +78,16 @@ def test_a_missing_manifest_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "\x00", '{"schema_version": 1}', '{"schema_version": 1, "num_samples": 0}'],
+    [
+        "",
+        "{",
+        "\x00",
+        "{}",
+        "[]",
+        '{"schema_version": "1"}',
+        '{"schema_version": 1}',
+        '{"schema_version": 1, "num_samples": 0}',
+    ],
 )
 def test_a_damaged_manifest_is_one_line(tmp_path, text):
     (tmp_path / "dataset.json").write_text(text)
@@ -76,8 +104,17 @@ def test_a_class_set_that_cannot_be_is_one_line(tmp_path):
         DatasetManifest.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ['{"schema_version": 2}', "{}", "[]"])
-def test_another_schema_version_is_refused(tmp_path, text):
-    (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(DatasetError, match=r"another schema version; .*expected 1; fix: upgrade dataset-diffusion$"):
+@pytest.mark.parametrize(
+    ("version", "fix"),
+    [
+        (2, "upgrade dataset-diffusion"),
+        (0, "make the dataset again, or install dataset-diffusion==0.0.1, which made it"),
+    ],
+)
+def test_another_schema_version_is_refused(tmp_path, version, fix):
+    (tmp_path / "dataset.json").write_text(json.dumps({"schema_version": version, "package_version": "0.0.1"}))
+    with pytest.raises(DatasetError) as error:
         DatasetManifest.load(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path / 'dataset.json'} has another schema version; got {version}; expected 1; fix: {fix}"
+    )

@@ -11,6 +11,7 @@ from dataset_diffusion.errors import ConfigError
         ("uncertain<.3", Rule("uncertain", "<", 0.3)),
         ("  components   <=  8 ", Rule("components", "<=", 8.0)),
         ("novelty > 0", Rule("novelty", ">", 0.0)),
+        ("image_text>=0.25", Rule("image_text", ">=", 0.25)),
     ],
 )
 def test_rules_are_read(text, rule):

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from dataset_diffusion.dataset.schema import (
     encode_image,
     encode_label,
     encode_sample,
+    file_bytes,
     shard_bytes,
 )
 from dataset_diffusion.errors import DatasetError
@@ -90,6 +92,24 @@ def test_jpeg_is_quality_95_without_chroma_subsampling():
     data = encode_image(image, "jpeg")
     assert Image.open(io.BytesIO(data)).format == "JPEG"
     assert np.abs(decode_image(data).astype(int) - image).max() < 16
+
+
+def test_png_images_are_compressed_by_the_shard_or_as_files_of_their_own(make_sample, classes):
+    ramp = np.arange(64, dtype=np.uint8)
+    image = np.stack([ramp[:, None] + ramp, ramp[:, None] + 0 * ramp, 2 * ramp + 0 * ramp[:, None]], axis=-1)
+    data = encode_image(image, "png")
+    file = file_bytes(data)
+    assert len(data) > image.nbytes > 5 * len(file)
+    sample = replace(make_sample(0), image=image, label=image[..., 0] // 64)
+    assert len(shard_bytes([encode_sample(sample, classes)])) < image.nbytes
+    for encoded in (data, file):
+        np.testing.assert_array_equal(decode_image(encoded), image)
+        assert Image.open(io.BytesIO(encoded)).mode == "RGB"
+
+
+def test_jpeg_images_are_files_as_they_are():
+    data = encode_image(np.zeros((16, 16, 3), np.uint8), "jpeg")
+    assert file_bytes(data) == data
 
 
 def test_greyscale_labels_of_other_tools_are_read():

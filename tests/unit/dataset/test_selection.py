@@ -88,6 +88,13 @@ def test_an_image_that_was_dropped_makes_no_other_a_duplicate(store_of):
     assert select(store, rules("novelty >= 6", "uncertain < 0.5")).kept == (1,)
 
 
+def test_scores_that_are_not_stored_are_judged_with_those_that_are(store_of):
+    store = store_of([{"uncertain": 0.1}, {"uncertain": 0.9}, {"uncertain": 0.1}])
+    scores = {"image_text": [0.3, 0.3, 0.1]}
+    selection = select(store, rules("uncertain < 0.5", "image_text >= 0.2"), scores=scores)
+    assert selection == Selection(kept=(0,), dropped=(1, 1))
+
+
 def test_a_missing_score_is_told(store_of):
     with pytest.raises(DatasetError) as error:
         select(store_of([{"uncertain": 0.5}]), rules("presence >= 0.4"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, SlicedAttnProcessor
-from tiny_models import thin_model
+from tiny_models import add_safety_checker, thin_model
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion import capture as capture_module
@@ -80,6 +80,30 @@ def test_compiled_blocks_do_not_disable_capture(model, monkeypatch):
         reference, found = (draw(each, [TEDDY], [3], capture, height=64, width=64)[0] for each in (model, compiled))
         assert np.abs(reference.image.astype(int) - found.image.astype(int)).max() <= 1
         torch.testing.assert_close(found.attention.cross_attention, reference.attention.cross_attention)
+
+
+def test_an_image_that_the_safety_checker_refuses_is_black_and_has_no_class_in_it():
+    model = thin_model("sd15")
+    prompts, seeds = [TEDDY, TEDDY, TEDDY], [1, 2, 3]
+    before = draw(model, prompts, seeds)
+    refused = add_safety_checker(model.pipeline, [drawn.image for drawn in before])
+    for position, (drawn, plain) in enumerate(zip(draw(model, prompts, seeds), before, strict=True)):
+        if position == refused:
+            assert not drawn.image.any()
+            assert not drawn.attention.cross_attention.any()
+        else:
+            assert np.array_equal(drawn.image, plain.image)
+            assert torch.equal(drawn.attention.cross_attention, plain.attention.cross_attention)
+
+
+def test_numbers_that_overflow_do_not_become_black_images():
+    model = thin_model("sd21-base")
+    torch.nn.init.constant_(model.pipeline.vae.decoder.conv_out.bias, torch.nan)
+    with pytest.raises(ModelError) as raised:
+        draw(model)
+    assert str(raised.value) == (
+        "the model's numbers overflowed; got images that are not finite; fix: --dtype bfloat16 or float32"
+    )
 
 
 def each_calls_maps(model, steps):

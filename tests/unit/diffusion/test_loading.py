@@ -1,13 +1,23 @@
 import json
 import shutil
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import thin_model, thin_pipeline
+from tiny_models import SPEC, thin_model, thin_pipeline
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings
-from dataset_diffusion.diffusion.loading import SCHEDULERS, make_scheduler
-from dataset_diffusion.diffusion.models import MODELS, capture_choice, load_model, model_spec
+from dataset_diffusion.diffusion.loading import SCHEDULERS, check_offload, make_scheduler
+from dataset_diffusion.diffusion.models import (
+    MODELS,
+    capture_choice,
+    load_from_settings,
+    load_model,
+    model_fingerprint,
+    model_spec,
+)
+from dataset_diffusion.diffusion.unet import DiffusionModel
 from dataset_diffusion.errors import ConfigError, ModelError, PromptError
 from dataset_diffusion.records import Prompt
 
@@ -48,9 +58,9 @@ def test_a_folder_is_loaded_with_a_spec_from_its_configs(folder):
 
 
 def test_options_of_loading(folder):
-    model = load_model(
-        str(folder), "cpu", "bfloat16", scheduler="unipc", channels_last=True, vae_slicing=True, vae_tiling=True
-    )
+    tight = {"channels_last": True, "vae_slicing": True, "vae_tiling": True}
+    settings = GenerateSettings(model=str(folder), device="cpu", dtype="bfloat16", scheduler="unipc", **tight)
+    model = load_from_settings(settings)
     assert type(model.pipeline.scheduler).__name__ == "UniPCMultistepScheduler"
     assert model.pipeline.scheduler.config.beta_end == 0.012
     assert model.pipeline.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
@@ -69,8 +79,8 @@ def test_schedulers_keep_latents_unclipped_and_pndm_takes_no_extra_steps():
     assert len(pndm.timesteps) == 11
 
 
-def test_an_unknown_scheduler(folder):
-    message = refused(ConfigError, load_model, str(folder), "cpu", scheduler="heun")
+def test_an_unknown_scheduler():
+    message = refused(ConfigError, make_scheduler, "heun", {})
     assert message == "unknown scheduler; got heun; expected one of ddim, dpm-solver++, euler, lcm, pndm, unipc"
 
 
@@ -144,9 +154,75 @@ def test_a_hub_that_cannot_be_reached(name, tmp_path, monkeypatch):
     assert message.endswith("where there is a network, and pass the folder")
 
 
-def test_offloading_needs_a_gpu_and_a_package(folder):
-    message = refused(ConfigError, load_model, str(folder), "cpu", cpu_offload=True)
+def test_an_unknown_floating_point_type():
+    message = refused(ConfigError, load_model, "embedded", "cpu", "float8")
+    assert message == "bad value of --dtype; got float8; expected 'float32', 'float16' or 'bfloat16'"
+
+
+def test_a_hub_id_is_pinned_to_the_commit_that_it_stands_for(folder, tmp_path, monkeypatch):
+    """As after a download: the cache keeps a folder per commit, and offline the newest is the one known last."""
+    from huggingface_hub import constants
+
+    commit, newer = "1" * 40, "2" * 40
+    cached = tmp_path / "models--someone--some-model"
+    shutil.copytree(folder, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert model_fingerprint("someone/some-model") == commit
+    assert load_model("someone/some-model", "cpu").spec.revision == commit
+    shutil.copytree(cached / "snapshots" / commit, cached / "snapshots" / newer)
+    (cached / "refs" / "main").write_text(newer)
+    assert model_fingerprint("someone/some-model") == newer
+    assert model_fingerprint(f"someone/some-model@{commit}") == commit
+
+
+def test_every_published_model_is_pinned_to_a_commit():
+    published = [spec for name, spec in MODELS.items() if name != "embedded"]
+    assert all(len(bytes.fromhex(spec.revision)) == 20 for spec in published)
+
+
+def test_offloading_needs_a_gpu():
+    settings = GenerateSettings(device="cpu", cpu_offload=True)
+    message = refused(ConfigError, load_from_settings, settings)
     assert message == "nothing to offload from; got device cpu; expected a GPU with --cpu-offload"
+
+
+def test_offloading_needs_a_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    message = refused(ModelError, check_offload, torch.device("cuda"))
+    assert message == (
+        "offloading to the CPU needs the package accelerate; fix: pip install 'dataset-diffusion[offload]'"
+    )
+
+
+def test_a_negative_prompt_without_guidance():
+    model = thin_model("sd21-base")
+    message = refused(ConfigError, model.check, [TEDDY], negative_prompt="ugly", guidance_scale=1.0)
+    assert message == (
+        "a negative prompt does nothing without classifier-free guidance; got guidance scale 1; "
+        "expected a scale above 1; fix: leave out --negative-prompt"
+    )
+    model.check([TEDDY], negative_prompt="ugly", guidance_scale=1.5)
+    model.check([TEDDY], negative_prompt="ugly")  # the model's own scale
+    model.check([TEDDY], negative_prompt="", guidance_scale=1.0)
+
+
+def test_the_models_own_negative_prompt_stays_silent_without_guidance():
+    model = thin_model("sd21-base")
+    model.spec = replace(model.spec, negative_prompt="ugly")
+    model.generate([TEDDY], [1], guidance_scale=1.0, steps=1, height=64, width=64)
+
+
+def test_a_negative_prompt_for_a_model_distilled_for_guidance():
+    pipeline = thin_pipeline("sd15")
+    pipeline.unet.register_to_config(time_cond_proj_dim=32)
+    message = refused(ConfigError, DiffusionModel(SPEC, pipeline).check, [TEDDY], negative_prompt="ugly")
+    assert message == (
+        "a negative prompt does nothing without classifier-free guidance; got a model distilled for guidance; "
+        "expected no negative prompt; fix: leave out --negative-prompt"
+    )
 
 
 @pytest.mark.parametrize(

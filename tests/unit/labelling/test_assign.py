@@ -130,6 +130,15 @@ def test_label_map_reads_the_stored_exponent(exponent, position):
     np.testing.assert_array_equal(label, expected.numpy())
 
 
+def test_without_any_attention_nothing_is_known():
+    """As of an image that a safety checker made black: not even that it is background."""
+    values = np.zeros((1, 2, 3, 4), np.float16)
+    heatmaps, settings = Heatmaps((0,), values, np.zeros((1, 2, 2), np.float32)), LabelSettings(exponent=0)
+    np.testing.assert_array_equal(label_map(heatmaps, (2, 9), (6, 8), settings), np.full((6, 8), 255))
+    ranges = np.full((1, 2, 2), 0.25, np.float32)  # attention that is the same everywhere
+    np.testing.assert_array_equal(label_map(Heatmaps((0,), values, ranges), (2, 9), (6, 8), settings), np.zeros((6, 8)))
+
+
 def test_an_exponent_that_is_not_stored_is_refused():
     with pytest.raises(ConfigError, match=r"^no heatmaps are stored for this exponent; got 8; expected one of 0, 4$"):
         label_map(stored(), (2, 9), (6, 8), LabelSettings(exponent=8))

@@ -1,16 +1,21 @@
 import json
 import os
+import re
 
 import pytest
+from tiny_models import add_safety_checker, thin_pipeline
 
 from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings
 from dataset_diffusion.dataset.files import dataset_lock
+from dataset_diffusion.dataset.rules import parse_rule
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError, PromptError
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.prompts.prompt_files import write_prompts
 from dataset_diffusion.runtime.drawing import make_dataset, repair_dataset
+from dataset_diffusion.runtime.filtering import filter_dataset
+from dataset_diffusion.runtime.relabelling import relabel_dataset
 
 CLASSES = class_set("emoji")
 SMALL = GenerateSettings(steps=1, height=32, width=32, batch_size=2, shard_size=2, device="cpu")
@@ -20,11 +25,11 @@ SMALL = GenerateSettings(steps=1, height=32, width=32, batch_size=2, shard_size=
 def draw(tmp_path):
     """A function that draws the dataset of some prompts, or of as many as asked for."""
 
-    def run(prompts=4, name="dataset", seed=0, **options):
+    def run(prompts=4, name="dataset", seed=0, settings=SMALL, **options):
         if isinstance(prompts, int):
             prompts = build_prompts(None, CLASSES, prompts, seed=0)
         write_prompts(tmp_path / "prompts.jsonl", prompts, CLASSES)
-        return make_dataset(tmp_path / "prompts.jsonl", SMALL, LabelSettings(), seed, tmp_path / name, **options)
+        return make_dataset(tmp_path / "prompts.jsonl", settings, LabelSettings(), seed, tmp_path / name, **options)
 
     return run
 
@@ -65,6 +70,62 @@ def test_prompts_with_gaps_between_their_indices_are_refused(draw, tmp_path):
         f"got indices 0 to 2 for 2 prompts in {tmp_path / 'prompts.jsonl'}; expected 0 to 1"
     )
     assert not (tmp_path / "dataset").exists()
+
+
+MACHINE = {"batch_size": 1, "channels_last": True, "vae_slicing": True, "device": None}
+
+
+def test_a_dataset_is_resumed_on_another_machine(draw):
+    store = draw(4)
+    first, _ = shards(store)
+    recorded = (store.path / "dataset.json").read_bytes()
+    store.shard_path(1).unlink()
+    # As begun before the settings existed.
+    values = json.loads(recorded)
+    for name in ("cpu_offload", "vae_slicing"):
+        del values["config"]["generate"][name]
+    (store.path / "dataset.json").write_text(json.dumps(values))
+    resumed = draw(4, settings=SMALL.model_copy(update=MACHINE))
+    assert resumed.is_complete
+    assert shards(resumed)[0] == first
+    assert resumed.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ({"seed": 1}, "config.seed: 1 (here: 0)"),
+        ({"settings": SMALL.model_copy(update={"steps": 2})}, "config.generate.steps: 2 (here: 1)"),
+        ({"settings": SMALL.model_copy(update={"dtype": "bfloat16"})}, "config.generate.dtype: bfloat16 (here: None)"),
+    ],
+)
+def test_other_samples_do_not_continue_a_dataset(draw, changed, difference):
+    store = draw(2)
+    store.shard_path(0).unlink()
+    with pytest.raises(
+        DatasetError, match=re.escape(f"another configuration; got {difference}; fix: use another --out")
+    ):
+        draw(2, **changed)
+
+
+def test_an_image_that_the_safety_checker_refuses_teaches_nothing(draw, tmp_path, capsys):
+    pipeline = thin_pipeline("sd15")
+    settings = SMALL.model_copy(update={"model": str(tmp_path / "model"), "height": 64, "width": 64})
+    pipeline.save_pretrained(tmp_path / "model")
+    before = [sample.image for sample in draw(3, "unchecked", settings=settings)]
+    assert "safety" not in capsys.readouterr().err
+    refused = add_safety_checker(pipeline, before)
+    pipeline.save_pretrained(tmp_path / "model")
+    store = draw(3, settings=settings)
+    assert "3/3 images" in (said := capsys.readouterr().err)
+    assert said.endswith("1 made black by the model's safety checker\n")
+    assert not store[refused].image.any()
+    assert (store[refused].label == 255).all()
+    # Relabelling knows it too, and a filter drops it.
+    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0, uncertainty_threshold=0), workers=1)
+    assert [bool((sample.label == 255).all()) for sample in relabelled].index(True) == refused
+    _, selection = filter_dataset(store.path, [parse_rule("presence > 0")], tmp_path / "kept")
+    assert selection.kept == tuple(index for index in range(3) if index != refused)
 
 
 def test_changed_prompts_do_not_continue_a_dataset(draw):

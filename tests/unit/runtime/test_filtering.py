@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 from commands import files_of, refuse, run_command, succeed, times_of
+from tiny_clip import save_tiny_clip
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.image_text import load_image_text
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Prompt, Sample
 
@@ -103,6 +105,30 @@ def test_other_rules_into_the_same_folder_are_refused(source, tmp_path):
     succeed("filter", source.path, *RULES, "--out", tmp_path / "out")
     message = last_line("filter", source.path, "--rule", "foreground > 0.1", "--out", tmp_path / "out")
     assert message.startswith(f"error: {tmp_path / 'out'} holds a dataset of another configuration; got ")
+
+
+def test_images_that_fit_their_captions_are_kept(source, tmp_path):
+    clip = tmp_path / "clip"
+    save_tiny_clip(clip)
+    captions = [f"cat number {index}" for index in range(len(source))]
+    scores = load_image_text(str(clip)).score([sample.image for sample in source], captions)
+    middle = (np.sort(scores)[6] + np.sort(scores)[7]) / 2
+    assert middle > 0.01
+    out = tmp_path / "out"
+    rule = f"image_text >= {middle:.6f}"
+    printed = succeed("filter", source.path, "--rule", rule, "--image-text", clip, "--out", out)
+    assert printed.endswith(f": dropped 7\nkept 6 of 13 images in {out}\n")
+    kept = [sample.seed - 1000 for sample in DatasetStore.open(out)]
+    assert kept == np.flatnonzero(scores > middle).tolist()
+    assert DatasetStore.open(out).manifest.config["filter"][0]["image_text"] == str(clip)
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(source, tmp_path):
+    (tmp_path / "clip").mkdir()
+    message = last_line(
+        "filter", source.path, "--rule", "image_text > 0", "--image-text", tmp_path / "clip", "--out", tmp_path / "out"
+    )
+    assert message.startswith(f"error: not a CLIP model; got {tmp_path / 'clip'}: ")
 
 
 def test_no_rule_is_refused(source, tmp_path):

@@ -114,8 +114,10 @@ class TestPhotos:
         monkeypatch.setattr(
             captioning.Captioner, "caption", lambda self, photos: asked.append(len(photos)) or caption(self, photos)
         )
+        # Photos keep their batches: 0 and 1, 2 and 3, 4.
+        monkeypatch.setattr("dataset_diffusion.runtime.prompting.BATCH_SIZE", 2)
         make_prompts(settings, 0, out)
-        assert asked == [3]
+        assert asked == [2, 1]
         assert kept.read_bytes() == written
 
     def test_without_a_file_for_the_captions_templates_stand_in(self, settings, monkeypatch):

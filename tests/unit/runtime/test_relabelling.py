@@ -12,7 +12,7 @@ from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.replacement import finish_replacement
 from dataset_diffusion.dataset.schema import with_columns
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
 from dataset_diffusion.runtime.executors import label_generation
@@ -198,6 +198,22 @@ def test_what_is_no_dataset_is_refused_and_left_alone(tmp_path):
 
 def test_less_than_one_worker_is_refused(tmp_path):
     assert refuse("relabel", tmp_path, "--workers", 0) == "bad number of workers; got 0; expected 1 or more"
+
+
+def test_an_address_is_for_ray(tmp_path):
+    message = "bad value of --address; got auto; expected --executor ray, the only one that takes it"
+    assert refuse("relabel", tmp_path, "--address", "auto") == message
+
+
+def test_a_ray_cluster_that_does_not_answer(tmp_path, monkeypatch):
+    ray_executor = pytest.importorskip("dataset_diffusion.runtime.ray_executor", exc_type=ConfigError)
+    monkeypatch.setattr(ray_executor, "CONNECT_SECONDS", 2)
+    old = write_dataset(tmp_path / "old", OLD, num_samples=1)
+    assert refuse("relabel", old.path, *NEW_OPTIONS, "--executor", "ray", "--address", "127.0.0.1:1025") == (
+        "cannot reach the Ray cluster 127.0.0.1:1025; got no answer within 2 seconds; "
+        "fix: start it with `ray start --head`, or leave --address out to start one here"
+    )
+    assert DatasetStore.open(old.path).manifest == old.manifest
 
 
 def test_a_damaged_dataset_is_not_relabelled(tmp_path):

@@ -36,7 +36,9 @@ benchmark = "none"
 def test_a_recipe_without_a_benchmark_ends_with_training_and_a_page(tmp_path):
     recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
     recipe.write_text(RECIPE)
-    assert succeed("run", recipe, "--out", out) == f"report: {out / 'report.html'}\n"
+    first, last = succeed("run", recipe, "--out", out).splitlines()
+    assert first == f"2 images and 1 training steps into {out}; the same command resumes"
+    assert last == f"report: {out / 'report.html'}"
     assert (out / "model" / "model.json").exists()
     assert not (out / "results.json").exists()
     before = times_of(out)
@@ -46,6 +48,20 @@ def test_a_recipe_without_a_benchmark_ends_with_training_and_a_page(tmp_path):
     os.utime(out / "report.html", ns=(0, 0))
     succeed("run", recipe, "--out", out)
     assert times_of(out)["report.html"] > 0
+
+
+def test_a_run_is_resumed_on_another_machine_and_not_with_other_settings(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    succeed("run", recipe, "--out", out)
+    (out / "dataset" / "shards" / "00000.parquet").unlink()
+    recipe.write_text(RECIPE.replace('device = "cpu"', "batch_size = 1\nvae_slicing = true"))
+    succeed("run", recipe, "--out", out)
+    recipe.write_text(RECIPE.replace("steps = 1", "steps = 2"))
+    assert refuse("run", recipe, "--out", out) == (
+        f"{out} holds a run of another configuration; got generate.steps = 2; expected generate.steps = 1; "
+        "fix: use another --out, or delete the folder"
+    )
 
 
 def test_a_recipe_for_own_classes_is_told_how_to_go_without_a_benchmark(tmp_path):

@@ -33,6 +33,7 @@ def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
     """Write one Parquet file per split that the shard has samples of."""
     job.make_folders("data")
     schema = _schema(job.class_set)
+    compression = "zstd" if job.manifest.image_format == "png" else "none"  # JPEGs are compressed already
     batches: dict[Split, list[pa.RecordBatch]] = defaultdict(list)
 
     def add(item: Item) -> dict[str, Any]:
@@ -43,9 +44,8 @@ def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
     for split, samples in batches.items():
         path = job.folder / "data" / f"{split}-{shard:05d}.parquet"
         with explained_write_errors(path):
-            # Pictures are compressed already and no two are the same: more would cost time and find nothing.
             table = pa.Table.from_batches(samples)
-            pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=["index"])
+            pq.write_table(table, path, compression=compression, use_dictionary=False, write_statistics=["index"])
 
 
 def write_index(job: Job, records: Records) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.files import explained_write_errors
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.schema import decode_label
+from dataset_diffusion.dataset.schema import decode_label, file_bytes
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import sample_random
 
@@ -28,7 +28,7 @@ COLUMNS = ("index", "seed", "prompt", "class_prompt", "classes", "image", "label
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One sample on its way into an export, pictures as they are stored.
+    """One sample on its way into an export.
 
     Attributes:
         row: the sample's `COLUMNS`.
@@ -52,8 +52,8 @@ class Item:
 
     @property
     def image(self) -> bytes:
-        """The image, PNG or JPEG."""
-        return bytes(self.row["image"]["bytes"])
+        """The image as a file of its own, PNG or JPEG."""
+        return file_bytes(self.row["image"]["bytes"])
 
     @property
     def label_png(self) -> bytes:

@@ -27,7 +27,8 @@ def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
     job.make_folders(images, labels)
 
     def add(item: Item) -> dict[str, Any]:
-        image = item.image if item.image_suffix == ".jpg" else encode_image(decode_image(item.image), "jpeg")
+        stored = item.row["image"]["bytes"]
+        image = stored if item.image_suffix == ".jpg" else encode_image(decode_image(stored), "jpeg")
         job.write(f"{images}/{item.name}.jpg", image)
         job.write(f"{labels}/{item.name}.png", item.label_png)
         return {}
