@@ -22,8 +22,8 @@ from dataset_diffusion.records import Heatmaps, Prompt, Sample
 
 SCHEMA_VERSION = 1
 
-ROWS_PER_GROUP = 2
-"""Rows read together: few, so that a random read is cheap; not one, so that reading in order opens fewer groups."""
+ROWS_PER_GROUP = 4
+"""Rows read together: few, so that a random read is cheap; several, so that reading in order opens few groups."""
 
 ImageFormat = Literal["png", "jpeg"]
 
