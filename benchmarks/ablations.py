@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.rules import parse_rule
+from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.runtime.drawing import make_dataset
 from dataset_diffusion.runtime.evaluating import evaluate_model
 from dataset_diffusion.runtime.filtering import filter_dataset
@@ -27,13 +29,14 @@ RULE = "presence >= 0.4"
 Row = dict[str, Any]
 
 
-def measure_ablations(work: Path, count: int, train: TrainSettings) -> dict[str, list[Row]]:
+def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int) -> dict[str, list[Row]]:
     """Two tables, each row a segmenter tested on the held-out scenes.
 
     Args:
         work: folder with ``synthetic`` and ``real_scenes``, datasets of ``count`` images each.
         count: their number of images.
         train: how every segmenter is trained, but for what its row changes.
+        repeats: trainings of each row of the second table, with other seeds.
     """
     synthetic, real, models = work / "synthetic", work / "real_scenes", work / "ablations"
     segmenters = []
@@ -41,30 +44,24 @@ def measure_ablations(work: Path, count: int, train: TrainSettings) -> dict[str,
         settings = train.model_copy(update={"segmenter": name})
         on_synthetic = score([synthetic], settings, models / f"{name}-synthetic")
         on_real = score([real], settings, models / f"{name}-real")
-        ratio = on_synthetic / on_real
-        segmenters.append(
-            {"segmenter": f"{title} (`{name}`)", "synthetic": on_synthetic, "real": on_real, "ratio": ratio}
-        )
+        row = {"segmenter": f"{title} (`{name}`)", "synthetic": on_synthetic, "real": on_real}
+        segmenters.append(row | {"ratio": on_synthetic / on_real})
     without_band = DEMO.label.model_copy(update={"uncertainty_threshold": DEMO.label.threshold})
     relabel_dataset(synthetic, without_band, models / "without_band")
-    kept, _ = filter_dataset(synthetic, [parse_rule(RULE)], models / "filtered")
-    datasets = [
-        {
-            "trained on": "no uncertainty band",
-            "images": count,
-            "mIoU": score([models / "without_band"], train, models / "no_band_model"),
-        },
-        {
-            "trained on": f"only `{RULE}`",
-            "images": len(kept),
-            "mIoU": score([models / "filtered"], train, models / "filtered_model"),
-        },
-    ]
+    filter_dataset(synthetic, [parse_rule(RULE)], models / "filtered")
     parts = [draw(models / f"part{number}", size, seed=number + 1) for number, size in enumerate(PARTS)]
-    for used in range(1, len(parts) + 1):
-        total = sum(PARTS[:used])
-        miou = score(parts[:used], train, models / f"model_of_{total}")
-        datasets.append({"trained on": "other images", "images": total, "mIoU": miou})
+    rows = {
+        "demo": ("as the demo", [synthetic]),
+        "no_band": ("no uncertainty band", [models / "without_band"]),
+        "filtered": (f"only `{RULE}`", [models / "filtered"]),
+        **{f"others_{used}": ("other images", parts[:used]) for used in range(1, len(parts) + 1)},
+    }
+    datasets = []
+    for name, (title, folders) in rows.items():
+        scores = [score(folders, train, models / "trained" / name / str(seed), seed) for seed in range(repeats)]
+        images = sum(len(DatasetStore.open(folder)) for folder in folders)
+        spread = f"{min(scores):.3f} to {max(scores):.3f}"
+        datasets.append({"trained on": title, "images": images, "mIoU": mean(scores), "of the seeds": spread})
     return {"segmenters": segmenters, "datasets": datasets}
 
 
@@ -76,8 +73,8 @@ def draw(folder: Path, count: int, seed: int) -> Path:
     return folder
 
 
-def score(datasets: Sequence[Path], settings: TrainSettings, model: Path) -> float:
+def score(datasets: Sequence[Path], settings: TrainSettings, model: Path, seed: int = 0) -> float:
     """MIoU on the held-out scenes of a segmenter trained on datasets."""
-    make_segmenter(datasets, settings, 0, model)
+    make_segmenter(datasets, settings, seed, model)
     miou: float = evaluate_model(model, EvaluateSettings(), model.with_suffix(".json"))["miou"]
     return miou

@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument(
         "--iterations", type=int, default=TrainSettings().iterations, help="training steps of each segmenter"
     )
+    parser.add_argument("--repeats", type=int, default=3, help="trainings of every ablation row, with other seeds")
     parser.add_argument("--voc", type=Path, default=None, help="folder VOC2012, to train and test on photos too")
     options = parser.parse_args()
     work, count = options.work, options.num_images
@@ -61,13 +62,13 @@ def main() -> None:
         "headline": lambda: measure_headline(work, real, count, train),
         "oracle": lambda: measure_oracle(work),
         "demo": lambda: measure_demo(work / "demo"),
-        "ablations": lambda: measure_ablations(work, count, train),
+        "ablations": lambda: measure_ablations(work, count, train, options.repeats),
     }
     if options.voc is not None:
         parts["photos"] = lambda: measure_photos(work, options.voc)
     measured = {name: _kept(work / f"{name}.json", measure) for name, measure in parts.items()}
     (ROOT / "docs" / "results.json").write_text(json.dumps(measured, indent=2) + "\n")
-    (ROOT / "docs" / "results.md").write_text(_page(measured, count, train))
+    (ROOT / "docs" / "results.md").write_text(_page(measured, count, train, options.repeats))
 
 
 def measure_labels(real: Path) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def _kept(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return kept
 
 
-def _page(measured: dict[str, Any], count: int, train: TrainSettings) -> str:
+def _page(measured: dict[str, Any], count: int, train: TrainSettings, repeats: int) -> str:
     labels, headline, oracle, demo = (measured[name] for name in ("labels", "headline", "oracle", "demo"))
     chosen, real = labels["chosen"], headline["real"]
     per_class = [
@@ -190,6 +191,7 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings) -> str:
         demo=demo,
         ablations=measured["ablations"],
         rule=RULE,
+        repeats=repeats,
         photos=measured.get("photos"),
     )
 
