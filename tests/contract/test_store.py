@@ -308,7 +308,10 @@ def half(data):
 
 
 def flipped(data):
-    middle = len(data) // 4
+    group = pq.read_metadata(io.BytesIO(data)).row_group(0)
+    columns = map(group.column, range(group.num_columns))
+    images = next(column for column in columns if column.path_in_schema == "image.bytes")
+    middle = images.data_page_offset + images.total_compressed_size // 2
     return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
 
 

@@ -15,7 +15,7 @@ from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.prompts.prompt_files import read_prompts
 from dataset_diffusion.seeding import sample_seed
 
-PROGRESS = ("Draw and label: ", "Train: ", "Evaluate: ")
+PROGRESS = ("Draw and label: ", "Train: ", "Evaluate: ", "Verify: ")
 
 RECIPE = """
 [prompts]
