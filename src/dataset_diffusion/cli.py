@@ -151,7 +151,7 @@ def relabel(
 
 
 def filter_samples(
-    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     out: Path,
     rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(required)")] = (),
     image_text: str = IMAGE_TEXT_MODEL,
@@ -159,7 +159,7 @@ def filter_samples(
     """Write the samples that pass every rule as a new dataset. The same command again resumes.
 
     Args:
-        dataset: Folder of the dataset.
+        dataset: Folder of the dataset, or its URL (s3://...).
         out: Folder of the new dataset.
         rule: What to keep, as in --rule "presence >= 0.4" --rule "novelty >= 6"; also area, components, uncertain,
             foreground and image_text, see docs/filtering.md.
@@ -180,7 +180,7 @@ def filter_samples(
 
 def train(
     dataset: Annotated[
-        tuple[Path, ...], Positional, arg(metavar="[DATASET ...]", help_behavior_hint="(default: none)")
+        tuple[str, ...], Positional, arg(metavar="[DATASET ...]", help_behavior_hint="(default: none)")
     ] = (),
     *,
     out: Path,
@@ -190,7 +190,7 @@ def train(
     """Train a segmenter on datasets, on real photos, or on both. The same command again resumes.
 
     Args:
-        dataset: Folders of datasets; none trains on the photos of --real alone.
+        dataset: Folders of datasets, or their URLs (s3://...); none trains on the photos of --real alone.
         out: Folder of the trained segmenter.
         seed: The run's seed.
     """
@@ -239,7 +239,7 @@ def evaluate(
 
 
 def export(
-    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     out: Path,
     *,
     settings: Annotated[ExportSettings, Flat],
@@ -247,7 +247,7 @@ def export(
     """Write a dataset in the format of other tools. The same command again resumes.
 
     Args:
-        dataset: Folder of the dataset.
+        dataset: Folder of the dataset, or its URL (s3://...).
         out: Folder of the export, new or empty.
     """
     from dataset_diffusion.runtime.exporting import export_dataset
@@ -268,7 +268,7 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
 
 
 def verify(
-    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     repair: bool = False,
     prompts: Path | None = None,
     workers: int | None = None,
@@ -276,7 +276,7 @@ def verify(
     """Check every byte of a dataset: shards, checksums, label ids, sizes.
 
     Args:
-        dataset: Folder of the dataset.
+        dataset: Folder of the dataset, or its URL (s3://...).
         repair: Draw missing and damaged shards again, as they were.
         prompts: The prompts that it was drawn from, for --repair; None takes prompts.jsonl beside its folder.
         workers: Threads that check shards; None takes a few more than there are cores.

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from upath import UPath
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.schema import SCHEMA
@@ -288,10 +289,31 @@ def test_a_folder_that_vanished_while_writing(tmp_path):
         store.write_shard(0, map(PNG.sample, range(10)))
 
 
-def test_remote_paths_are_refused_rather_than_made_into_folders():
-    for use in (DatasetStore.open, lambda path: DatasetStore.create(path, PNG.manifest())):
-        with fails("datasets live in local folders; got s3://bucket/set; fix: mount"):
-            use("s3://bucket/set")
+def test_a_dataset_is_read_from_any_storage_that_fsspec_knows(tmp_path):
+    local = PNG.fill(tmp_path)
+    remote = UPath("memory://bucket/set")
+    for file in (file for file in tmp_path.rglob("*") if file.is_file()):
+        copy = remote / file.relative_to(tmp_path).as_posix()
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    store = pickle.loads(pickle.dumps(DatasetStore.open("memory://bucket/set")))
+    assert store.is_complete
+    assert store.verify() == []
+    for index, sample in enumerate(store):
+        assert_same_sample(sample, local[index])
+    (remote / "shards" / "00001.parquet").unlink()
+    assert store.missing_shards() == [1]
+    with fails("datasets are written to local folders; got memory://bucket/set; fix: "):
+        store.write_shard(1, map(PNG.sample, store.shard_range(1)))
+
+
+def test_a_storage_that_cannot_be_written_or_is_not_known():
+    with fails("datasets are written to local folders; got memory://bucket/other; fix: "):
+        DatasetStore.create("memory://bucket/other", PNG.manifest())
+    with fails("not a dataset; got memory://bucket/other; expected a folder with dataset.json"):
+        DatasetStore.open("memory://bucket/other")
+    with fails(r"cannot read from this storage; got nowhere://bucket/set \(.*\); expected an URL of fsspec"):
+        DatasetStore.open("nowhere://bucket/set")
 
 
 def test_a_missing_shard(tmp_path):

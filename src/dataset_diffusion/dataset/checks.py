@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from dataset_diffusion.dataset.files import Location
 from dataset_diffusion.dataset.schema import HEATMAP_COLUMNS, decode_row, picture_bytes, sha256
 from dataset_diffusion.errors import DatasetDiffusionError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -61,7 +61,7 @@ def shard_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iter
             yield from (f"sample {index}: {problem}" for problem in sample_problems(sample, class_set))
 
 
-def check_pictures(table: pa.Table, names: Sequence[str], dataset: Path) -> None:
+def check_pictures(table: pa.Table, names: Sequence[str], dataset: Location) -> None:
     """Refuse rows whose pictures are not those that were written, before they are copied to another dataset.
 
     Args:

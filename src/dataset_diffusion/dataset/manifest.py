@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import dataset_diffusion
 from dataset_diffusion.config import MachineSettings, Settings, config_hash
-from dataset_diffusion.dataset.files import atomic_write, remove_leftovers
+from dataset_diffusion.dataset.files import Location, atomic_write, remove_leftovers
 from dataset_diffusion.dataset.schema import SCHEMA_VERSION, ImageFormat
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -91,7 +91,7 @@ class DatasetManifest(BaseModel):
         remove_leftovers(path)
 
     @classmethod
-    def load(cls, folder: Path) -> DatasetManifest:
+    def load(cls, folder: Location) -> DatasetManifest:
         """Read ``dataset.json`` of a folder.
 
         Raises:
@@ -128,7 +128,7 @@ class DatasetManifest(BaseModel):
             raise _damaged(path, str(error)) from error
 
 
-def check_not_in_between(folder: Path) -> None:
+def check_not_in_between(folder: Location) -> None:
     """Refuse a folder whose samples were being replaced by others when something stopped that.
 
     Raises:
@@ -142,7 +142,7 @@ def check_not_in_between(folder: Path) -> None:
         )
 
 
-def _damaged(path: Path, reason: str) -> DatasetError:
+def _damaged(path: Location, reason: str) -> DatasetError:
     return DatasetError(f"{path} cannot be read", got=reason, fix="restore the file or make the dataset again")
 
 

@@ -6,7 +6,6 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
-from os import PathLike
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -17,10 +16,12 @@ from jaxtyping import UInt8
 
 from dataset_diffusion.dataset.checks import sample_problems, shard_problems
 from dataset_diffusion.dataset.files import (
+    Location,
     atomic_write,
     clear_leftovers,
     explained_write_errors,
     find_leftovers,
+    locate,
     remove_files,
 )
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, check_not_in_between
@@ -56,7 +57,7 @@ class DatasetStore:
     complete, a missing one is the work to do. Use `create` or `open` rather than the constructor.
 
     Attributes:
-        path: the dataset's folder.
+        location: its folder, or the URL that it is read from.
         manifest: what the dataset is made of.
 
     Example:
@@ -65,18 +66,18 @@ class DatasetStore:
         (128, 128)
     """
 
-    def __init__(self, path: Path, manifest: DatasetManifest) -> None:
-        self.path = path
+    def __init__(self, location: Location, manifest: DatasetManifest) -> None:
+        self.location = location
         self.manifest = manifest
         self._file = lru_cache(_OPEN_FILES)(self._open_shard)
         self._group = lru_cache(_GROUPS_IN_MEMORY)(self._read_group)
 
-    def __reduce__(self) -> tuple[type[DatasetStore], tuple[Path, DatasetManifest]]:
+    def __reduce__(self) -> tuple[type[DatasetStore], tuple[Location, DatasetManifest]]:
         """Pickle without the open file, so that every data-loading worker opens its own."""
-        return type(self), (self.path, self.manifest)
+        return type(self), (self.location, self.manifest)
 
     @classmethod
-    def create(cls, path: str | PathLike[str], manifest: DatasetManifest) -> DatasetStore:
+    def create(cls, path: str | Location, manifest: DatasetManifest) -> DatasetStore:
         """Begin a dataset, or go on with one that the same manifest began.
 
         Raises:
@@ -98,14 +99,26 @@ class DatasetStore:
         return cls(folder, manifest)
 
     @classmethod
-    def open(cls, path: str | PathLike[str]) -> DatasetStore:
+    def open(cls, path: str | Location) -> DatasetStore:
         """Open a dataset, complete or not.
+
+        Args:
+            path: a folder, or the URL of one (``s3://…``) to read from.
 
         Raises:
             DatasetError: there is no dataset, or its ``dataset.json`` cannot be read.
         """
-        folder = _local(path)
+        folder = locate(path)
         return cls(folder, DatasetManifest.load(folder))
+
+    @property
+    def path(self) -> Path:
+        """Its folder.
+
+        Raises:
+            DatasetError: it is read from a URL.
+        """
+        return _local(self.location)
 
     @property
     def class_set(self) -> ClassSet:
@@ -126,19 +139,19 @@ class DatasetStore:
         if missing := self.missing_shards():
             raise DatasetError(
                 "the dataset is not finished",
-                got=f"{self.path} lacks {len(missing)} of {self.manifest.num_shards} shards",
+                got=f"{self.location} lacks {len(missing)} of {self.manifest.num_shards} shards",
                 fix="run the command that began it again",
             )
 
     def missing_shards(self) -> list[int]:
         """The shards that are still to be written, in order."""
         # One listing: a question per shard takes minutes on the file systems that have the most of them.
-        there = {path.name for path in (self.path / "shards").glob("*.parquet")}
-        return [shard for shard in range(self.manifest.num_shards) if self.shard_path(shard).name not in there]
+        there = self._file_names()
+        return [shard for shard in range(self.manifest.num_shards) if _file_name(shard) not in there]
 
     def shard_path(self, shard: int) -> Path:
-        """Where a shard is, or will be."""
-        return self.path / "shards" / f"{shard:05d}.parquet"
+        """Where a shard is, or will be. Raises as `path`."""
+        return self.path / "shards" / _file_name(shard)
 
     def shard_range(self, shard: int) -> range:
         """The sample indices of a shard.
@@ -252,9 +265,8 @@ class DatasetStore:
 
     def unknown_files(self) -> list[str]:
         """What `verify` says about files among the shards that are none."""
-        known = {self.shard_path(shard) for shard in range(self.manifest.num_shards)}
-        strangers = sorted(set((self.path / "shards").glob("*.parquet")) - known)
-        return [f"{path.name}: no shard of this dataset" for path in strangers]
+        strangers = self._file_names().difference(map(_file_name, range(self.manifest.num_shards)))
+        return [f"{name}: no shard of this dataset" for name in sorted(strangers)]
 
     def broken_shards(self) -> dict[int, list[str]]:
         """What is wrong with each missing or damaged shard, by shard; whole ones are left out."""
@@ -275,7 +287,7 @@ class DatasetStore:
             yield str(self._damaged(shard, error))
         else:
             for problem in shard_problems(table, self.shard_range(shard), self.class_set):
-                yield f"{self.shard_path(shard).name}: {problem}"
+                yield f"{_file_name(shard)}: {problem}"
 
     @cached_property
     def _leftovers(self) -> dict[Path, list[Path]]:
@@ -300,12 +312,16 @@ class DatasetStore:
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
 
+    def _file_names(self) -> set[str]:
+        return {path.name for path in (self.location / "shards").glob("*.parquet")}
+
     def _open_shard(self, shard: int) -> pq.ParquetFile:
-        path = self.shard_path(shard)
+        path = self._place(shard)
         if not path.exists():
             raise DatasetError(f"{path} is missing", fix="run the command that made the dataset again to write it")
         try:
-            file = pq.ParquetFile(path, page_checksum_verification=True)
+            source = path if isinstance(path, Path) else path.open("rb")
+            file = pq.ParquetFile(source, page_checksum_verification=True)
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
         if not file.schema_arrow.equals(SCHEMA):
@@ -315,8 +331,11 @@ class DatasetStore:
             raise self._damaged(shard, f"{rows} samples instead of {len(self.shard_range(shard))}")
         return file
 
+    def _place(self, shard: int) -> Location:
+        return self.location / "shards" / _file_name(shard)
+
     def _damaged(self, shard: int, reason: object) -> DatasetError:
-        path = self.shard_path(shard)
+        path = self._place(shard)
         fix = f"delete {path} and run the command that made the dataset again"
         return DatasetError(f"{path} is damaged", got=str(reason), fix=fix)
 
@@ -344,7 +363,14 @@ def _find_row(metadata: pq.FileMetaData, offset: int) -> tuple[int, int]:
     return group, offset
 
 
-def _local(path: str | PathLike[str]) -> Path:
-    if "://" in str(path):
-        raise DatasetError("datasets live in local folders", got=str(path), fix="mount the storage and pass its folder")
-    return Path(path)
+def _file_name(shard: int) -> str:
+    return f"{shard:05d}.parquet"
+
+
+def _local(path: str | Location) -> Path:
+    folder = locate(path)
+    if not isinstance(folder, Path):
+        raise DatasetError(
+            "datasets are written to local folders", got=str(path), fix="copy them when they are finished"
+        )
+    return folder

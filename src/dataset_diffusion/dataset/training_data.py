@@ -90,12 +90,12 @@ def _check(stores: Sequence[DatasetStore]) -> None:
     for store in stores:
         if missing := store.missing_shards():
             raise DatasetError(
-                f"{store.path} is not complete",
+                f"{store.location} is not complete",
                 got=f"{len(missing)} of {store.manifest.num_shards} shards missing",
                 fix="run the command that made the dataset again to finish it",
             )
         if store.class_set.names != stores[0].class_set.names:
             raise DatasetError(
                 "datasets of different classes cannot be trained on together",
-                got=f"{store.path} ({store.class_set.name}) with {stores[0].path} ({stores[0].class_set.name})",
+                got=f"{store.location} ({store.class_set.name}) with {stores[0].location} ({stores[0].class_set.name})",
             )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.driver import DatasetExport
-from dataset_diffusion.dataset.files import dataset_lock
+from dataset_diffusion.dataset.files import Location, dataset_lock
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.runtime.progress import progress
 
 
-def export_dataset(dataset: Path, out: Path, settings: ExportSettings) -> DatasetStore:
+def export_dataset(dataset: str | Location, out: Path, settings: ExportSettings) -> DatasetStore:
     """Write a finished dataset in another format. Call again to resume; a finished export is left as it is.
 
     Returns:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataset_diffusion.dataset.checks import check_pictures
-from dataset_diffusion.dataset.files import dataset_lock
+from dataset_diffusion.dataset.files import Location, dataset_lock
 from dataset_diffusion.dataset.rules import IMAGE_TEXT_MODEL, Rule
 from dataset_diffusion.dataset.schema import decode_image, with_columns
 from dataset_diffusion.dataset.selection import Selection, select
@@ -24,7 +24,7 @@ _BATCH_SIZE = 16
 
 
 def filter_dataset(
-    dataset: Path, rules: Sequence[Rule], out: Path, image_text: str = IMAGE_TEXT_MODEL
+    dataset: str | Location, rules: Sequence[Rule], out: Path, image_text: str = IMAGE_TEXT_MODEL
 ) -> tuple[DatasetStore, Selection]:
     """Write the samples that pass all rules as a new dataset, numbered anew. Call again to resume.
 
@@ -99,7 +99,7 @@ def _gather(source: DatasetStore, kept: Sequence[int], indices: range) -> pa.Tab
     shards, rows = np.divmod(np.array(kept)[indices.start : indices.stop], source.manifest.shard_size)
     parts = [source.read_table(shard).take(rows[shards == shard]) for shard in np.unique(shards).tolist()]
     table = pa.concat_tables(parts).combine_chunks()
-    check_pictures(table, ("image", "label"), source.path)
+    check_pictures(table, ("image", "label"), source.location)
     return _renumber(table, indices)
 
 

@@ -188,7 +188,7 @@ def relabel_shard(source: DatasetStore, target: DatasetStore, shard: int, settin
         Its number of samples.
     """
     table, count = source.read_table(shard), len(source.shard_range(shard))
-    check_pictures(table, ("image",), source.path)
+    check_pictures(table, ("image",), source.location)
     columns: dict[str, list[object]] = {"label": [], "quality": [], "label_sha256": []}
     for row in range(count):
         label, scores = _relabel({name: table[name][row] for name in table.column_names}, source, settings)
@@ -203,7 +203,7 @@ def _relabel(row: dict[str, pa.Scalar], store: DatasetStore, settings: LabelSett
     """The encoded label map and the scores of a row."""
     heatmaps = decode_heatmaps(row)
     if heatmaps is None:
-        raise DatasetError(f"sample {row['index'].as_py()} of {store.path} has no heatmaps to label from")
+        raise DatasetError(f"sample {row['index'].as_py()} of {store.location} has no heatmaps to label from")
     classes, data = row["classes"].as_py(), row["image"]["bytes"].as_py()
     image = decode_image(data) if settings.refine != "none" else None
     label = label_map(heatmaps, classes, picture_size(data), settings, image=image)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset_diffusion.config import TrainSettings
+from dataset_diffusion.dataset.files import Location
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.training_data import SegmentationData
 from dataset_diffusion.errors import ConfigError, DatasetError
@@ -46,7 +47,7 @@ class RealData(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(label)
 
 
-def make_segmenter(datasets: Sequence[Path], settings: TrainSettings, seed: int, out: Path) -> Path:
+def make_segmenter(datasets: Sequence[str | Location], settings: TrainSettings, seed: int, out: Path) -> Path:
     """Train a segmenter on finished datasets, on the real images that the settings name, or on a mixture.
 
     Raises:

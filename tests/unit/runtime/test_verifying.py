@@ -1,6 +1,7 @@
+import fsspec
 import numpy as np
 import pytest
-from commands import refuse, run_command
+from commands import refuse, run_command, succeed
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
@@ -55,3 +56,10 @@ def test_the_command_says_what_is_wrong(store):
 
 def test_no_worker_is_refused(store):
     assert refuse("verify", store.path, "--workers", 0) == "bad number of workers; got 0; expected 1 or more"
+
+
+def test_a_dataset_at_a_url(store, tmp_path):
+    fsspec.filesystem("memory").put(str(store.path), "/verified/set", recursive=True)
+    assert succeed("verify", "memory://verified/set").startswith("memory://verified/set: 9 samples in 5 shards")
+    succeed("export", "memory://verified/set", "--format", "png", "--out", tmp_path / "export")
+    assert len(list((tmp_path / "export").rglob("*.png"))) == 2 * 9

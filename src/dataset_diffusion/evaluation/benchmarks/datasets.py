@@ -15,10 +15,10 @@ SCENES = Path(str(files("dataset_diffusion") / "assets" / "scenes"))
 def read_dataset(store: DatasetStore, split: str | None = None) -> Listing:
     """Every sample of a dataset."""
     if split is not None:
-        raise DatasetError("a dataset has no splits", got=f"--split {split} of {store.path}", fix="leave it out")
+        raise DatasetError("a dataset has no splits", got=f"--split {split} of {store.location}", fix="leave it out")
     return Listing(
         ids=tuple(f"{index:08d}" for index in range(len(store))),
-        label_names=tuple(f"{store.path}: sample {index}" for index in range(len(store))),
+        label_names=tuple(f"{store.location}: sample {index}" for index in range(len(store))),
         read_image=lambda number: store.image_and_label(number)[0],
         read_label=lambda number: store.image_and_label(number)[1],
     )
