@@ -26,7 +26,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-results: setup  ## measure everything in docs/results.md (needs npm for the icons; 35 minutes on two cores)
+results: setup  ## measure everything in docs/results.md (needs npm for the icons; hours on two cores, resumes)
 	$(BIN)/python benchmarks/results.py --num-images 600 --iterations 800
 
 faults: setup  ## kill commands at random moments, fill disks, break files: docs/reliability.md; resumes
