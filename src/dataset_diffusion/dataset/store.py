@@ -150,7 +150,7 @@ class DatasetStore:
         return [shard for shard in range(self.manifest.num_shards) if _file_name(shard) not in there]
 
     def shard_path(self, shard: int) -> Path:
-        """Where a shard is, or will be. Raises as `path`."""
+        """Where a shard is written. Raises as `path`."""
         return self.path / "shards" / _file_name(shard)
 
     def shard_range(self, shard: int) -> range:
