@@ -49,8 +49,11 @@ _EXPORT = ("export", "DATASET", "--out", "OUT", "--format")
 TARGETS = {
     "generate": Target(_GENERATE),
     "generate on Ray": Target((*_GENERATE, "--executor", "ray", "--num-workers", "2")),
-    "relabel": Target(("relabel", "DATASET", "--out", "OUT", "--workers", "2", *_LABELS)),
-    "relabel in place": Target(("relabel", "OUT", "--workers", "2", *_LABELS), in_place=True),
+    "relabel": Target(("relabel", "DATASET", "--out", "OUT", "--num-workers", "2", *_LABELS)),
+    "relabel in place": Target(("relabel", "OUT", "--num-workers", "2", *_LABELS), in_place=True),
+    "relabel on Ray": Target(
+        ("relabel", "DATASET", "--out", "OUT", "--executor", "ray", "--num-workers", "2", *_LABELS)
+    ),
     "filter": Target(("filter", "DATASET", "--out", "OUT", "--rule", "uncertain <= 0.9")),
     "export voc": Target((*_EXPORT, "voc")),
     "export coco": Target((*_EXPORT, "coco")),

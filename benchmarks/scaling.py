@@ -62,7 +62,7 @@ def measure(folder: Path, count: int, steps: int, shard_size: int) -> list[dict[
         )
         rows.append(measure_command(words, workers, folder / f"drawn-{workers}"))
     for workers in WORKERS:
-        words = ("relabel", str(folder / "drawn-1"), *LABELS, "--workers", str(workers))
+        words = ("relabel", str(folder / "drawn-1"), *LABELS, "--num-workers", str(workers))
         rows.append(measure_command(words, workers, folder / f"relabelled-{workers}"))
     return rows
 

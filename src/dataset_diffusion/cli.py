@@ -128,7 +128,7 @@ def generate(
 def relabel(
     dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
     out: Path | None = None,
-    workers: int | None = None,
+    num_workers: int | None = None,
     executor: Literal["local", "ray"] = "local",
     address: str | None = None,
     *,
@@ -139,14 +139,14 @@ def relabel(
     Args:
         dataset: Folder of the dataset.
         out: Folder of the relabelled dataset; None relabels the dataset in its place.
-        workers: Processes; None takes one per core.
+        num_workers: Processes; None takes one per core.
         executor: `local` works here, `ray` in the workers of a Ray cluster.
         address: Address of a running Ray cluster, `auto` to find it; None starts one on this machine.
     """
     from dataset_diffusion.runtime.relabelling import relabel_dataset
 
     where = make_settings(WorkerSettings, executor=executor, address=address)
-    store = relabel_dataset(dataset, settings, out, workers, where)
+    store = relabel_dataset(dataset, settings, out, num_workers, where)
     print(f"{len(store)} images relabelled in {store.path}")
 
 
@@ -271,7 +271,7 @@ def verify(
     dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     repair: bool = False,
     prompts: Path | None = None,
-    workers: int | None = None,
+    num_workers: int | None = None,
 ) -> None:
     """Check every byte of a dataset: shards, checksums, label ids, sizes.
 
@@ -279,7 +279,7 @@ def verify(
         dataset: Folder of the dataset, or its URL (s3://...).
         repair: Draw missing and damaged shards again, as they were.
         prompts: The prompts that it was drawn from, for --repair; None takes prompts.jsonl beside its folder.
-        workers: Threads that check shards; None takes a few more than there are cores.
+        num_workers: Threads that check shards; None takes a few more than there are cores.
     """
     from dataset_diffusion.dataset.store import DatasetStore
     from dataset_diffusion.runtime.verifying import verify_dataset
@@ -290,7 +290,7 @@ def verify(
 
         for shard in repair_dataset(store, prompts):
             print(f"{store.shard_path(shard)}: drawn again")
-    problems = verify_dataset(store, workers)
+    problems = verify_dataset(store, num_workers)
     if problems:
         print(*problems, sep="\n", flush=True)
         raise DatasetError(

@@ -95,9 +95,9 @@ def test_a_dataset_drawn_in_two_parts_of_which_ray_draws_one(prompts, drawn, tmp
 
 def test_a_dataset_relabelled_in_place_with_ray(drawn, tmp_path):
     labels = ("--exponent", 1, "--threshold", 0.4, "--uncertainty-threshold", 0.3, "--refine", "pamr")
-    succeed("relabel", drawn, *labels, "--out", tmp_path / "local", "--workers", 1)
+    succeed("relabel", drawn, *labels, "--out", tmp_path / "local", "--num-workers", 1)
     shutil.copytree(drawn, tmp_path / "ray")
-    succeed("relabel", tmp_path / "ray", *labels, *ON_RAY, "--workers", 2)
+    succeed("relabel", tmp_path / "ray", *labels, *ON_RAY, "--num-workers", 2)
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
 
 

@@ -41,7 +41,7 @@ def relabel_dataset(
     dataset: Path,
     settings: LabelSettings,
     out: Path | None = None,
-    workers: int | None = None,
+    num_workers: int | None = None,
     executor: WorkerSettings = WorkerSettings(),
 ) -> DatasetStore:
     """Label a dataset anew from its stored heatmaps. Call again to resume; a finished one is left as it is.
@@ -51,7 +51,7 @@ def relabel_dataset(
         settings: exponent, thresholds and refinement.
         out: the new dataset's folder; None puts the new labels in the place of the old ones, which stay whole until all
             the new ones are there.
-        workers: processes, each with one thread; None takes one per core, of this machine or of the Ray cluster.
+        num_workers: processes, each with one thread; None takes one per core, of this machine or of the Ray cluster.
         executor: where they are; its own number of workers is not looked at.
 
     Returns:
@@ -62,14 +62,14 @@ def relabel_dataset(
         ConfigError: no heatmaps are stored for the exponent, less than one worker, or Ray cannot be reached.
         ModelError: Ray's workers die again and again.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError("bad number of workers", got=workers, expected="1 or more")
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError("bad number of workers", got=num_workers, expected="1 or more")
     if out is not None and out.resolve() != dataset.resolve():
         source = _open(dataset, settings)
         manifest = _relabelled(source.manifest, settings)
         with dataset_lock(out):
             target = DatasetStore.create(out, manifest)
-            _write_missing(source, target, settings, workers, executor)
+            _write_missing(source, target, settings, num_workers, executor)
         return target
     if not dataset.is_dir():
         DatasetStore.open(dataset)  # refuses it; the lock would make the folder
@@ -79,7 +79,7 @@ def relabel_dataset(
         manifest = _relabelled(source.manifest, settings)
         if source.manifest.differences(manifest):
             target = begin_replacement(source, manifest)
-            _write_missing(source, target, settings, workers, executor)
+            _write_missing(source, target, settings, num_workers, executor)
             finish_replacement(target)
     return DatasetStore.open(dataset)
 
@@ -106,17 +106,21 @@ def _relabelled(manifest: DatasetManifest, settings: LabelSettings) -> DatasetMa
 
 
 def _write_missing(
-    source: DatasetStore, target: DatasetStore, settings: LabelSettings, workers: int | None, executor: WorkerSettings
+    source: DatasetStore,
+    target: DatasetStore,
+    settings: LabelSettings,
+    num_workers: int | None,
+    executor: WorkerSettings,
 ) -> None:
     missing = target.missing_shards()
     if not missing:
         return
     if executor.executor == "ray":
-        written = _in_ray(source, target, missing, settings, workers=workers, address=executor.address)
-    elif (workers := min(workers or torch.get_num_threads(), len(missing))) == 1:
+        written = _in_ray(source, target, missing, settings, num_workers=num_workers, address=executor.address)
+    elif (processes := min(num_workers or torch.get_num_threads(), len(missing))) == 1:
         written = (relabel_shard(source, target, shard, settings) for shard in missing)
     else:
-        written = _in_processes(source, target, missing, settings, workers)
+        written = _in_processes(source, target, missing, settings, processes)
     done = len(target) - target.count(missing)
     with progress("Relabel", len(target), "images", done=done) as advance:
         for count in written:
@@ -129,7 +133,7 @@ def _in_ray(
     shards: list[int],
     settings: LabelSettings,
     *,
-    workers: int | None,
+    num_workers: int | None,
     address: str | None,
 ) -> Iterator[int]:
     """Relabel shards in the workers of a Ray cluster; yields the number of samples of each when it is written."""
@@ -139,7 +143,7 @@ def _in_ray(
         shards,
         partial(_prepare_ray_worker, source.path.resolve(), target.path.resolve(), settings),
         name=lambda shard: f"shard {shard}",
-        num_workers=workers,
+        num_workers=num_workers,
         address=address,
         device="cpu",
         threads=1,
@@ -155,18 +159,20 @@ def _prepare_ray_worker(source: Path, target: Path, settings: LabelSettings, dev
 
 
 def _in_processes(
-    source: DatasetStore, target: DatasetStore, shards: list[int], settings: LabelSettings, workers: int
+    source: DatasetStore, target: DatasetStore, shards: list[int], settings: LabelSettings, processes: int
 ) -> Iterator[int]:
     """Relabel shards in processes of their own; yields the number of samples of each when it is written."""
     # Spawned, since a fork of a process in which torch has computed can hang.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_prepare_worker)
     try:
         jobs = [pool.submit(relabel_shard, source, target, shard, settings) for shard in shards]
         for job in as_completed(jobs):
             yield job.result()
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a worker process was killed", got=f"{workers} workers", fix="run the command again with fewer --workers"
+            "a worker process was killed",
+            got=f"{processes} workers",
+            fix="run the command again with fewer --num-workers",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

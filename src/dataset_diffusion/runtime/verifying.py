@@ -9,22 +9,22 @@ from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.runtime.progress import progress
 
 
-def verify_dataset(store: DatasetStore, workers: int | None = None) -> list[str]:
+def verify_dataset(store: DatasetStore, num_workers: int | None = None) -> list[str]:
     """What `DatasetStore.verify` says, found by several threads.
 
     Args:
         store: the dataset.
-        workers: threads; None takes a few more than there are cores.
+        num_workers: threads; None takes a few more than there are cores.
 
     Raises:
         ConfigError: fewer than one worker.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError("bad number of workers", got=workers, expected="1 or more")
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError("bad number of workers", got=num_workers, expected="1 or more")
     shards = range(store.manifest.num_shards)
     found = []
     # Threads do: hashing, decompressing and decoding leave Python's lock to the others.
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(num_workers)
     try:
         with progress("Verify", len(store), "images") as advance:
             for shard, problems in zip(shards, pool.map(store.problems_of, shards), strict=True):

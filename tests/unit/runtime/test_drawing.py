@@ -122,7 +122,7 @@ def test_an_image_that_the_safety_checker_refuses_teaches_nothing(draw, tmp_path
     assert not store[refused].image.any()
     assert (store[refused].label == 255).all()
     # Relabelling knows it too, and a filter drops it.
-    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0, uncertainty_threshold=0), workers=1)
+    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0, uncertainty_threshold=0), num_workers=1)
     assert [bool((sample.label == 255).all()) for sample in relabelled].index(True) == refused
     _, selection = filter_dataset(store.path, [parse_rule("presence > 0")], tmp_path / "kept")
     assert selection.kept == tuple(index for index in range(3) if index != refused)

@@ -66,7 +66,7 @@ def test_the_bytes_are_those_that_drawing_with_the_new_settings_gives(tmp_path, 
     write_dataset(tmp_path / "drawn", NEW, image_format=image_format)
     before = files_of(tmp_path / "old")
     out = None if in_place else tmp_path / "new"
-    store = relabel_dataset(tmp_path / "old", NEW, out, workers=1)
+    store = relabel_dataset(tmp_path / "old", NEW, out, num_workers=1)
     assert files_of(store.path) == files_of(tmp_path / "drawn") != before
     assert store.verify() == []
     if not in_place:
@@ -75,8 +75,8 @@ def test_the_bytes_are_those_that_drawing_with_the_new_settings_gives(tmp_path, 
 
 def test_worker_processes_write_the_same_bytes(tmp_path):
     write_dataset(tmp_path / "old", OLD)
-    one = relabel_dataset(tmp_path / "old", NEW, tmp_path / "one", workers=1)
-    two = relabel_dataset(tmp_path / "old", NEW, tmp_path / "two", workers=2)
+    one = relabel_dataset(tmp_path / "old", NEW, tmp_path / "one", num_workers=1)
+    two = relabel_dataset(tmp_path / "old", NEW, tmp_path / "two", num_workers=2)
     assert files_of(one.path) == files_of(two.path)
 
 
@@ -84,15 +84,15 @@ def test_worker_processes_write_the_same_bytes(tmp_path):
 def test_the_same_settings_again_write_nothing(tmp_path, in_place):
     write_dataset(tmp_path / "old", OLD)
     out = None if in_place else tmp_path / "new"
-    store = relabel_dataset(tmp_path / "old", NEW, out, workers=1)
+    store = relabel_dataset(tmp_path / "old", NEW, out, num_workers=1)
     times = times_of(store.path)
-    relabel_dataset(tmp_path / "old", NEW, out, workers=1)
+    relabel_dataset(tmp_path / "old", NEW, out, num_workers=1)
     assert times_of(store.path) == times
 
 
 def test_the_dataset_itself_as_out_is_relabelled_in_place(tmp_path):
     write_dataset(tmp_path / "old", OLD)
-    store = relabel_dataset(tmp_path / "old", NEW, tmp_path / "old" / ".." / "old", workers=1)
+    store = relabel_dataset(tmp_path / "old", NEW, tmp_path / "old" / ".." / "old", num_workers=1)
     assert store.manifest.config["label"] == NEW.model_dump()
 
 
@@ -118,7 +118,7 @@ def test_a_change_of_places_that_stops_halfway_is_refused_and_finished_by_the_ne
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", stop_after_some)
         with pytest.raises(_KilledError):
-            relabel_dataset(old.path, NEW, workers=1)
+            relabel_dataset(old.path, NEW, num_workers=1)
     assert len(renamed) == survived
     if survived == 0:
         assert DatasetStore.open(old.path).manifest.config["label"] == OLD.model_dump()
@@ -132,22 +132,22 @@ def test_a_change_of_places_that_stops_halfway_is_refused_and_finished_by_the_ne
         with pytest.raises(DatasetError, match=message):
             DatasetStore.create(old.path, old.manifest)
     # With yet other settings it finishes what was begun first, and then does what it is asked.
-    relabel_dataset(old.path, NEW if survived % 2 else OLD, workers=1)
-    relabel_dataset(old.path, NEW, workers=1)
+    relabel_dataset(old.path, NEW if survived % 2 else OLD, num_workers=1)
+    relabel_dataset(old.path, NEW, num_workers=1)
     assert files_of(old.path) == expected
 
 
 def test_a_killed_relabelling_leaves_the_old_dataset_and_resumes(tmp_path):
     old = write_dataset(tmp_path / "old", OLD, num_samples=30)
     before = files_of(old.path)
-    command = Command("relabel", old.path, *NEW_OPTIONS, "--workers", 1, printed=tmp_path / "printed")
+    command = Command("relabel", old.path, *NEW_OPTIONS, "--num-workers", 1, printed=tmp_path / "printed")
     command.wait_until(lambda: any(old.path.glob(".replacement-*/shards/00001.parquet")))
     command.send(signal.SIGKILL)
     assert command.wait() == -signal.SIGKILL
     left = files_of(old.path)
     assert {name: left[name] for name in before} == before
     assert DatasetStore.open(old.path).verify() == []
-    assert succeed("relabel", old.path, *NEW_OPTIONS, "--workers", 1) == f"30 images relabelled in {old.path}\n"
+    assert succeed("relabel", old.path, *NEW_OPTIONS, "--num-workers", 1) == f"30 images relabelled in {old.path}\n"
     assert files_of(old.path) == files_of(write_dataset(tmp_path / "drawn", NEW, num_samples=30).path)
 
 
@@ -156,7 +156,7 @@ def test_a_replacement_begun_with_other_settings_is_thrown_away(tmp_path):
     stale = old.path / ".replacement-0123456789abcdef"
     stale.mkdir()
     (stale / "shards").mkdir()
-    relabel_dataset(old.path, NEW, workers=1)
+    relabel_dataset(old.path, NEW, num_workers=1)
     assert files_of(old.path) == files_of(write_dataset(tmp_path / "drawn", NEW).path)
     assert not stale.exists()
 
@@ -197,7 +197,7 @@ def test_what_is_no_dataset_is_refused_and_left_alone(tmp_path):
 
 
 def test_less_than_one_worker_is_refused(tmp_path):
-    assert refuse("relabel", tmp_path, "--workers", 0) == "bad number of workers; got 0; expected 1 or more"
+    assert refuse("relabel", tmp_path, "--num-workers", 0) == "bad number of workers; got 0; expected 1 or more"
 
 
 def test_an_address_is_for_ray(tmp_path):
@@ -223,7 +223,7 @@ def test_a_damaged_dataset_is_not_relabelled(tmp_path):
     assert image.path_in_schema == "image.bytes"
     data[image.data_page_offset + image.total_compressed_size // 2] ^= 1
     store.shard_path(2).write_bytes(bytes(data))
-    assert "00002.parquet is damaged; got " in last_line("relabel", store.path, *NEW_OPTIONS, "--workers", 1)
+    assert "00002.parquet is damaged; got " in last_line("relabel", store.path, *NEW_OPTIONS, "--num-workers", 1)
     assert DatasetStore.open(store.path).manifest.config["label"] == OLD.model_dump()
 
 

@@ -45,9 +45,9 @@ def test_threads_find_what_the_store_finds_in_the_same_order(store, workers):
 
 
 def test_the_command_says_what_is_wrong(store):
-    assert run_command("verify", store.path, "--workers", 2).status == 0
+    assert run_command("verify", store.path, "--num-workers", 2).status == 0
     store.shard_path(1).unlink()
-    outcome = run_command("verify", store.path, "--workers", 2)
+    outcome = run_command("verify", store.path, "--num-workers", 2)
     assert (outcome.status, outcome.out) == (
         2,
         f"{store.shard_path(1)} is missing; fix: run the command that made the dataset again to write it\n",
@@ -55,7 +55,7 @@ def test_the_command_says_what_is_wrong(store):
 
 
 def test_no_worker_is_refused(store):
-    assert refuse("verify", store.path, "--workers", 0) == "bad number of workers; got 0; expected 1 or more"
+    assert refuse("verify", store.path, "--num-workers", 0) == "bad number of workers; got 0; expected 1 or more"
 
 
 def test_a_dataset_at_a_url(store, tmp_path):
