@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -174,7 +175,7 @@ def model_spec(name_or_path: str) -> ModelSpec:
     folder = Path(name_or_path)
     if folder.is_dir():
         return _derived_spec(name_or_path, folder)
-    if name_or_path.count("/") == 1 and not name_or_path.startswith((".", "/", "~")):
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@.+)?", name_or_path, re.ASCII):
         hub_id, _, revision = name_or_path.partition("@")
         snapshot = _download_configs(hub_id, revision or None)
         return replace(_derived_spec(hub_id, snapshot), revision=snapshot.name)
@@ -209,28 +210,29 @@ def capture_choice(spec: ModelSpec, capture: CaptureSettings) -> tuple[LayerChoi
 
 def _derived_spec(path: str, folder: Path) -> ModelSpec:
     """Image size from the UNet's and autoencoder's configs, attention at a quarter (cross) and half (self) of the
-    latents' side, as published for 64x64 latents.
+    latents' side, as published for 64x64 latents, or at the nearest resolutions that the UNet has.
     """
     try:
         unet = json.loads((folder / "unet" / "config.json").read_text())
         autoencoder = json.loads((folder / "vae" / "config.json").read_text())
         cells = unet["sample_size"] if isinstance(unet["sample_size"], int) else min(unet["sample_size"])
         scale = 2 ** (len(autoencoder["block_out_channels"]) - 1)
-    except (OSError, ValueError, KeyError) as error:
+        attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             "not a diffusers folder of a UNet model",
-            got=f"{path} ({error})",
+            got=f"{path} ({type(error).__name__}: {error})",
             expected="unet/config.json and vae/config.json",
             fix="save the pipeline with save_pretrained(..., safe_serialization=True)",
         ) from error
-    attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]
     levels = [level for level, has in enumerate(attention) if has] or [0]
+    half, quarter = (min(max(level, levels[0]), levels[-1]) for level in (1, 2))
     return ModelSpec(
         path=path,
         height=cells * scale,
         width=cells * scale,
-        cross_attention=LayerChoice(cells >> min(levels[0] + 2, levels[-1])),
-        self_attention=LayerChoice(cells >> min(levels[0] + 1, levels[-1])),
+        cross_attention=LayerChoice(cells >> quarter),
+        self_attention=LayerChoice(cells >> half),
         num_inference_steps=50,
         scheduler=None,
     )
@@ -253,16 +255,18 @@ def _download_configs(hub_id: str, revision: str | None) -> Path:
 
 
 def model_fingerprint(name_or_path: str) -> str | None:
-    """What tells a model's weights from another's: a hash for a local folder, the commit for a hub id.
+    """What tells a model from another: a hash of a local folder's files, the commit of a hub id.
 
-    Reads each file's name, size and first 64 KiB, which is enough for weights that training has touched.
+    Hidden files are left out: downloads keep times in them. So are formats of weights that are never read.
     """
     spec = model_spec(name_or_path)
     folder = Path(spec.path)
     if not folder.is_dir():
         return spec.revision
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with file.open("rb") as opened:
-            digest.update(f"{file.relative_to(folder)}:{file.stat().st_size}:".encode() + opened.read(65536))
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors", ".txt"}):
+        name = file.relative_to(folder)
+        if not any(part.startswith(".") for part in name.parts):
+            with file.open("rb") as opened:
+                digest.update(f"{name}:".encode() + hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()[:16]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from benchmarks.full_size import ARCHITECTURES
 from tiny_models import SPEC, thin_model, thin_pipeline
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings
@@ -85,7 +86,7 @@ def test_an_unknown_scheduler():
 
 
 def test_an_unknown_model_and_a_folder_that_is_not_there():
-    for name in ("sd16", "./models/none"):
+    for name in ("sd16", "./models/none", "my models/none", "../none", "-/none"):
         message = refused(ModelError, model_spec, name)
         assert message.startswith(f"unknown model; got {name}; expected one of embedded, sd15, sd21-base, sdxl-base, ")
 
@@ -102,6 +103,24 @@ def test_a_folder_of_something_else(tmp_path):
     message = refused(ModelError, load_model, str(tmp_path), "cpu")
     assert "not a diffusers folder of a UNet model" in message
     assert "expected unet/config.json and vae/config.json" in message
+
+
+@pytest.mark.parametrize("change", [{"sample_size": None}, {"sample_size": []}, {"down_block_types": None}])
+def test_a_config_that_says_too_little(copy, change):
+    file = copy / "unet" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    assert refused(ModelError, model_spec, str(copy)).startswith("not a diffusers folder of a UNet model; got ")
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd21-base", "sdxl-base"])
+def test_a_copy_of_a_named_model_has_the_attention_of_its_row(name, tmp_path):
+    full = ARCHITECTURES[name]
+    for component, config in (("unet", full.unet), ("vae", full.vae)):
+        (tmp_path / component).mkdir()
+        (tmp_path / component / "config.json").write_text(json.dumps(config))
+    derived, row = model_spec(str(tmp_path)), MODELS[name]
+    assert (derived.height, derived.width) == (row.height, row.width)
+    assert (derived.cross_attention, derived.self_attention) == (row.cross_attention, row.self_attention)
 
 
 @pytest.mark.parametrize("component", ["text_encoder", "vae", "scheduler"])
@@ -276,10 +295,13 @@ def test_another_resolution_takes_every_layer_of_it():
     ]
 
 
-def test_a_spec_of_a_model_with_other_levels(copy):
-    config = copy / "unet" / "config.json"
-    values = json.loads(config.read_text())
-    values |= {"sample_size": 128, "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"]}
-    config.write_text(json.dumps(values))
-    spec = model_spec(str(copy))
-    assert (spec.height, spec.cross_attention.resolution, spec.self_attention.resolution) == (1024, 32, 32)
+def test_a_folder_is_another_model_when_any_weight_is_another(copy):
+    before = model_fingerprint(str(copy))
+    (copy / ".cache").mkdir()
+    (copy / ".cache" / "download.json").write_text("1700000000")
+    assert model_fingerprint(str(copy)) == before
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert model_fingerprint(str(copy)) != before
