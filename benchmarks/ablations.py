@@ -8,8 +8,7 @@ from statistics import mean
 from typing import Any
 
 from dataset_diffusion.cli import DEMO
-from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
-from dataset_diffusion.dataset.rules import parse_rule
+from dataset_diffusion.config import EvaluateSettings, FilterSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.runtime.drawing import make_dataset
 from dataset_diffusion.runtime.evaluating import evaluate_model
@@ -48,7 +47,7 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
         segmenters.append(row | {"ratio": on_synthetic / on_real})
     without_band = DEMO.label.model_copy(update={"uncertainty_threshold": DEMO.label.threshold})
     relabel_dataset(synthetic, without_band, models / "without_band")
-    filter_dataset(synthetic, [parse_rule(RULE)], models / "filtered")
+    filter_dataset(synthetic, FilterSettings(rules=(RULE,)), models / "filtered")
     parts = [draw(models / f"part{number}", size, seed=number + 1) for number, size in enumerate(PARTS)]
     rows = {
         "demo": ("as the demo", [synthetic]),

@@ -14,6 +14,7 @@ from dataset_diffusion.config import (
     EvaluateSettings,
     ExecutorSettings,
     ExportSettings,
+    FilterSettings,
     GenerateSettings,
     LabelSettings,
     PromptSettings,
@@ -23,7 +24,6 @@ from dataset_diffusion.config import (
     load_recipe,
     make_settings,
 )
-from dataset_diffusion.dataset.rules import IMAGE_TEXT_MODEL
 from dataset_diffusion.errors import ConfigError, DatasetError
 
 Flat = arg(name="")
@@ -54,6 +54,8 @@ def run(
         dry_run: Print what the run would do and cost, and write nothing.
         costs: With --dry-run, how fast the device is, as benchmarks/training_cost.py measures it; None assumes a GPU.
     """
+    if costs is not None and not dry_run:
+        raise ConfigError("--costs is for a plan", got=costs, fix="add --dry-run")
     if dry_run:
         from dataset_diffusion.runtime.planning import plan, read_costs
 
@@ -154,7 +156,7 @@ def filter_samples(
     dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     out: Path,
     rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(required)")] = (),
-    image_text: str = IMAGE_TEXT_MODEL,
+    image_text: str = FilterSettings().image_text,
 ) -> None:
     """Write the samples that pass every rule as a new dataset. The same command again resumes.
 
@@ -165,14 +167,10 @@ def filter_samples(
             foreground and image_text, see docs/filtering.md.
         image_text: The CLIP model that rules about image_text ask: a hub id, or a local folder. Others need none.
     """
-    from dataset_diffusion.dataset.rules import parse_rule
     from dataset_diffusion.runtime.filtering import filter_dataset
 
-    rules = [parse_rule(text) for text in rule]
-    if not rules:
-        raise ConfigError("nothing to filter by", expected='at least one --rule, such as "presence >= 0.4"')
-    _, selection = filter_dataset(dataset, rules, out, image_text)
-    for one, dropped in zip(rules, selection.dropped, strict=True):
+    _, selection = filter_dataset(dataset, FilterSettings(rules=rule, image_text=image_text), out)
+    for one, dropped in zip(rule, selection.dropped, strict=True):
         print(f"{one}: dropped {dropped}")
     total = len(selection.kept) + sum(selection.dropped)
     print(f"kept {len(selection.kept)} of {total} images in {out}")

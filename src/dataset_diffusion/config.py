@@ -16,6 +16,9 @@ from dataset_diffusion.errors import ConfigError
 STORED_EXPONENTS = (0, 1, 2, 4, 8)
 """The self-attention exponents whose heatmaps a dataset keeps, so that relabelling needs no model."""
 
+NO_BENCHMARK = "none"
+"""In the place of a benchmark's name; TOML has no null."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=16384)]
@@ -185,11 +188,21 @@ class LabelSettings(Settings):
         return uncertainty_threshold
 
 
+class FilterSettings(Settings):
+    """Which images are worth training on."""
+
+    rules: tuple[str, ...] = ()
+    """What every image must pass, as in `presence >= 0.4`; without any, all are trained on."""
+    image_text: str = "openai/clip-vit-base-patch32"
+    """The CLIP model that rules about image_text ask: a hub id, or a local folder."""
+
+
 class TrainSettings(Settings):
     """How the segmenter is trained."""
 
     segmenter: str = "unet-resnet18"
-    """Segmenter by name."""
+    """Segmenter by name: unet-resnet18, deeplabv3-resnet18, -50, -101, mask2former-small, -resnet50, segformer-b0 to
+    -b5."""
     iterations: PositiveInt = 1000
     """Optimiser steps."""
     batch_size: PositiveInt = 16
@@ -222,16 +235,23 @@ class TrainSettings(Settings):
     """Benchmark whose real photos and label maps are trained on too, by name; None trains on the datasets alone."""
     real_root: Path | None = None
     """Folder of that benchmark."""
-    real_split: str = "train"
-    """Split of that benchmark."""
+    real_split: str | None = None
+    """Split of that benchmark; None takes `train` where there is one."""
     real_ratio: Fraction = 0.5
     """Share of real images in what is trained on (0 to 1)."""
+
+    @field_validator("real_root", "real_split")
+    @classmethod
+    def _check_real(cls, value: AnyValue, info: Any) -> AnyValue:
+        if value is not None and info.data.get("real") is None:
+            raise ValueError("the benchmark's name in --real too")
+        return value
 
 
 class EvaluateSettings(Settings):
     """What the segmenter is tested on."""
 
-    benchmark: str | None = "scenes"
+    benchmark: str = "scenes"
     """Benchmark by name (docs/benchmarks.md), or a labelled dataset's folder; in recipes, `none` ends with training."""
     root: Path | None = None
     """Folder of the benchmark; not needed for `scenes`, which ships with the embedded model."""
@@ -249,12 +269,6 @@ class EvaluateSettings(Settings):
     """Pixels from one window to the next, at most its side; None takes two thirds of it."""
     batch_size: PositiveInt = 8
     """Images predicted at once, where they have the same size."""
-
-    @field_validator("benchmark")
-    @classmethod
-    def _read_none(cls, benchmark: str | None) -> str | None:
-        # TOML has no null.
-        return None if benchmark == "none" else benchmark
 
     @field_validator("stride")
     @classmethod
@@ -295,6 +309,7 @@ class RunConfig(Settings):
     prompts: PromptSettings = PromptSettings()
     generate: GenerateSettings = GenerateSettings()
     label: LabelSettings = LabelSettings()
+    filter: FilterSettings = FilterSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 
@@ -329,7 +344,7 @@ def load_recipe(path: Path) -> RunConfig:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise as_config_error(error, path) from error
-    return _resolve_paths(config, path.parent)
+    return _resolve_paths(config, path.resolve().parent)
 
 
 def config_hash(settings: Settings | dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def test_paths_are_relative_to_the_recipe(write_recipe, tmp_path):
 
 def test_a_recipe_can_do_without_a_benchmark(write_recipe):
     config = load_recipe(write_recipe('[evaluate]\nbenchmark = "none"'))
-    assert config.evaluate.benchmark is None
+    assert config.evaluate.benchmark == "none"
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
@@ -98,7 +98,7 @@ def test_resolved_settings_read_back_as_they_were(write_recipe):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sed = 1", "unknown setting; got sed; expected one of seed, prompts, generate, label, train, evaluate"),
+        ("sed = 1", "unknown setting; got sed; expected one of seed, prompts, generate, label, filter, train, evaluate"),
         (
             "[generate.capture]\nlayers = 3",
             "unknown setting; got generate.capture.layers; expected one of cross_attention_resolution, "

@@ -24,9 +24,6 @@ QUANTITIES = {
 OF_EACH_CLASS = ("presence", "area", "components")
 """The quantities of each class that a prompt names; a rule must hold for all of them."""
 
-IMAGE_TEXT_MODEL = "openai/clip-vit-base-patch32"
-"""The CLIP model that rules about ``image_text`` ask, unless told another."""
-
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dataset_diffusion.config import EvaluateSettings, Settings
-from dataset_diffusion.dataset.files import atomic_write, explained_write_errors
+from dataset_diffusion.atomic_files import atomic_write, explained_write_errors
+from dataset_diffusion.config import NO_BENCHMARK, EvaluateSettings, Settings
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.evaluation.benchmarks import open_benchmark
 from dataset_diffusion.evaluation.benchmarks.benchmark import Benchmark, BenchmarkImage
@@ -34,7 +34,7 @@ def open_chosen(settings: EvaluateSettings, *, check_files: bool = True) -> Benc
         ConfigError: they name none.
         DatasetError: it cannot be opened.
     """
-    if settings.benchmark is None:
+    if settings.benchmark == NO_BENCHMARK:
         raise ConfigError("no benchmark to evaluate on", fix="--benchmark with a name or a labelled dataset's folder")
     return open_benchmark(settings.benchmark, settings.root, settings.split, check_files=check_files)
 

@@ -10,42 +10,44 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dataset_diffusion.config import FilterSettings
 from dataset_diffusion.dataset.checks import check_pictures
 from dataset_diffusion.dataset.files import Location, dataset_lock
-from dataset_diffusion.dataset.rules import IMAGE_TEXT_MODEL, Rule
+from dataset_diffusion.dataset.rules import Rule, parse_rule
 from dataset_diffusion.dataset.schema import decode_image, with_columns
 from dataset_diffusion.dataset.selection import Selection, select
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.captions import remove_class_prompt
 from dataset_diffusion.runtime.progress import progress
 
 _BATCH_SIZE = 16
 
 
-def filter_dataset(
-    dataset: str | Location, rules: Sequence[Rule], out: Path, image_text: str = IMAGE_TEXT_MODEL
-) -> tuple[DatasetStore, Selection]:
+def filter_dataset(dataset: str | Location, settings: FilterSettings, out: Path) -> tuple[DatasetStore, Selection]:
     """Write the samples that pass all rules as a new dataset, numbered anew. Call again to resume.
 
     Args:
         dataset: the dataset's folder.
-        rules: what to keep.
+        settings: what to keep.
         out: folder of the new dataset.
-        image_text: the CLIP model that rules about ``image_text`` ask, a hub id or a local folder.
 
     Returns:
         The new dataset, and which samples it holds.
 
     Raises:
+        ConfigError: there is no rule, or one that is none.
         DatasetError: the dataset is unfinished or damaged or lacks a score, no sample passes, or ``out`` holds
             another dataset.
         ModelError: a rule asks a model that cannot be loaded.
     """
+    rules = [parse_rule(text) for text in settings.rules]
+    if not rules:
+        raise ConfigError("nothing to filter by", expected='at least one --rule, such as "presence >= 0.4"')
     source = DatasetStore.open(dataset)
     source.check_complete()
-    asks_model = any(rule.quantity == "image_text" for rule in rules)
-    scores = {"image_text": score_image_text(source, image_text)} if asks_model else {}
+    asks_model = _ask_model(rules)
+    scores = {"image_text": score_image_text(source, settings.image_text)} if asks_model else {}
     with progress("Judge", len(source), "images") as advance:
         selection = select(source, rules, on_sample=advance, scores=scores)
     if not selection.kept:
@@ -53,7 +55,7 @@ def filter_dataset(
     origin: dict[str, Any] = {"rules": [str(rule) for rule in rules], "num_samples": len(source)}
     origin["config_hash"] = source.manifest.config_hash
     if asks_model:
-        origin["image_text"] = image_text
+        origin["image_text"] = settings.image_text
     config = source.manifest.config | {"filter": [*source.manifest.config.get("filter", []), origin]}
     with dataset_lock(out):
         target = DatasetStore.create(out, source.manifest.with_config(config, num_samples=len(selection.kept)))
@@ -63,6 +65,19 @@ def filter_dataset(
                 target.write_rows(shard, _gather(source, selection.kept, target.shard_range(shard)))
                 advance(len(target.shard_range(shard)))
     return target, selection
+
+
+def check_filter(settings: FilterSettings) -> None:
+    """Refuse what cannot be filtered by, before there is a dataset.
+
+    Raises:
+        ConfigError: a rule that is none.
+        ModelError: a rule asks a model that cannot be loaded.
+    """
+    if _ask_model([parse_rule(text) for text in settings.rules]):
+        from dataset_diffusion.image_text import load_image_text
+
+        load_image_text(settings.image_text)
 
 
 def score_image_text(store: DatasetStore, model: str) -> list[float]:
@@ -92,6 +107,10 @@ def score_image_text(store: DatasetStore, model: str) -> list[float]:
             scores += scorer.score(images, captions).tolist()
             advance(len(batch))
     return scores
+
+
+def _ask_model(rules: Sequence[Rule]) -> bool:
+    return any(rule.quantity == "image_text" for rule in rules)
 
 
 def _gather(source: DatasetStore, kept: Sequence[int], indices: range) -> pa.Table:

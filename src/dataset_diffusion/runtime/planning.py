@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
 
 from dataset_diffusion.config import (
+    NO_BENCHMARK,
     STORED_EXPONENTS,
     PositiveFloat,
     RunConfig,
@@ -120,12 +121,14 @@ def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
     yield f"prompts   {config.prompts.num_images:,} prompts of {classes.num_classes} classes, from {captions}"
     draw = "unknown, no operations counted for this model" if cost.draw_hours is None else _hours(cost.draw_hours)
     yield f"draw      {config.generate.model}, {width} x {height} pixels, {steps} steps: {draw}"
+    if config.filter.rules:
+        yield f"filter    {', '.join(config.filter.rules)}"
     rounds = f", self-training rounds: {train.self_training}" if train.self_training else ""
     yield (
         f"train     {train.segmenter}, {train.iterations:,} steps of {train.batch_size} images{rounds}: "
         f"{_hours(cost.train_hours)}"
     )
-    yield f"evaluate  {config.evaluate.benchmark or 'nothing'}"
+    yield f"evaluate  {'nothing' if config.evaluate.benchmark == NO_BENCHMARK else config.evaluate.benchmark}"
     yield (
         f"disk      {_gigabytes(cost.dataset_bytes)} of dataset and {_gigabytes(cost.model_bytes)} of weights in {out}"
     )

@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion.config import MachineSettings, RunConfig
-from dataset_diffusion.dataset.files import atomic_write, explained_write_errors
+from pydantic import ValidationError
+
+from dataset_diffusion.atomic_files import atomic_write, explained_write_errors
+from dataset_diffusion.config import NO_BENCHMARK, EvaluateSettings, MachineSettings, RunConfig
+from dataset_diffusion.dataset.manifest import FILE_NAME as DATASET
+from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
 from dataset_diffusion.report.page import FILE_NAME as REPORT
@@ -15,6 +19,7 @@ from dataset_diffusion.report.page import write_report
 from dataset_diffusion.runtime.drawing import make_dataset
 from dataset_diffusion.runtime.evaluating import evaluate_model, example_predictions, open_chosen
 from dataset_diffusion.runtime.executors import DrawingJob, load_model_for
+from dataset_diffusion.runtime.filtering import check_filter, filter_dataset
 from dataset_diffusion.runtime.prompting import compose_prompts, make_prompts
 from dataset_diffusion.runtime.training import check_training, make_segmenter
 from dataset_diffusion.segmentation.model_folder import DESCRIPTION
@@ -38,9 +43,9 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     _claim_run_folder(config, out)
     make_prompts(config.prompts, config.seed, out / "prompts.jsonl")
     make_dataset(out / "prompts.jsonl", config.generate, config.label, config.seed, out / "dataset")
-    make_segmenter([out / "dataset"], config.train, config.seed, out / "model")
+    make_segmenter([_filtered(config, out)], config.train, config.seed, out / "model")
     results, page, last = out / "results.json", out / REPORT, out / "model" / DESCRIPTION
-    if config.evaluate.benchmark is not None:
+    if config.evaluate.benchmark != NO_BENCHMARK:
         last = results
         if not results.exists():
             evaluate_model(out / "model", config.evaluate, results, config)
@@ -53,23 +58,39 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
 def make_report(run: Path) -> Path:
     """Write the page about a run or a dataset; a run with a segmenter shows what it predicts on the benchmark."""
     config_file, model = run / "config.json", run / "model"
-    if not (config_file.exists() and (model / "model.json").exists()):
+    if not (config_file.exists() and (model / DESCRIPTION).exists()):
         return write_report(run)
-    config = RunConfig.model_validate_json(config_file.read_bytes())
-    if config.evaluate.benchmark is None:
+    settings = _read_json(config_file).get("evaluate", {})
+    try:
+        evaluated = EvaluateSettings.model_validate(settings)
+    except ValidationError:  # a run of another version: its page has no examples
         return write_report(run)
-    return write_report(run, example_predictions(model, config.evaluate))
+    if evaluated.benchmark == NO_BENCHMARK:
+        return write_report(run)
+    return write_report(run, example_predictions(model, evaluated))
 
 
 def _check(config: RunConfig) -> None:
     """Refuse what a stage would refuse after hours of the stages before it."""
     prompts, classes, _ = compose_prompts(config.prompts, config.seed)
+    check_filter(config.filter)
     check_training(config.train, classes)
-    if config.evaluate.benchmark is not None:
+    if config.evaluate.benchmark != NO_BENCHMARK:
         benchmark = open_chosen(config.evaluate)
         benchmark.check_truth()
         check_classes(classes, benchmark)
     load_model_for(DrawingJob(config.seed, tuple(prompts), config.generate, config.label))
+
+
+def _filtered(config: RunConfig, out: Path) -> Path:
+    """The dataset to train on."""
+    if not config.filter.rules:
+        return out / "dataset"
+    kept = out / "filtered"
+    # A model may have judged the images, which is not to be done again for a dataset that is there.
+    if not ((kept / DATASET).exists() and DatasetStore.open(kept).is_complete):
+        filter_dataset(out / "dataset", config.filter, kept)
+    return kept
 
 
 def _claim_run_folder(config: RunConfig, out: Path) -> None:

@@ -15,7 +15,7 @@ from dataset_diffusion.dataset.files import Location
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.training_data import SegmentationData
 from dataset_diffusion.errors import ConfigError, DatasetError
-from dataset_diffusion.evaluation.benchmarks import open_benchmark
+from dataset_diffusion.evaluation.benchmarks import ROWS, open_benchmark
 from dataset_diffusion.evaluation.benchmarks.benchmark import Benchmark
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.runtime.progress import progress
@@ -100,7 +100,9 @@ def check_training(settings: TrainSettings, classes: ClassSet) -> None:
 
 
 def _open_real(name: str, settings: TrainSettings) -> RealData:
-    return RealData(open_benchmark(name, settings.real_root, settings.real_split))
+    # A benchmark's own default is what it is scored on; a dataset has no splits.
+    split = settings.real_split or ("train" if name in ROWS else None)
+    return RealData(open_benchmark(name, settings.real_root, split))
 
 
 def _check_same_classes(synthetic: ClassSet, real: ClassSet) -> None:

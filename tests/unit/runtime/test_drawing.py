@@ -5,9 +5,8 @@ import re
 import pytest
 from tiny_models import add_safety_checker, thin_pipeline
 
-from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings
+from dataset_diffusion.config import ExecutorSettings, FilterSettings, GenerateSettings, LabelSettings
 from dataset_diffusion.dataset.files import dataset_lock
-from dataset_diffusion.dataset.rules import parse_rule
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError, PromptError
 from dataset_diffusion.prompts.class_sets import class_set
@@ -124,7 +123,7 @@ def test_an_image_that_the_safety_checker_refuses_teaches_nothing(draw, tmp_path
     # Relabelling knows it too, and a filter drops it.
     relabelled = relabel_dataset(store.path, LabelSettings(threshold=0, uncertainty_threshold=0), num_workers=1)
     assert [bool((sample.label == 255).all()) for sample in relabelled].index(True) == refused
-    _, selection = filter_dataset(store.path, [parse_rule("presence > 0")], tmp_path / "kept")
+    _, selection = filter_dataset(store.path, FilterSettings(rules=("presence > 0",)), tmp_path / "kept")
     assert selection.kept == tuple(index for index in range(3) if index != refused)
 
 

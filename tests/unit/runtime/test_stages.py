@@ -1,9 +1,15 @@
+import json
 import os
+import re
+import statistics
+from html import unescape
 
+import numpy as np
 import pytest
 from commands import refuse, succeed, times_of
 
-from dataset_diffusion.config import RunConfig
+from dataset_diffusion.config import RunConfig, load_recipe
+from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.runtime.stages import run_all
 
@@ -70,3 +76,60 @@ def test_a_recipe_for_own_classes_is_told_how_to_go_without_a_benchmark(tmp_path
     assert message.startswith("the segmenter and the benchmark scenes have different classes; got cat, hand truck; ")
     assert message.endswith('or in a recipe "none"')
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_with_rules_trains_on_what_passes_them(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    more = RECIPE.replace("num_images = 2", "num_images = 5")
+    recipe.write_text(more)
+    succeed("run", recipe, "--out", tmp_path / "all")
+    drawn = list(DatasetStore.open(tmp_path / "all" / "dataset"))
+    bound = round(statistics.median(sample.quality["foreground"] for sample in drawn), 4)
+    passing = [sample.image for sample in drawn if sample.quality["foreground"] <= bound]
+    assert 0 < len(passing) < 5
+    recipe.write_text(f'{more}[filter]\nrules = ["foreground <= {bound}"]\n')
+    succeed("run", recipe, "--out", out)
+    kept = [sample.image for sample in DatasetStore.open(out / "filtered")]
+    assert np.array_equal(kept, passing)
+    assert json.loads((out / "model" / "model.json").read_text())["num_images"] == len(kept)
+    before = times_of(out)
+    succeed("run", recipe, "--out", out)
+    assert times_of(out) == before
+
+
+def test_a_bad_rule_costs_no_drawing(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE + '[filter]\nrules = ["presence is 1"]\n')
+    assert refuse("run", recipe, "--out", tmp_path / "run").startswith("not a rule; got presence is 1; expected ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_pages_recipe_makes_the_same_run_again(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    succeed("run", recipe, "--out", out)
+    (shown,) = re.findall(r"<pre><code>(seed = .*?)</code></pre>", (out / "report.html").read_text(), re.DOTALL)
+    recipe.write_text(unescape(shown))
+    assert load_recipe(recipe).model_dump(mode="json") == json.loads((out / "config.json").read_text())
+
+
+def test_a_run_of_another_version_still_has_a_page(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    succeed("run", recipe, "--out", out)
+    config = json.loads((out / "config.json").read_text())
+    config["evaluate"] |= {"gone": 1}
+    (out / "config.json").write_text(json.dumps(config))
+    assert succeed("report", out) == f"wrote {out / 'report.html'}\n"
+
+
+def test_a_run_is_resumed_from_another_folder(tmp_path, monkeypatch):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    (tmp_path / "captions.txt").write_text("a cat\n")
+    recipe.write_text(RECIPE.replace("num_images", 'captions = "captions.txt"\nnum_images'))
+    monkeypatch.chdir(tmp_path)
+    succeed("run", "recipe.toml", "--out", "run")
+    before = times_of(out)
+    monkeypatch.chdir("/")
+    succeed("run", recipe, "--out", out)
+    assert times_of(out) == before
