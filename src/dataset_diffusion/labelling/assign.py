@@ -15,7 +15,8 @@ from dataset_diffusion.labelling.maps import check_size, float_maps, resize
 from dataset_diffusion.labelling.refine import refine_heatmaps
 from dataset_diffusion.records import Heatmaps
 
-BACKGROUND = 0
+BACKGROUND, UNCERTAIN = 0, 255
+"""The label ids that are no class's."""
 
 
 def assign_labels(  # noqa: PLR0917
@@ -24,7 +25,7 @@ def assign_labels(  # noqa: PLR0917
     size: tuple[int, int],
     threshold: float = 0.6,
     uncertainty_threshold: float = 0.5,
-    ignore_index: int = 255,
+    ignore_index: int = UNCERTAIN,
 ) -> UInt8[Tensor, "height width"]:
     """Label each pixel by its highest heatmap, where that is high enough.
 
@@ -70,7 +71,6 @@ def label_map(
     size: tuple[int, int],
     settings: LabelSettings,
     *,
-    ignore_index: int = 255,
     image: UInt8[np.ndarray, "height width 3"] | None = None,
 ) -> UInt8[np.ndarray, "height width"]:
     """The label map that stored heatmaps and settings give.
@@ -83,12 +83,11 @@ def label_map(
         class_ids: the class id of each heatmap, in 1..254.
         size: (height, width) of the image in pixels.
         settings: exponent, thresholds and refinement.
-        ignore_index: the id of uncertain pixels.
         image: uint8 RGB of ``size`` as it reads back from the dataset, "height width 3"; only refinement looks at it.
 
     Returns:
         uint8, "height width". Where no class drew any attention, as in an image that a safety checker made black, every
-        pixel is ``ignore_index``.
+        pixel is `UNCERTAIN`.
 
     Raises:
         ConfigError: the exponent is not among the stored ones, refinement lacks its image, or the arguments do not fit;
@@ -101,14 +100,11 @@ def label_map(
             expected=f"one of {', '.join(map(str, heatmaps.exponents))}",
         )
     if not (heatmaps.ranges.any() or heatmaps.values.any()):
-        return np.full(size, ignore_index, np.uint8)
+        return np.full(size, UNCERTAIN, np.uint8)
     maps = torch.from_numpy(heatmaps.values[heatmaps.exponents.index(settings.exponent)])
     if settings.refine == "pamr":
         maps = _refined(maps, size, image)
-    labels = assign_labels(
-        maps, class_ids, size, settings.threshold, settings.uncertainty_threshold, ignore_index=ignore_index
-    )
-    return labels.numpy()
+    return assign_labels(maps, class_ids, size, settings.threshold, settings.uncertainty_threshold).numpy()
 
 
 def _refined(

@@ -21,7 +21,7 @@ _ROUNDING = 1e-6
 def normalize(heatmaps: Float[Tensor | np.ndarray, "*classes h w"]) -> Float32[Tensor, "*classes h w"]:
     """Min-max each map to [0, 1].
 
-    Min-max lifts every class to 1 somewhere, even one that was never drawn; `value_range` says what is lost.
+    Min-max lifts every class to 1 somewhere, even one that was never drawn; `Heatmaps` keep the range that is lost.
 
     Args:
         heatmaps: "*classes h w", any finite values; any leading axes are kept.
@@ -46,17 +46,6 @@ def normalize(heatmaps: Float[Tensor | np.ndarray, "*classes h w"]) -> Float32[T
     return torch.where(constant, 0.0, (maps - low) / span)
 
 
-def value_range(heatmaps: Float[Tensor | np.ndarray, "*classes h w"]) -> Float32[Tensor, "*classes 2"]:
-    """Minimum and maximum of each map, float32.
-
-    Raises:
-        ConfigError: there is no map.
-        ModelError: a value is NaN or infinite.
-    """
-    maps = float_maps(heatmaps, "heatmaps")
-    return torch.stack([maps.amin(dim=(-2, -1)), maps.amax(dim=(-2, -1))], dim=-1)
-
-
 def class_heatmaps(attention: AttentionMaps, exponents: Sequence[int] = STORED_EXPONENTS) -> Heatmaps:
     """The heatmaps of one image for several self-attention exponents.
 
@@ -75,5 +64,5 @@ def class_heatmaps(attention: AttentionMaps, exponents: Sequence[int] = STORED_E
     return Heatmaps(
         exponents=tuple(exponents),
         values=normalize(maps).half().cpu().numpy(),
-        ranges=value_range(maps).cpu().numpy(),
+        ranges=torch.stack([maps.amin(dim=(-2, -1)), maps.amax(dim=(-2, -1))], dim=-1).cpu().numpy(),
     )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
-from dataset_diffusion.labelling.assign import BACKGROUND
+from dataset_diffusion.labelling.assign import BACKGROUND, UNCERTAIN
 from dataset_diffusion.records import Heatmaps
 
 
@@ -31,7 +31,7 @@ def presence(heatmaps: Heatmaps) -> Float32[np.ndarray, " classes"]:
 
 
 def quality_scores(
-    label: UInt8[np.ndarray, "h w"], class_ids: Sequence[int], heatmaps: Heatmaps | None, ignore_index: int = 255
+    label: UInt8[np.ndarray, "h w"], class_ids: Sequence[int], heatmaps: Heatmaps | None
 ) -> dict[str, float]:
     """The scores stored with a sample.
 
@@ -39,7 +39,6 @@ def quality_scores(
         label: the label map.
         class_ids: the class ids that the prompt names, in the order of the heatmaps.
         heatmaps: what the label map was made from; None where the truth is known.
-        ignore_index: the id of uncertain pixels.
 
     Returns:
         ``uncertain``: share of uncertain pixels; ``foreground``: share of pixels labelled with a class; of each class
@@ -47,8 +46,8 @@ def quality_scores(
         with heatmaps also its ``presence.<id>``, see `presence`, and ``presence``, the lowest of them.
     """
     scores = {
-        "uncertain": float((label == ignore_index).mean()),
-        "foreground": float(((label != BACKGROUND) & (label != ignore_index)).mean()),
+        "uncertain": float((label == UNCERTAIN).mean()),
+        "foreground": float(((label != BACKGROUND) & (label != UNCERTAIN)).mean()),
     }
     for class_id in class_ids:
         pixels = label == class_id

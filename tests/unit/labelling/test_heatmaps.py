@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from dataset_diffusion.config import STORED_EXPONENTS
 from dataset_diffusion.errors import ConfigError, ModelError
-from dataset_diffusion.labelling.heatmaps import class_heatmaps, normalize, value_range
+from dataset_diffusion.labelling.heatmaps import class_heatmaps, normalize
 from dataset_diffusion.labelling.propagate import propagate
 from dataset_diffusion.records import AttentionMaps
 
@@ -43,11 +43,6 @@ def test_normalized_values_fill_the_unit_interval(values):
         constant = not normalized.any()
         assert normalized.min() == 0
         assert constant or normalized.max() == 1
-
-
-def test_value_range_by_hand():
-    maps = np.array([[[0.5, 0.25]], [[0.0, 0.75]]], np.float32)
-    assert value_range(maps).tolist() == [[0.25, 0.5], [0.0, 0.75]]
 
 
 def test_heatmaps_are_the_normalized_maps_of_each_exponent():

@@ -60,11 +60,6 @@ def test_a_class_without_a_pixel_has_no_component():
     assert (scores["area.9"], scores["components.9"]) == (0.0, 0.0)
 
 
-def test_ignore_index_is_an_argument():
-    scores = quality_scores(LABEL, (), None, ignore_index=5)
-    assert scores == {"uncertain": 3 / 8, "foreground": 3 / 8}
-
-
 def test_the_lowest_presence_stands_for_the_sample():
     both = heatmaps()
     ranges = both.ranges.copy()
