@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import inspect
 import io
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -76,9 +78,22 @@ def parse(words: list[str]) -> Callable[[], Any]:
 def _bind(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def bound(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+        _check_local(inspect.signature(command).bind(*args, **kwargs).arguments)
         return functools.partial(command, *args, **kwargs)
 
     return bound
+
+
+def _check_local(arguments: dict[str, Any]) -> None:
+    """Refuse a URL where a path is asked for: it would be taken for a folder named `s3:`."""
+    for name, value in arguments.items():
+        if isinstance(value, Path) and re.match(r"[a-z][a-z0-9+.-]+:/", str(value)):
+            raise ConfigError(
+                f"{name} is on this machine",
+                got=str(value).replace(":/", "://", 1),
+                expected="a local path",
+                fix="copy it from or to that storage",
+            )
 
 
 def _explain(complaint: str, command: str) -> ConfigError:

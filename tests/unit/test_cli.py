@@ -115,6 +115,15 @@ print(*sys.modules)
             "no such option; got --colour; fix: see dataset-diffusion generate --help",
         ),
         ("report a b", "no such argument; got b; fix: see dataset-diffusion report --help"),
+        (
+            "generate --prompts p --out s3://bucket/d",
+            "out is on this machine; got s3://bucket/d; expected a local path; fix: copy it from or to that storage",
+        ),
+        (
+            "relabel gs://bucket/d",
+            "dataset is on this machine; got gs://bucket/d; expected a local path; "
+            "fix: copy it from or to that storage",
+        ),
         ("generate --prompts p --out d --steps", "--steps has no value; fix: see dataset-diffusion generate --help"),
         ("generate --prompts p --out d --steps many", "bad value of --steps; got many; expected a whole number"),
         ("generate --prompts p --out d --steps 1.5", "bad value of --steps; got 1.5; expected a whole number"),
