@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from label_quality import SCENES
+
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import EvaluateSettings, FilterSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
@@ -37,7 +39,7 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
         train: how every segmenter is trained, but for what its row changes.
         repeats: trainings of each row of the second table, with other seeds.
     """
-    synthetic, real, models = work / "synthetic", work / "real_scenes", work / "ablations"
+    synthetic, real, models = work / "synthetic", work / SCENES.name, work / "ablations"
     segmenters = []
     for title, name in SEGMENTERS.items():
         settings = train.model_copy(update={"segmenter": name})

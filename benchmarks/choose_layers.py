@@ -1,6 +1,7 @@
 """Which layers of the embedded model say best where an object is? What its spec's choice was made from.
 
-Reads 128 composed scenes of another seed than the held-out ones (tools/embedded_model/make_scenes.py --seed 3).
+Reads 128 composed scenes of another seed than the held-out ones (results.py makes them, with
+tools/embedded_model/make_scenes.py --seed 3).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 from itertools import product
 from pathlib import Path
 
-from label_quality import read_heatmaps, score_labels, with_layers
+from label_quality import SCENES, read_heatmaps, score_labels, with_layers
 
 from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
@@ -24,7 +25,7 @@ CUTS = (0.3, 0.4, 0.5, 0.6)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--scenes", type=Path, default=Path("build/real_scenes"), help="dataset of scenes")
+    parser.add_argument("--scenes", type=Path, default=SCENES, help="dataset of scenes")
     parser.add_argument("--count", type=int, default=128, help="scenes to read")
     parser.add_argument("--model", default="embedded", help="model by name or folder")
     parser.add_argument("--refine", choices=("none", "pamr"), default="none", help="boundary refinement of the labels")

@@ -179,8 +179,8 @@ def _half_written(out: Path) -> Iterator[str]:
     """Shards that have their name and are not whole."""
     if (out / "dataset.json").exists():
         store = DatasetStore.open(out)
-        broken = store.broken_shards()
-        yield from (problem for shard in broken if store.shard_path(shard).exists() for problem in broken[shard])
+        for shard in sorted(set(range(store.manifest.num_shards)).difference(store.missing_shards())):
+            yield from store.problems_of(shard)
 
 
 def _new_folder(place: Place, name: str) -> Path:

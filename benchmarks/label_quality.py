@@ -17,6 +17,9 @@ from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.records import Heatmaps, Sample
 from dataset_diffusion.seeding import sample_seed
 
+SCENES = Path("build/results/real_scenes")
+"""Where results.py writes scenes that no table is measured on, to choose by and to train on."""
+
 BATCH = 16
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_quality import read_heatmaps, score_labels
+from label_quality import SCENES, read_heatmaps, score_labels
 
 from dataset_diffusion.config import CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
@@ -17,7 +17,7 @@ BANDS = ((0.45, 0.35), (0.5, 0.3))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--scenes", type=Path, default=Path("build/real_scenes"), help="dataset of scenes")
+    parser.add_argument("--scenes", type=Path, default=SCENES, help="dataset of scenes")
     parser.add_argument("--count", type=int, default=64, help="scenes to read")
     parser.add_argument("--model", default="embedded", help="model by name or folder")
     options = parser.parse_args()

@@ -48,7 +48,8 @@ def measure(source: DatasetStore, target: DatasetStore, settings: LabelSettings)
     started = time.process_time()
     count = sum(relabel_shard(source, target, shard, settings) for shard in range(source.manifest.num_shards))
     seconds = time.process_time() - started
-    return count / seconds, target.shard_path(0).stat().st_size / 2**20 / seconds
+    size = sum(target.shard_path(shard).stat().st_size for shard in range(target.manifest.num_shards))
+    return count / seconds, size / 2**20 / seconds
 
 
 def make_sample(index: int) -> Sample:

@@ -7,16 +7,17 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ablations import RULE, measure_ablations
-from label_quality import best_settings, label_ablation
+from label_quality import SCENES, best_settings, label_ablation
 from oracle import CLASSES, FOUND_SHARE, agreement, found_classes
 from pages import render
 from photos import measure_photos
@@ -27,7 +28,7 @@ from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptS
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.models import load_model
 from dataset_diffusion.records import Sample
-from dataset_diffusion.report.figures import colored_heatmap, colored_label, contact_sheet
+from dataset_diffusion.report.figures import colored_heatmap, colored_label
 from dataset_diffusion.runtime.drawing import make_dataset
 from dataset_diffusion.runtime.evaluating import evaluate_model
 from dataset_diffusion.runtime.prompting import make_prompts
@@ -43,7 +44,7 @@ ORACLE_IMAGES = 500
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("build/results"), help="where runs are kept")
+    parser.add_argument("--work", type=Path, default=SCENES.parent, help="where runs are kept")
     parser.add_argument("--num-images", type=int, default=1000, help="synthetic images, and real scenes")
     parser.add_argument(
         "--iterations", type=int, default=TrainSettings().iterations, help="training steps of each segmenter"
@@ -53,20 +54,24 @@ def main() -> None:
     options = parser.parse_args()
     work, count = options.work, options.num_images
     options.work.mkdir(parents=True, exist_ok=True)
-    real = work / "real_scenes"
+    real = work / SCENES.name
     make_scenes = [sys.executable, str(ROOT / "tools" / "embedded_model" / "make_scenes.py")]
     subprocess.run([*make_scenes, "--out", str(real), "--num-scenes", str(max(count, 128)), "--seed", "3"], check=True)
     train = TrainSettings(iterations=options.iterations)
-    parts = {
-        "labels": lambda: measure_labels(real),
-        "headline": lambda: measure_headline(work, real, count, train),
-        "oracle": lambda: measure_oracle(work),
-        "demo": lambda: measure_demo(work / "demo"),
-        "ablations": lambda: measure_ablations(work, count, train, options.repeats),
+    runs = {"num_images": count, "iterations": options.iterations}
+    parts: dict[str, tuple[dict[str, int], Callable[[], dict[str, Any]]]] = {
+        "labels": ({}, lambda: measure_labels(real)),
+        "headline": (runs, lambda: measure_headline(work, real, count, train)),
+        "oracle": (runs, lambda: measure_oracle(work)),
+        "demo": ({}, lambda: measure_demo(work / "demo")),
+        "ablations": (
+            runs | {"repeats": options.repeats},
+            lambda: measure_ablations(work, count, train, options.repeats),
+        ),
     }
     if options.voc is not None:
-        parts["photos"] = lambda: measure_photos(work, options.voc)
-    measured = {name: _kept(work / f"{name}.json", measure) for name, measure in parts.items()}
+        parts["photos"] = ({}, lambda: measure_photos(work, options.voc))
+    measured = {name: kept(work / f"{name}.json", used, measure) for name, (used, measure) in parts.items()}
     (ROOT / "docs" / "results.json").write_text(json.dumps(measured, indent=2) + "\n")
     (ROOT / "docs" / "results.md").write_text(_page(measured, count, train, options.repeats))
 
@@ -136,8 +141,20 @@ def write_pictures(samples: list[Sample]) -> None:
     Image.fromarray(contact_sheet(cells, columns=8)).save(folder / "samples.png")
 
 
+def contact_sheet(images: Sequence[np.ndarray], columns: int, gap: int = 4) -> np.ndarray:
+    """RGB images of one size in rows on a white sheet, ``gap`` pixels apart."""
+    height, width, _ = images[0].shape
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    for number, image in enumerate(images):
+        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
 def measure_demo(out: Path) -> dict[str, Any]:
     """Wall time, peak memory and score of `dataset-diffusion demo`, as a user runs it."""
+    shutil.rmtree(out, ignore_errors=True)  # a finished run would take no time
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "dataset_diffusion", "demo", "--out", str(out)], check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -146,11 +163,14 @@ def measure_demo(out: Path) -> dict[str, Any]:
     return {"cpus": os.cpu_count(), "seconds": seconds, "peak_gib": round(peak, 2), "miou": results["miou"]}
 
 
-def _kept(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    if not file.exists():
-        file.write_text(json.dumps(measure(), indent=2) + "\n")
-    kept: dict[str, Any] = json.loads(file.read_text())
-    return kept
+def kept(file: Path, options: dict[str, int], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The figures in a file, measured first where there are none, or those of other options."""
+    found = json.loads(file.read_text()) if file.exists() else {}
+    if found.get("options") != options:
+        found = {"options": options, "figures": measure()}
+        file.write_text(json.dumps(found, indent=2) + "\n")
+    figures: dict[str, Any] = found["figures"]
+    return figures
 
 
 def _page(measured: dict[str, Any], count: int, train: TrainSettings, repeats: int) -> str:

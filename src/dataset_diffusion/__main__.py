@@ -108,9 +108,10 @@ def _explain(complaint: str, command: str) -> ConfigError:
     if found := re.search(r"Missing from dataset-diffusion \w+: (.*)", text):
         missing = re.findall(r"(?:^|\(required\) )(--\S+|[A-Z]+\b\S*) ", found[1])
         return ConfigError(f"missing {' and '.join(missing)}", fix=fix)
-    if found := re.search(r"Unrecognized options: ([^\s,]+)", text):
-        options = re.findall(r"--\S+", text.partition("Perhaps you meant:")[2])
-        meant = difflib.get_close_matches(found[1], options, n=1, cutoff=0.0)
+    if found := re.search(r"Unrecognized (?:or misplaced )?options: ([^\s,]+)", text):
+        options = re.findall(r"--[\w.-]+", text.partition("Perhaps you meant:")[2])
+        # An option that is there is another command's.
+        meant = [] if found[1] in options else difflib.get_close_matches(found[1], options, n=1, cutoff=0.0)
         kind = "option" if found[1].startswith("-") else "argument"
         return ConfigError(f"no such {kind}", got=found[1], fix=f"did you mean {meant[0]}?" if meant else fix)
     return ConfigError(text, fix=fix)

@@ -15,7 +15,8 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from dataset_diffusion.errors import ModelError, PromptError
+from dataset_diffusion.errors import ModelError, PromptError, first_line
+from dataset_diffusion.hub import prepare_hub
 from dataset_diffusion.prompts.captions import OnBad, clean_caption, refuse
 
 BATCH_SIZE = 16
@@ -67,6 +68,7 @@ def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
         ModelError: no such folder or hub repository, or not an image-to-text model.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
@@ -75,14 +77,16 @@ def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
     where = resolve_device(device)
     dtype = torch.float32 if where.type == "cpu" else torch.float16
     logging.disable_progress_bar()
+    if not Path(name_or_path).is_dir():
+        prepare_hub()
     try:
         processor = AutoProcessor.from_pretrained(name_or_path)
         model = AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=dtype)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         if Path(name_or_path).is_dir():
             raise ModelError(
                 "the folder holds no captioner",
-                got=f"{name_or_path}: {_first_line(error)}",
+                got=f"{name_or_path}: {first_line(error)}",
                 expected="an image-to-text model of transformers with its processor, such as BLIP",
             ) from error
         raise ModelError(
@@ -172,14 +176,15 @@ def _read_photo(photo: Path) -> Image.Image | PromptError:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return PromptError(
             "a photo cannot be read",
-            got=f"{photo}: {_first_line(error)}",
+            got=f"{photo}: {first_line(error)}",
             fix="replace or remove it, or leave out what is bad with --skip-bad",
         )
 
 
 def _append(file: Path, captioner: str, captions: Iterable[tuple[Key, str]]) -> None:
     lines = [
-        json.dumps({"photo": name, "bytes": size, "captioner": captioner, "caption": caption}, ensure_ascii=False)
+        # Escaped, since a file's name may be no UTF-8.
+        json.dumps({"photo": name, "bytes": size, "captioner": captioner, "caption": caption})
         for (name, size), caption in captions
     ]
     try:
@@ -196,7 +201,3 @@ def _remove_unfinished_line(file: Path) -> None:
     if file.exists():
         written = file.read_bytes()
         os.truncate(file, written.rfind(b"\n") + 1)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

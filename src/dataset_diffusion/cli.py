@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -183,6 +184,8 @@ def train(
     *,
     out: Path,
     seed: int = 0,
+    device: str | None = None,
+    skip_bad: bool = False,
     settings: Annotated[TrainSettings, Flat] = TrainSettings(),
 ) -> None:
     """Train a segmenter on datasets, on real photos, or on both. The same command again resumes.
@@ -191,10 +194,13 @@ def train(
         dataset: Folders of datasets, or their URLs (s3://...); none trains on the photos of --real alone.
         out: Folder of the trained segmenter.
         seed: The run's seed.
+        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
+        skip_bad: Leave out real photos whose files cannot be used, and list them.
     """
     from dataset_diffusion.runtime.training import make_segmenter
 
-    print(f"trained {make_segmenter(dataset, settings, seed, out)}")
+    on_bad = _print_skipped if skip_bad else None
+    print(f"trained {make_segmenter(dataset, settings, seed, out, device=device, on_bad=on_bad)}")
 
 
 def evaluate(
@@ -204,6 +210,7 @@ def evaluate(
     skip_bad: bool = False,
     out: Path = Path("results.json"),
     *,
+    device: str | None = None,
     settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings(),
 ) -> None:
     """Score a trained segmenter, or saved label maps, on a benchmark.
@@ -214,6 +221,7 @@ def evaluate(
         save_predictions: Folder to save the model's label maps in, as the benchmark's test server wants them.
         skip_bad: Leave out images whose files cannot be used, and list them.
         out: File to write the results to.
+        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
     """
     from dataset_diffusion.runtime.evaluating import evaluate_model, score_predictions
 
@@ -224,9 +232,11 @@ def evaluate(
             raise ConfigError("--save-predictions needs a model", got=f"--predictions {predictions}")
         results = score_predictions(predictions, settings, out, skip_bad=skip_bad)
     elif model is not None:
-        results = evaluate_model(model, settings, out, save_predictions=save_predictions, skip_bad=skip_bad)
+        results = evaluate_model(
+            model, settings, out, save_predictions=save_predictions, skip_bad=skip_bad, device=device
+        )
     for image_id, reason in results.get("skipped", {}).items():
-        print(f"skipped {image_id}: {reason}", file=sys.stderr)
+        _print_skipped(image_id, reason)
     if results.get("num_skipped"):
         print(f"skipped {results['num_skipped']} images in all", file=sys.stderr)
     if save_predictions is not None:
@@ -280,15 +290,18 @@ def verify(
         num_workers: Threads that check shards; None takes a few more than there are cores.
     """
     from dataset_diffusion.dataset.store import DatasetStore
-    from dataset_diffusion.runtime.verifying import verify_dataset
+    from dataset_diffusion.runtime.verifying import find_broken_shards
 
     store = DatasetStore.open(dataset)
-    if repair:
+    broken = find_broken_shards(store, num_workers)
+    if repair and broken:
         from dataset_diffusion.runtime.drawing import repair_dataset
 
-        for shard in repair_dataset(store, prompts):
+        repair_dataset(store, list(broken), prompts)
+        for shard in broken:
             print(f"{store.shard_path(shard)}: drawn again")
-    problems = verify_dataset(store, num_workers)
+        broken = find_broken_shards(store, num_workers)
+    problems = [*chain.from_iterable(broken.values()), *store.unknown_files()]
     if problems:
         print(*problems, sep="\n", flush=True)
         raise DatasetError(
@@ -300,13 +313,15 @@ def verify(
 
 
 def doctor() -> None:
-    """Say what this machine can run."""
+    """Say what this machine can run, and what can be named."""
     import platform
 
     import torch
 
     import dataset_diffusion
     from dataset_diffusion.diffusion.models import MODELS
+    from dataset_diffusion.evaluation.benchmarks import BENCHMARKS
+    from dataset_diffusion.segmentation.models import SEGMENTERS
 
     disk = shutil.disk_usage(Path.cwd())
     print(f"dataset-diffusion {dataset_diffusion.__version__}, Python {platform.python_version()}")
@@ -318,6 +333,8 @@ def doctor() -> None:
         print("no CUDA device: `embedded` runs well here, Stable Diffusion at minutes an image")
     print(f"disk: {disk.free / 2**30:.0f} GiB free in {Path.cwd()}")
     print(f"models: {', '.join(MODELS)}, a hub id, or a diffusers folder")
+    print(f"segmenters: {', '.join(SEGMENTERS)}")
+    print(f"benchmarks: {', '.join(BENCHMARKS)}, or a labelled dataset's folder")
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -351,6 +368,10 @@ def _run(config: RunConfig, out: Path) -> None:
     if results := run_all(config, out):  # a recipe without a benchmark has none
         _print_scores(results)
     print(f"report: {out / 'report.html'}")
+
+
+def _print_skipped(image_id: str, reason: object) -> None:
+    print(f"skipped {image_id}: {reason}", file=sys.stderr)
 
 
 def _print_scores(results: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ class PromptSettings(Settings):
     """File of captions, or folder of photos to caption; without one, captions are made from templates."""
     captioner: str = "Salesforce/blip-image-captioning-base"
     """What captions a folder of photos: a hub id, or a local folder of an image-to-text model."""
-    num_images: PositiveInt = 240
+    num_images: Annotated[int, Field(ge=1, le=2**31 - 1)] = 240
     """Number of images."""
 
 

@@ -1,10 +1,13 @@
-"""Where networks compute."""
+"""Where networks compute, and whether there is room for it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.errors import ConfigError, ModelError, first_line
 
 
 def resolve_device(name: str | None) -> torch.device:
@@ -25,3 +28,32 @@ def resolve_device(name: str | None) -> torch.device:
     if not usable:
         raise ConfigError("no such device here", got=repr(name), expected=f"one of {', '.join(known)}")
     return device
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch raised it for want of memory: a GPU's error has a class of its own, the CPU's only its text."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def too_little_memory(what: str, error: BaseException, fix: str) -> ModelError:
+    """The error to raise where there is too little memory.
+
+    Args:
+        what: what for, as in "for a single image".
+        error: one that `is_out_of_memory`.
+        fix: what takes less.
+    """
+    # The CPU's error begins with a place in torch's source; what follows a GPU's first sentence is for programmers.
+    got = first_line(error).rpartition("DefaultCPUAllocator: ")[2].split(". ", maxsplit=1)[0]
+    return ModelError(f"the device has too little memory {what}", got=got, fix=fix)
+
+
+@contextmanager
+def explained_memory_errors(what: str, fix: str) -> Iterator[None]:
+    """Turn running out of memory into the ModelError of `too_little_memory`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise too_little_memory(what, error, fix) from error

@@ -29,7 +29,9 @@ class DatasetDiffusionError(Exception):
         if fix is not None:
             parts.append(f"fix: {fix}")
         # A single positional argument keeps the error picklable across worker processes.
-        super().__init__(_shorten(" ".join("; ".join(parts).split()), limit=2000))
+        line = _shorten(" ".join("; ".join(parts).split()), limit=2000)
+        # The name of a file may hold what no output can print.
+        super().__init__(line.encode(errors="backslashreplace").decode())
 
 
 class ConfigError(DatasetDiffusionError):
@@ -46,6 +48,11 @@ class ModelError(DatasetDiffusionError):
 
 class DatasetError(DatasetDiffusionError):
     """A dataset, benchmark or image file that cannot be read or written."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, as far as it fits into one of ours; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _shorten(value: object, limit: int = 200) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
+from safetensors import SafetensorError
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedConfig
 from transformers.utils import logging
 
 from dataset_diffusion.devices import resolve_device
-from dataset_diffusion.errors import ModelError
+from dataset_diffusion.errors import ModelError, first_line
+from dataset_diffusion.hub import prepare_hub
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,8 @@ def load_image_text(name_or_path: str, device: str | None = None) -> ImageTextSc
     """
     where = resolve_device(device)
     logging.disable_progress_bar()
+    if not Path(name_or_path).is_dir():
+        prepare_hub()
     try:
         # Asked first: CLIPModel takes the folder of any other model and fills in random weights.
         config, _ = PreTrainedConfig.get_config_dict(name_or_path)
@@ -65,7 +69,7 @@ def load_image_text(name_or_path: str, device: str | None = None) -> ImageTextSc
         processor = CLIPProcessor.from_pretrained(name_or_path)
         dtype = torch.float32 if where.type == "cpu" else torch.float16
         model = CLIPModel.from_pretrained(name_or_path, dtype=dtype)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _not_loaded(name_or_path, error) from error
     return ImageTextScorer(processor, model.to(where).eval())
 
@@ -74,7 +78,7 @@ def _not_loaded(name_or_path: str, error: Exception) -> ModelError:
     if Path(name_or_path).is_dir() or isinstance(error, ValueError):
         return ModelError(
             "not a CLIP model",
-            got=f"{name_or_path}: {str(error).strip().partition(chr(10))[0]}",
+            got=f"{name_or_path}: {first_line(error)}",
             expected="a model that compares images and texts, with its processor, such as openai/clip-vit-base-patch32",
         )
     return ModelError(

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ModelError
@@ -68,6 +69,16 @@ def test_it_has_the_published_size_and_an_encoder(name):
     assert size / 1e6 == pytest.approx(MILLION_PARAMETERS[name], abs=0.1)
     inside = sum(weight.numel() for weight in segmenter.encoder.parameters())
     assert 0.25 * size < inside < size
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_large_deeplabs_have_the_papers_backbone(depth):
+    with torch.device("meta"):
+        backbone = build_segmenter(f"deeplabv3-resnet{depth}", 21).encoder.stages
+    stem = [layer.kernel_size for layer in backbone.conv1 if isinstance(layer, nn.Conv2d)]
+    assert stem == [(3, 3)] * 3
+    assert backbone.pretrained_cfg["hf_hub_id"] == f"timm/resnet{depth}c.gluon_in1k"
+    assert backbone.feature_info.reduction() == [8, 8]
 
 
 def test_it_learns_one_batch_by_heart(segmenter):

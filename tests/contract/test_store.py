@@ -15,6 +15,7 @@ from PIL import Image
 from upath import UPath
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.replacement import finish_replacement
 from dataset_diffusion.dataset.schema import SCHEMA
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
@@ -63,6 +64,13 @@ class Kind:
             heatmaps=heatmaps if self.heatmaps else None,
             quality={"uncertain": random.random(), "foreground": random.random()},
         )
+
+    def replace_samples(self, path):
+        """Put samples of another seed in the place of a dataset's, as relabelling in place does."""
+        new = DatasetStore.create(path / ".replacement-new", self.manifest(config={"seed": 1}))
+        for shard in new.missing_shards():
+            new.write_shard(shard, map(self.sample, new.shard_range(shard)))
+        finish_replacement(new)
 
     def fill(self, path, shards=None):
         store = DatasetStore.create(path, self.manifest())
@@ -122,7 +130,8 @@ def test_samples_come_back_in_order_and_by_index(tmp_path, kind):
         assert_same_sample(store[index], kind.sample(int(index)), lossy)
         image, label = store.image_and_label(index)
         assert_same_sample(dataclasses.replace(store[index], image=image, label=label), kind.sample(int(index)), lossy)
-        assert (store.label(index) == kind.sample(int(index)).label).all()
+        assert (store.image(index) == image).all()
+        assert (store.label(index) == label).all()
     assert store[-1].prompt.index == kind.num_samples - 1
     assert store[-kind.num_samples].prompt.index == 0
 
@@ -254,6 +263,40 @@ def test_a_rewritten_shard_is_what_is_read_next(tmp_path):
 
 def fails(match):
     return pytest.raises(DatasetError, match=rf"\A[^\n]*{match}[^\n]*\Z")
+
+
+CHANGED = r"set was changed while it was read; got {}; fix: run the command again"
+
+
+@pytest.mark.parametrize("travelled", [False, True])
+def test_a_reader_does_not_mix_old_samples_with_those_that_took_their_place(tmp_path, travelled):
+    PNG.fill(tmp_path / "set")
+    reader, late = DatasetStore.open(tmp_path / "set"), DatasetStore.open(tmp_path / "set")
+    first = reader[0]
+    PNG.replace_samples(tmp_path / "set")
+    late = pickle.loads(pickle.dumps(late)) if travelled else late
+    for read in (late.__getitem__, late.image_and_label, late.label):
+        with fails(CHANGED.format(r"config\.seed: 1 \(here: 0\)")):
+            read(10)
+    with fails(CHANGED.format(r"config\.seed: 1 \(here: 0\)")):
+        late.read_table(1)
+    with fails(CHANGED.format(r"config\.seed: 1 \(here: 0\)")):
+        late.problems_of(1)  # which are none
+    assert_same_sample(reader[0], first)  # of a shard that was open before
+    assert DatasetStore.open(tmp_path / "set")[10].prompt.index == 10
+
+
+def test_a_reader_stops_while_samples_are_being_replaced(tmp_path):
+    store = PNG.fill(tmp_path / "set")
+    (tmp_path / "set" / "dataset.json").unlink()  # the first step of a replacement
+    with fails(CHANGED.format("samples that are being replaced")):
+        store[0]
+
+
+def test_a_dataset_that_several_jobs_began_together_is_unchanged(tmp_path):
+    store = PNG.fill(tmp_path)
+    store.manifest.save(tmp_path)
+    assert_same_sample(store[0], PNG.sample(0))
 
 
 def test_another_configuration_is_refused_and_nothing_is_lost(tmp_path):
@@ -414,10 +457,10 @@ def test_a_shard_is_written_whole_from_rows_that_were_encoded_piece_by_piece(tmp
 def test_broken_shards_are_told_apart_from_whole_ones(tmp_path):
     store = PNG.fill(tmp_path, shards=[0, 1])
     store.shard_path(1).write_bytes(b"half")
-    broken = DatasetStore.open(tmp_path).broken_shards()
-    assert list(broken) == [1, 2]
-    assert "00001.parquet is damaged" in broken[1][0]
-    assert "00002.parquet is missing" in broken[2][0]
+    assert store.problems_of(0) == []
+    [damaged], [missing] = map(store.problems_of, (1, 2))
+    assert "00001.parquet is damaged" in damaged
+    assert "00002.parquet is missing" in missing
 
 
 @pytest.mark.parametrize("shard", [0, 1])

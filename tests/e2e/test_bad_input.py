@@ -46,7 +46,8 @@ PROMPTS = {
     ),
     "a file for a folder": (
         ["--out", "file/prompts.jsonl"],
-        "cannot write the prompts; got file/prompts.jsonl: File exists; fix: choose another file",
+        "cannot write file/prompts.jsonl; got File exists; fix: make room or choose another --out, then run the same "
+        "command again",
     ),
     "other prompts there": (
         ["--num-images", "7", "--out", "prompts.jsonl"],

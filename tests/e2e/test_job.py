@@ -166,8 +166,10 @@ def test_a_segmenter_can_be_trained_on_several_datasets(job, run_folder, tmp_pat
     assert json.loads((tmp_path / "model" / "model.json").read_text())["num_images"] == 12
 
 
-def test_doctor_names_the_version_and_the_models():
+def test_doctor_names_the_version_and_what_can_be_chosen():
     outcome = run_command("doctor")
     assert outcome.status == 0
     assert f"dataset-diffusion {__version__}" in outcome.out
-    assert "embedded, sd15, sd21-base, sdxl-base" in outcome.out
+    assert "models: embedded, sd15, sd21-base, sdxl-base, " in outcome.out
+    assert "segmenters: unet-resnet18, " in outcome.out
+    assert "benchmarks: scenes, voc2012, " in outcome.out

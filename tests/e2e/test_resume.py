@@ -80,7 +80,7 @@ def test_half_a_shard_under_its_temporary_name_is_no_shard(generate, uninterrupt
     lost.unlink()
     refused = run_command("train", dataset, "--out", tmp_path / "model")
     assert refused.status == 2
-    assert "got 1 of 8 shards missing; fix: run the command that made the dataset again" in refused.err
+    assert "lacks 1 of 8 shards; fix: run the command that began it again" in refused.err
     assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0
     assert files_of(dataset) == files_of(uninterrupted)
 

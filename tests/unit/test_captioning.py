@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dataset_diffusion.captioning import (
     write_captions,
 )
 from dataset_diffusion.errors import ModelError, PromptError
+from dataset_diffusion.prompts.captions import read_captions
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,15 @@ def test_an_unfinished_line_is_made_again(photos, captioner, tmp_path):
     assert [photo.name for photo in missing] == ["d.webp"]
     caption([missing], photos, captioner, file)
     assert file.read_bytes() == written
+
+
+def test_a_photo_whose_name_is_not_utf_8_is_captioned_once(photos, captioner, tmp_path):
+    odd = photos / os.fsdecode(b"caf\xe9.png")
+    (photos / "a.png").rename(odd)
+    file = tmp_path / "captions.jsonl"
+    caption_all(photos, captioner, file)
+    assert photo_key(odd, photos) in read_photo_captions(file, captioner.name)
+    assert len(read_captions(file)) == 4
 
 
 def test_captions_of_another_captioner_or_photo_are_not_taken(photos, captioner, tmp_path):

@@ -114,6 +114,10 @@ print(*sys.modules)
             "generate --prompts p --out d --colour red --size 3",
             "no such option; got --colour; fix: see dataset-diffusion generate --help",
         ),
+        (
+            "export d --out e --format voc --threshold 0.4",
+            "no such option; got --threshold; fix: see dataset-diffusion export --help",
+        ),
         ("report a b", "no such argument; got b; fix: see dataset-diffusion report --help"),
         (
             "generate --prompts p --out s3://bucket/d",

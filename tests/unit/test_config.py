@@ -98,7 +98,10 @@ def test_resolved_settings_read_back_as_they_were(write_recipe):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sed = 1", "unknown setting; got sed; expected one of seed, prompts, generate, label, filter, train, evaluate"),
+        (
+            "sed = 1",
+            "unknown setting; got sed; expected one of seed, prompts, generate, label, filter, train, evaluate",
+        ),
         (
             "[generate.capture]\nlayers = 3",
             "unknown setting; got generate.capture.layers; expected one of cross_attention_resolution, "

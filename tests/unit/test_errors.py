@@ -1,10 +1,18 @@
+import os
 import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, DatasetError, ModelError, PromptError
+from dataset_diffusion.errors import (
+    ConfigError,
+    DatasetDiffusionError,
+    DatasetError,
+    ModelError,
+    PromptError,
+    first_line,
+)
 
 
 def test_an_error_says_what_got_expected_and_fix_in_one_line():
@@ -32,6 +40,24 @@ def test_a_long_value_is_cut():
     assert message.startswith("bad list; got [0, 1, 2, ")
     assert message.endswith("…")
     assert len(message) == len("bad list; got ") + 200
+
+
+def test_the_name_of_a_file_that_is_not_utf_8_can_be_printed():
+    error = DatasetError("no picture", got=os.fsdecode(b"caf\xe9.png"))
+    assert str(error).encode() == rb"no picture; got caf\udce9.png"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError("no route"), "no route"),
+        (OSError("\n\n no route\nto host"), "no route"),
+        (OSError(), "OSError"),
+        (ValueError(" \n "), "ValueError"),
+    ],
+)
+def test_the_first_line_of_an_error(error, line):
+    assert first_line(error) == line
 
 
 @pytest.mark.parametrize("kind", [ConfigError, PromptError, ModelError, DatasetError])

@@ -16,7 +16,6 @@ from dataset_diffusion.prompts.compose import compose_prompt
 from dataset_diffusion.records import Sample
 
 HELD_OUT_SEED = 2
-REAL_SEED = 3
 
 
 def main() -> None:

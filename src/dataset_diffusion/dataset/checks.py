@@ -74,7 +74,7 @@ def check_pictures(table: pa.Table, names: Sequence[str], dataset: Location) -> 
     """
     for row in _rows(table):
         for name in names:
-            if sha256(row[name]["bytes"].as_py()) != row[f"{name}_sha256"].as_py():
+            if sha256(picture_bytes(row[name])) != row[f"{name}_sha256"].as_py():
                 raise DatasetError(
                     f"sample {row['index'].as_py()} of {dataset} is damaged",
                     got=f"{name} bytes that do not have their recorded SHA-256",

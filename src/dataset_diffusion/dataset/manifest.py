@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import dataset_diffusion
+from dataset_diffusion.atomic_files import atomic_write, remove_leftovers
 from dataset_diffusion.config import MachineSettings, Settings, config_hash
-from dataset_diffusion.dataset.files import Location, atomic_write, remove_leftovers
+from dataset_diffusion.dataset.files import Location
 from dataset_diffusion.dataset.schema import SCHEMA_VERSION, ImageFormat
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 FILE_NAME = "dataset.json"
+
+Stamp: TypeAlias = tuple[int, int]
+"""A file's inode and when it was last changed, in nanoseconds."""
 
 REPLACING = ".replacing"
 """Folder in a dataset whose samples are just taking the place of the dataset's own; see `replacement`."""
@@ -71,6 +76,16 @@ class DatasetManifest(BaseModel):
         """Shards of the finished dataset."""
         return -(-self.num_samples // self.shard_size)
 
+    def shard_range(self, shard: int) -> range:
+        """The sample indices of a shard.
+
+        Raises:
+            IndexError: the dataset has no such shard.
+        """
+        if not 0 <= shard < self.num_shards:
+            raise IndexError(f"shard {shard} of a dataset of {self.num_shards} shards")
+        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.num_samples))
+
     def differences(self, other: DatasetManifest) -> list[str]:
         """Where another manifest asks for other samples: ``name: its value (here: this one's)``, one entry each."""
         mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
@@ -98,8 +113,8 @@ class DatasetManifest(BaseModel):
             DatasetError: there is none, it cannot be read, or it has another schema version than this package.
         """
         path = folder / FILE_NAME
-        check_not_in_between(folder)
         try:
+            check_not_in_between(folder)
             values = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DatasetError("not a dataset", got=str(folder), expected=f"a folder with {FILE_NAME}") from error
@@ -126,6 +141,15 @@ class DatasetManifest(BaseModel):
             raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         except ConfigError as error:
             raise _damaged(path, str(error)) from error
+
+
+def stamp_of(folder: Location) -> Stamp | None:
+    """Another stamp for every ``dataset.json`` that takes the place of the last; None where it is not a local file."""
+    if isinstance(folder, Path):
+        with contextlib.suppress(OSError):
+            found = (folder / FILE_NAME).stat()
+            return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def check_not_in_between(folder: Location) -> None:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from dataset_diffusion.dataset.files import explained_write_errors
+from dataset_diffusion.atomic_files import explained_write_errors
 from dataset_diffusion.dataset.manifest import FILE_NAME, REPLACING, DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.errors import DatasetError
 
 _UNFINISHED = ".replacement-"
 
@@ -41,10 +40,7 @@ def finish_replacement(new: DatasetStore) -> None:
     Raises:
         DatasetError: the replacement is not whole, or the folder cannot be written.
     """
-    if missing := new.missing_shards():
-        raise DatasetError(
-            "the replacement is not finished", got=f"{len(missing)} of {new.manifest.num_shards} shards missing"
-        )
+    new.check_complete()
     folder = new.path.parent
     with explained_write_errors(folder):
         new.path.replace(folder / REPLACING)

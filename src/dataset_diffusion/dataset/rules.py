@@ -30,7 +30,9 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_GRAMMAR = re.compile(r"\s*(?P<quantity>[a-z_]+)\s*(?P<comparison>>=|<=|>|<)\s*(?P<bound>[0-9]*\.?[0-9]+)\s*", re.ASCII)
+_GRAMMAR = re.compile(
+    r"\s*(?P<quantity>[a-z_]+)\s*(?P<comparison>>=|<=|>|<)\s*(?P<bound>-?[0-9]*\.?[0-9]+)\s*", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def parse_rule(text: str) -> Rule:
     """Read a rule.
 
     Args:
-        text: a quantity of `QUANTITIES`, one of ``>=``, ``<=``, ``>``, ``<``, and a number that is not negative.
+        text: a quantity of `QUANTITIES`, one of ``>=``, ``<=``, ``>``, ``<``, and a number.
 
     Raises:
         ConfigError: it is something else.

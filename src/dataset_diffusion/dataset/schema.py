@@ -91,6 +91,11 @@ HEATMAP_COLUMNS = ("heatmaps", "heatmaps_shape", "exponents", "ranges")
 _SHORT_COLUMNS = ("index", "seed", "prompt", "class_prompt", "class_words", "classes", "quality")
 
 
+def sample_name(index: int) -> str:
+    """What files about a sample are called, without their suffix."""
+    return f"{index:08d}"
+
+
 def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat = "png") -> dict[str, Any]:
     """A sample as a row of `SCHEMA`. The same sample gives the same bytes.
 
@@ -99,7 +104,7 @@ def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat
         class_set: gives the label map its colours.
         image_format: ``png`` keeps every pixel; ``jpeg`` is quality 95 without chroma subsampling.
     """
-    name, prompt, heatmaps = f"{sample.prompt.index:08d}", sample.prompt, sample.heatmaps
+    name, prompt, heatmaps = sample_name(sample.prompt.index), sample.prompt, sample.heatmaps
     image, label = encode_image(sample.image, image_format), encode_label(sample.label, class_set)
     return {
         "index": prompt.index,

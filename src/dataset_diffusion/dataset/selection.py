@@ -65,7 +65,8 @@ def select(
         values |= {name: [of_samples[index]] for name, of_samples in scores.items()}
         if "novelty" in asked:
             own = perceptual_hash(decode_image(row["image"]["bytes"]))
-            values["novelty"] = np.bitwise_count(hashes[: len(kept)] ^ own).astype(float).tolist()
+            distances = np.bitwise_count(hashes[: len(kept)] ^ own)
+            values["novelty"] = [float(distances.min()), float(distances.max())] if kept else []  # decide as all do
         broken = next((number for number, rule in enumerate(rules) if not rule.holds(values[rule.quantity])), None)
         if broken is None:
             if "novelty" in asked:

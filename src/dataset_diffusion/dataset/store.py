@@ -14,17 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
-from dataset_diffusion.dataset.checks import sample_problems, shard_problems
-from dataset_diffusion.dataset.files import (
-    Location,
+from dataset_diffusion.atomic_files import (
     atomic_write,
     clear_leftovers,
     explained_write_errors,
     find_leftovers,
-    locate,
     remove_files,
 )
-from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, check_not_in_between
+from dataset_diffusion.dataset.checks import sample_problems, shard_problems
+from dataset_diffusion.dataset.files import Location, locate
+from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, Stamp, check_not_in_between, stamp_of
 from dataset_diffusion.dataset.schema import (
     IMAGE,
     LABEL,
@@ -66,15 +65,16 @@ class DatasetStore:
         (128, 128)
     """
 
-    def __init__(self, location: Location, manifest: DatasetManifest) -> None:
+    def __init__(self, location: Location, manifest: DatasetManifest, stamp: Stamp | None = None) -> None:
         self.location = location
         self.manifest = manifest
+        self._stamp = stamp
         self._file = lru_cache(_OPEN_FILES)(self._open_shard)
         self._group = lru_cache(_GROUPS_IN_MEMORY)(self._read_group)
 
-    def __reduce__(self) -> tuple[type[DatasetStore], tuple[Location, DatasetManifest]]:
+    def __reduce__(self) -> tuple[type[DatasetStore], tuple[Location, DatasetManifest, Stamp | None]]:
         """Pickle without the open file, so that every data-loading worker opens its own."""
-        return type(self), (self.location, self.manifest)
+        return type(self), (self.location, self.manifest, self._stamp)
 
     @classmethod
     def create(cls, path: str | Location, manifest: DatasetManifest) -> DatasetStore:
@@ -96,7 +96,7 @@ class DatasetStore:
         if begun:
             return cls._resume(folder, manifest)
         manifest.save(folder)
-        return cls(folder, manifest)
+        return cls(folder, manifest, stamp_of(folder))
 
     @classmethod
     def open(cls, path: str | Location) -> DatasetStore:
@@ -109,7 +109,8 @@ class DatasetStore:
             DatasetError: there is no dataset, or its ``dataset.json`` cannot be read.
         """
         folder = locate(path)
-        return cls(folder, DatasetManifest.load(folder))
+        stamp = stamp_of(folder)  # first, so that whatever changes from here on is seen
+        return cls(folder, DatasetManifest.load(folder), stamp)
 
     @property
     def path(self) -> Path:
@@ -143,6 +144,24 @@ class DatasetStore:
                 fix="run the command that began it again",
             )
 
+    def check_unchanged(self) -> None:
+        """Refuse a dataset whose place other samples have taken since it was opened; see `replacement`.
+
+        Raises:
+            DatasetError: they have, or are about to.
+        """
+        if stamp_of(self.location) == self._stamp:
+            return
+        try:
+            # The same text written anew is no change: jobs that begin a dataset together all write its dataset.json.
+            differences = self.manifest.differences(DatasetManifest.load(self.location))
+        except DatasetError:
+            differences = ["samples that are being replaced"]
+        if differences:
+            raise DatasetError(
+                f"{self.location} was changed while it was read", got=differences[0], fix="run the command again"
+            )
+
     def missing_shards(self) -> list[int]:
         """The shards that are still to be written, in order."""
         # One listing: a question per shard takes minutes on the file systems that have the most of them.
@@ -154,15 +173,8 @@ class DatasetStore:
         return self.path / "shards" / _file_name(shard)
 
     def shard_range(self, shard: int) -> range:
-        """The sample indices of a shard.
-
-        Raises:
-            IndexError: the dataset has no such shard.
-        """
-        if not 0 <= shard < self.manifest.num_shards:
-            raise IndexError(f"shard {shard} of a dataset of {self.manifest.num_shards} shards")
-        size = self.manifest.shard_size
-        return range(shard * size, min((shard + 1) * size, self.manifest.num_samples))
+        """The sample indices of a shard. Raises an IndexError where the dataset has no such shard."""
+        return self.manifest.shard_range(shard)
 
     def count(self, shards: Iterable[int]) -> int:
         """Samples of some shards."""
@@ -250,6 +262,11 @@ class DatasetStore:
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
 
+    def image(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
+        """Read an image alone, leaving its label map on disk. Raises as indexing does."""
+        table, row = self._read(index, (IMAGE,))
+        return decode_image(picture_bytes(table["image"][row]))
+
     def label(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w"]:
         """Read a label map alone, leaving the image on disk. Raises as indexing does."""
         table, row = self._read(index, (LABEL,))
@@ -261,33 +278,30 @@ class DatasetStore:
         Returns:
             What is wrong, one line each and in order; empty where nothing is.
         """
-        return [*chain.from_iterable(self.broken_shards().values()), *self.unknown_files()]
+        shards = map(self.problems_of, range(self.manifest.num_shards))
+        return [*chain.from_iterable(shards), *self.unknown_files()]
 
     def unknown_files(self) -> list[str]:
         """What `verify` says about files among the shards that are none."""
         strangers = self._file_names().difference(map(_file_name, range(self.manifest.num_shards)))
         return [f"{name}: no shard of this dataset" for name in sorted(strangers)]
 
-    def broken_shards(self) -> dict[int, list[str]]:
-        """What is wrong with each missing or damaged shard, by shard; whole ones are left out."""
-        found = {shard: self.problems_of(shard) for shard in range(self.manifest.num_shards)}
-        return {shard: problems for shard, problems in found.items() if problems}
-
     def problems_of(self, shard: int) -> list[str]:
-        """What is wrong with a shard. Several threads may ask at once."""
-        return list(self._problems_of(shard))
+        """What is wrong with a shard, one line each. Several threads may ask at once.
 
-    def _problems_of(self, shard: int) -> Iterator[str]:
+        Raises:
+            DatasetError: the dataset was changed since it was opened.
+        """
         try:
             # Not the open file: it may be another one than the one that has the name by now.
             table = self._open_shard(shard).read(use_threads=False)
         except DatasetError as error:
-            yield str(error)
+            self.check_unchanged()  # else all shards would seem broken, and be drawn over by a repair
+            return [str(error)]
         except _UNREADABLE as error:
-            yield str(self._damaged(shard, error))
-        else:
-            for problem in shard_problems(table, self.shard_range(shard), self.class_set):
-                yield f"{_file_name(shard)}: {problem}"
+            return [str(self._damaged(shard, error))]
+        problems = shard_problems(table, self.shard_range(shard), self.class_set)
+        return [f"{_file_name(shard)}: {problem}" for problem in problems]
 
     @cached_property
     def _leftovers(self) -> dict[Path, list[Path]]:
@@ -324,6 +338,7 @@ class DatasetStore:
             file = pq.ParquetFile(source, page_checksum_verification=True)
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
+        self.check_unchanged()  # the shard is open by now: what changes later does not change what is read of it
         if not file.schema_arrow.equals(SCHEMA):
             raise self._damaged(shard, "its columns are not this version's")
         rows = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))

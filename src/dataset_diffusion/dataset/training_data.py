@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -14,7 +14,6 @@ from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 Pair = tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "h w"]]
-Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 PRELOAD_BYTES = 2 * 2**30
 """Decoded images and label maps that are kept in memory rather than read again: 2,000 of 512x512 pixels."""
@@ -23,12 +22,10 @@ PRELOAD_BYTES = 2 * 2**30
 class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
     """Images and label maps of one or several datasets of the same classes, one after the other.
 
-    Yields (image, label): uint8 RGB in [0, 255], "3 h w", and int64 class ids, "h w" (0 background, 255 ignored), or
-    whatever the transform makes of them.
+    Yields (image, label): uint8 RGB in [0, 255], "3 h w", and int64 class ids, "h w" (0 background, 255 ignored).
 
     Args:
         stores: one complete dataset or several.
-        transform: called with (image, label), returns them changed.
         preload: read everything into memory once, which suits small datasets that are read for many epochs; None does
             so where it takes at most ``PRELOAD_BYTES``.
 
@@ -36,14 +33,8 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
         DatasetError: a dataset is incomplete or damaged, or two datasets have other classes.
     """
 
-    def __init__(
-        self,
-        stores: DatasetStore | Sequence[DatasetStore],
-        transform: Transform | None = None,
-        preload: bool | None = False,
-    ) -> None:
+    def __init__(self, stores: DatasetStore | Sequence[DatasetStore], preload: bool | None = False) -> None:
         self.stores = (stores,) if isinstance(stores, DatasetStore) else tuple(stores)
-        self.transform = transform
         _check(self.stores)
         self._places = [(store, index) for store in self.stores for index in range(len(store))]
         if preload is None:
@@ -67,8 +58,7 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
         """
         image, label = self._memory[index] if self._memory is not None else self._read(index)
         # Preloaded label maps stay uint8, an eighth of the memory; the loss wants int64.
-        pair = image, label.long()
-        return self.transform(*pair) if self.transform is not None else pair
+        return image, label.long()
 
     def _read(self, index: int) -> tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]:
         store, place = self._places[index]
@@ -88,12 +78,7 @@ def _check(stores: Sequence[DatasetStore]) -> None:
     if not stores:
         raise DatasetError("nothing to train on", got="no dataset", expected="at least one")
     for store in stores:
-        if missing := store.missing_shards():
-            raise DatasetError(
-                f"{store.location} is not complete",
-                got=f"{len(missing)} of {store.manifest.num_shards} shards missing",
-                fix="run the command that made the dataset again to finish it",
-            )
+        store.check_complete()
         if store.class_set.names != stores[0].class_set.names:
             raise DatasetError(
                 "datasets of different classes cannot be trained on together",

@@ -25,7 +25,8 @@ from dataset_diffusion.config import GenerateSettings
 from dataset_diffusion.devices import resolve_device
 from dataset_diffusion.diffusion.models import ModelSpec
 from dataset_diffusion.diffusion.unet import DiffusionModel
-from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.errors import ConfigError, ModelError, first_line
+from dataset_diffusion.hub import prepare_hub
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False}),
@@ -107,6 +108,8 @@ def _read_pipeline(spec: ModelSpec, dtype: str) -> Any:
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity(library.CRITICAL)  # what they call errors ends up in ours
         library.disable_progress_bar()
+    if not Path(spec.path).is_dir():
+        prepare_hub()
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             spec.path, revision=spec.revision, dtype=getattr(torch, dtype), use_safetensors=True
@@ -130,7 +133,7 @@ def _explain(path: str, error: Exception) -> ModelError:
     if not folder.is_dir():
         return ModelError(
             "cannot load the diffusion model from the hub",
-            got=f"{path} ({_first_line(error)})",
+            got=f"{path} ({first_line(error)})",
             expected="a hub that can be reached, and a repository with safetensors weights",
             fix=f"run `hf download {path} --local-dir FOLDER` where there is a network, and pass the folder",
         )
@@ -144,14 +147,10 @@ def _explain(path: str, error: Exception) -> ModelError:
         )
     return ModelError(
         "cannot load the diffusion model",
-        got=f"{path} ({_first_line(error)})",
+        got=f"{path} ({first_line(error)})",
         expected="a complete diffusers pipeline with safetensors weights",
         fix="save the pipeline again with save_pretrained",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def check_offload(device: torch.device) -> None:

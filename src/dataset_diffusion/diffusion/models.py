@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dataset_diffusion.config import CaptureSettings, GenerateSettings, make_settings
 from dataset_diffusion.diffusion.capture import LayerChoice
 from dataset_diffusion.errors import ModelError
+from dataset_diffusion.hub import prepare_hub
 
 if TYPE_CHECKING:
     from dataset_diffusion.diffusion.unet import DiffusionModel
@@ -175,7 +176,7 @@ def model_spec(name_or_path: str) -> ModelSpec:
     folder = Path(name_or_path)
     if folder.is_dir():
         return _derived_spec(name_or_path, folder)
-    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@.+)?", name_or_path, re.ASCII):
+    if not folder.is_file() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@.+)?", name_or_path, re.ASCII):
         hub_id, _, revision = name_or_path.partition("@")
         snapshot = _download_configs(hub_id, revision or None)
         return replace(_derived_spec(hub_id, snapshot), revision=snapshot.name)
@@ -243,11 +244,12 @@ def _download_configs(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    prepare_hub()
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=["*/config.json", "model_index.json"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            "the hub does not give the model",
+            "the hub does not give the model, and there is no such folder",
             got=hub_id,
             expected="a repository that exists and can be reached",
             fix=f"run `hf download {hub_id} --local-dir FOLDER` where there is a network, and pass the folder",

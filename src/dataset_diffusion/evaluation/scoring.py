@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dataset_diffusion.devices import explained_memory_errors
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmarks.benchmark import Benchmark, BenchmarkImage
 from dataset_diffusion.evaluation.benchmarks.listing import Image, LabelMap, check_exist, read_file
@@ -42,6 +43,7 @@ def evaluate_segmenter(
 
     Raises:
         DatasetError: the benchmark has other classes or no public truth, or a file of it cannot be used.
+        ModelError: there is too little memory for ``batch_size`` images.
     """
     benchmark.check_truth()
     scorer = benchmark.task.scorer(benchmark.class_set)
@@ -79,8 +81,11 @@ def predict_benchmark(
                 waiting.append(image)
                 yield image.image
 
-    for prediction in predict(segmenter.model, images(), views, batch_size, benchmark.task.read):
-        yield waiting.popleft(), prediction
+    with explained_memory_errors(
+        f"to predict {batch_size} images at once", fix="a smaller --batch-size, or windows: --sliding-window"
+    ):
+        for prediction in predict(segmenter.model, images(), views, batch_size, benchmark.task.read):
+            yield waiting.popleft(), prediction
 
 
 def evaluate_predictions(

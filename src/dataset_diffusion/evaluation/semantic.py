@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -125,7 +124,6 @@ def evaluate_labels(
     pairs: Iterable[tuple[ArrayLike | Tensor, ArrayLike | Tensor]],
     num_classes: int,
     ignore_index: int = 255,
-    names: Iterable[str] | None = None,
 ) -> SemanticScores:
     """Score predicted label maps against true ones.
 
@@ -137,15 +135,13 @@ def evaluate_labels(
             0..num_classes-1; truths may also hold ``ignore_index``.
         num_classes: how many ids there are, **background included**: K + 1 for K classes.
         ignore_index: pixels of this id in the truth are not scored; in [0, 255].
-        names: what to call each image in an error message; by default, its number.
 
     Raises:
         DatasetError: sizes differ, ids out of range (``ignore_index`` in a prediction is), or nothing to score.
     """
     scorer = SemanticScorer(num_classes, ignore_index)
-    calls = (f"image {number}" for number in count()) if names is None else names
-    for (prediction, truth), name in zip(pairs, calls, strict=False):
-        scorer.add(prediction, truth, name)
+    for number, (prediction, truth) in enumerate(pairs):
+        scorer.add(prediction, truth, f"image {number}")
     return scorer.scores()
 
 

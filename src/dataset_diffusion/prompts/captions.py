@@ -170,7 +170,7 @@ def _parse_table(path: Path, text: str, header: str, on_bad: OnBad) -> Iterator[
         raise PromptError("no caption column", got=f"{path}: {', '.join(names)}", fix="name one column `caption`")
     rows = csv.reader(io.StringIO(text), delimiter=_delimiter(header), skipinitialspace=True)
     try:
-        next(rows)
+        next(row for row in rows if any(map(str.strip, row)))  # the header, which blank lines may precede
         for row in rows:
             if len(row) > column:
                 yield row[column]

@@ -50,17 +50,31 @@ def compose_prompt(index: int, caption: str, class_ids: Sequence[int], classes: 
     Raises:
         PromptError: no class, the same class twice, or an id outside the set.
     """
-    if not class_ids or len(set(class_ids)) < len(class_ids) or not set(class_ids) <= set(classes.ids):
-        raise PromptError(
-            "a prompt names classes of its class set, each once",
-            got=f"ids {list(class_ids)} for {caption!r}",
-            expected=f"ids in 1..{classes.num_classes}",
-        )
+    check_class_ids(class_ids, classes, repr(caption))
     mentioned = find_words(caption, classes) if classes.draw_synonyms else {}
     words = tuple(mentioned.get(class_id) or classes.word_of(class_id) for class_id in class_ids)
     class_prompt = " ".join(words)
     text = f"{caption.rstrip(' .;,')}; {class_prompt}"
     return Prompt(index=index, text=text, class_prompt=class_prompt, classes=tuple(class_ids), class_words=words)
+
+
+def check_class_ids(class_ids: Sequence[int], classes: ClassSet, where: str) -> None:
+    """Refuse what a prompt cannot name.
+
+    Args:
+        class_ids: the ids that it names.
+        classes: the class set.
+        where: the prompt, for the error.
+
+    Raises:
+        PromptError: no class, the same class twice, or an id outside the set.
+    """
+    if not class_ids or len(set(class_ids)) < len(class_ids) or not set(class_ids) <= set(classes.ids):
+        raise PromptError(
+            "a prompt names classes of its class set, each once",
+            got=f"ids {list(class_ids)} in {where}",
+            expected=f"ids in 1..{classes.num_classes}",
+        )
 
 
 def build_prompts(

@@ -6,9 +6,7 @@ the keys ``index``, ``text``, ``class_prompt``, ``classes`` and ``class_words``.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,14 +14,14 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from dataset_diffusion.atomic_files import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.errors import ConfigError, PromptError
 from dataset_diffusion.prompts.captions import clean_caption, read_text, remove_class_prompt
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.prompts.compose import compose_prompt
+from dataset_diffusion.prompts.compose import check_class_ids, compose_prompt
 from dataset_diffusion.prompts.mentions import parse_class_prompt
 from dataset_diffusion.records import Prompt
 
-SCHEMA_VERSION = 1
 MAX_INDEX = 2**31 - 1
 MAX_TEXT_LENGTH = 10_000
 """Characters; no text encoder reads as much."""
@@ -59,22 +57,20 @@ def write_prompts(path: Path | str, prompts: Iterable[Prompt], classes: ClassSet
     """Write prompts and their class set, whole or not at all.
 
     Raises:
-        PromptError: the file cannot be written.
+        DatasetError: the file cannot be written.
+        PromptError: a prompt is no Unicode text.
     """
     path = Path(path)
-    header = {"schema_version": SCHEMA_VERSION, "class_set": classes.to_json()}
-    lines = [json.dumps(line, ensure_ascii=False) for line in (header, *map(asdict, prompts))]
-    unfinished = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    header = _Header(schema_version=1, class_set=classes.to_json())
+    lines = [json.dumps(line, ensure_ascii=False) for line in (header.model_dump(), *map(asdict, prompts))]
     try:
+        data = ("\n".join(lines) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise PromptError("a prompt cannot be written", got=str(error), fix="pass it through clean_caption") from error
+    with explained_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-    except (OSError, UnicodeEncodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise PromptError("cannot write the prompts", got=f"{path}: {reason}", fix="choose another file") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+    atomic_write(path, data)
+    remove_leftovers(path)
 
 
 def read_prompts(path: Path | str, classes: ClassSet | None = None) -> tuple[list[Prompt], ClassSet]:
@@ -91,25 +87,19 @@ def read_prompts(path: Path | str, classes: ClassSet | None = None) -> tuple[lis
     """
     path = Path(path)
     text = read_text(path)
-    if text.lstrip().startswith("["):
-        if classes is None:
-            raise PromptError(
-                "the prompts file does not say its class set", got=str(path), fix="name it with --classes"
-            )
-        prompts = _read_published(path, text, classes)
-    else:
-        prompts, classes = _read_lines(path, text, classes)
+    published = text.lstrip().startswith("[")
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if not published and lines and '"class_set"' in lines[0][1]:
+        classes = _read_header(path, lines.pop(0)[1], classes)
+    if classes is None:
+        raise PromptError("the prompts file does not say its class set", got=str(path), fix="name it with --classes")
+    prompts = _read_published(path, text, classes) if published else _read_lines(path, lines, classes)
     if not prompts:
         raise PromptError("no prompts in the file", got=str(path), expected="at least one prompt with a class")
     return prompts, classes
 
 
-def _read_lines(path: Path, text: str, classes: ClassSet | None) -> tuple[list[Prompt], ClassSet]:
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    if lines and '"class_set"' in lines[0][1]:
-        classes = _read_header(path, lines.pop(0)[1], classes)
-    if classes is None:
-        raise PromptError("the prompts file does not say its class set", got=str(path), fix="name it with --classes")
+def _read_lines(path: Path, lines: Iterable[tuple[int, str]], classes: ClassSet) -> list[Prompt]:
     prompts: dict[int, Prompt] = {}
     for number, line in lines:
         where = f"{path}, line {number}"
@@ -117,7 +107,7 @@ def _read_lines(path: Path, text: str, classes: ClassSet | None) -> tuple[list[P
         if prompt.index in prompts:
             raise PromptError("two prompts have the same index", got=f"{prompt.index} in {where}")
         prompts[prompt.index] = prompt
-    return list(prompts.values()), classes
+    return list(prompts.values())
 
 
 def _read_header(path: Path, line: str, expected: ClassSet | None) -> ClassSet:
@@ -134,14 +124,7 @@ def _read_header(path: Path, line: str, expected: ClassSet | None) -> ClassSet:
 
 
 def _to_prompt(where: str, line: _Line, classes: ClassSet) -> Prompt:
-    if not line.classes or len(set(line.classes)) < len(line.classes):
-        raise PromptError("a prompt names classes, each once", got=f"ids {list(line.classes)} in {where}")
-    if not all(1 <= class_id <= classes.num_classes for class_id in line.classes):
-        raise PromptError(
-            f"no such class id in class set {classes.name!r}",
-            got=f"{list(line.classes)} in {where}",
-            expected=f"ids in 1..{classes.num_classes}",
-        )
+    check_class_ids(line.classes, classes, where)
     try:
         return Prompt(**line.model_dump())
     except PromptError as error:

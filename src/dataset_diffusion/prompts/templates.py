@@ -30,7 +30,7 @@ _SINGULAR_ENDINGS = ("ss", "us", "lis", "tis")
 _CONSONANT_SOUNDS = ("eu", "one", "uni", "use", "uti")
 
 
-def template_captions(classes: ClassSet, num: int, seed: int) -> list[str]:
+def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Captions made from templates, such as "a photo of a cat and a bus on the grass".
 
     Each names 1, 2 or 3 classes (50, 40, 10 %), always those named least so far, so that the counts of two classes
@@ -40,12 +40,10 @@ def template_captions(classes: ClassSet, num: int, seed: int) -> list[str]:
         classes: the class set.
         num: number of captions, >= 0.
         seed: the run's seed.
+
+    Yields:
+        Each caption with the ids of the classes that it names, in that order.
     """
-    return [caption for caption, _ in template_scenes(classes, num, seed)]
-
-
-def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The captions of ``template_captions``, each with the ids of the classes that it names, in that order."""
     generator = sample_random(seed, "templates")
     counts = dict.fromkeys(classes.ids, 0)
     for _ in range(num):

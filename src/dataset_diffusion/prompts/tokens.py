@@ -55,7 +55,7 @@ def token_indices(tokenizer: Tokenizer, class_prompt: str, words: Sequence[str])
     spans = _find_words(class_prompt, words)
     indices = [_tokens_in(span, encoding.offset_mapping) for span in spans]
     _check_owned(indices, words, class_prompt)
-    _check_length(tokenizer, encoding, indices, words)
+    _check_length(tokenizer, encoding, indices, words, class_prompt)
     _check_known(tokenizer, encoding.input_ids, indices, words)
     return indices
 
@@ -123,7 +123,9 @@ def _check_known(
             )
 
 
-def _check_length(tokenizer: Tokenizer, encoding: Any, indices: list[list[int]], words: Sequence[str]) -> None:
+def _check_length(
+    tokenizer: Tokenizer, encoding: Any, indices: list[list[int]], words: Sequence[str], class_prompt: str
+) -> None:
     length, limit = len(encoding.input_ids), tokenizer.model_max_length
     if length <= limit:
         return
@@ -133,7 +135,7 @@ def _check_length(tokenizer: Tokenizer, encoding: Any, indices: list[list[int]],
     lost = [word for word, positions in zip(words, indices, strict=True) if positions[-1] >= kept]
     raise PromptError(
         "the class prompt is longer than the tokenizer's limit",
-        got=f"{length} tokens",
+        got=f"{length} tokens in {class_prompt!r}",
         expected=f"at most {limit}, special tokens counted",
         fix=f"split it; classes that would be lost: {', '.join(lost)}" if lost else "shorten it",
     )

@@ -1,10 +1,9 @@
-"""Pictures from arrays: label maps in their colours, overlays, heatmaps, contact sheets, and how a page embeds them."""
+"""Pictures from arrays: label maps in their colours, overlays, heatmaps, and how a page embeds them."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -13,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import morphological_gradient
 
 from dataset_diffusion.dataset.schema import encode_label
-from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 HEATMAP_COLORS = "magma"
@@ -65,35 +64,6 @@ def colored_heatmap(heatmap: Float[np.ndarray, "_ _"], size: tuple[int, int]) ->
     smooth = Image.fromarray(heatmap.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     colors: UInt8[np.ndarray, "h w 4"] = colormaps[HEATMAP_COLORS](np.clip(np.asarray(smooth), 0, 1), bytes=True)
     return colors[..., :3]
-
-
-def contact_sheet(
-    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
-    columns: int,
-    gap: int = 4,
-    background: tuple[int, int, int] = (255, 255, 255),
-) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Images in rows, left to right and top to bottom, on one sheet.
-
-    Args:
-        images: RGB in [0, 255]; smaller ones stand in the top left corner of their cell.
-        columns: images a row.
-        gap: pixels between neighbours.
-        background: RGB colour of the gaps and of empty cells.
-
-    Raises:
-        ConfigError: no image, or less than one column.
-    """
-    if not images or columns < 1:
-        raise ConfigError("nothing to put on a contact sheet", got=f"{len(images)} images in {columns} columns")
-    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    rows, columns = -(-len(images) // columns), min(columns, len(images))
-    sheet = np.empty((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), dtype=np.uint8)
-    sheet[:] = background
-    for number, image in enumerate(images):
-        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
-        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return sheet
 
 
 def thumbnail(image: UInt8[np.ndarray, "_ _ *rgb"], max_side: int) -> UInt8[np.ndarray, "_ _ *rgb"]:

@@ -17,7 +17,7 @@ from dataset_diffusion.records import Heatmaps, Sample
 from dataset_diffusion.report.figures import colored_heatmap, label_uri, overlay, photo_uri, thumbnail
 
 MAX_SAMPLES = 24
-MAX_EXAMPLES = 16
+MAX_EXAMPLES = 8
 MAX_SIDE = 256
 """Longest side of a picture on the page, in pixels: twice what it is shown at, and what keeps the page small."""
 

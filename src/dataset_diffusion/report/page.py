@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dataset_diffusion import __version__
-from dataset_diffusion.dataset.files import atomic_write, remove_leftovers
+from dataset_diffusion.atomic_files import atomic_write, remove_leftovers
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.report.charts import confusion_chart, training_chart
 from dataset_diffusion.report.contents import Contents, TrainingStep, read_contents
@@ -92,8 +92,9 @@ def _story(contents: Contents, statistics: LabelStatistics | None) -> Iterator[s
     elif contents.num_prompts is not None:
         yield f"{contents.num_prompts:,} prompts are written, and no image is drawn yet."
     if training is not None:
-        steps = training.settings.get("iterations")
-        duration = f" for {steps:,} steps" if isinstance(steps, int) else ""
+        steps, again = training.settings.get("iterations"), training.settings.get("self_training", 0)
+        known = isinstance(steps, int) and isinstance(again, int)
+        duration = f" for {steps * (again + 1):,} steps" if known else ""
         yield f"The segmenter {training.segmenter} learnt from {training.num_images:,} labelled images{duration}."
     if results is not None:
         benchmark = f" of the benchmark {results.benchmark}" if results.benchmark else ""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from dataset_diffusion.atomic_files import clear_leftovers
 from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings, Settings
-from dataset_diffusion.dataset.files import clear_leftovers, dataset_lock
+from dataset_diffusion.dataset.files import dataset_lock
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.models import model_fingerprint
@@ -76,8 +77,8 @@ def make_dataset(
         mine = executor.shards_of(store.manifest.num_shards)
         missing = set(store.missing_shards())
         work = [shard for shard in mine if shard in missing]
-        done = (len(mine) - len(work)) * manifest.shard_size
-        with progress("Draw and label", done + store.count(work), "images", done=done) as advance:
+        images = store.count(mine)
+        with progress("Draw and label", images, "images", done=images - store.count(work)) as advance:
             _draw(store, job, work, executor, advance, model=model)
             if refused := count_refused(store, work):
                 advance(0, note=f"{refused} made black by the model's safety checker")
@@ -94,23 +95,18 @@ def count_refused(store: DatasetStore, shards: Iterable[int]) -> int:
     return sum({"name": "presence", "value": 0.0} in sample for sample in scores)
 
 
-def repair_dataset(store: DatasetStore, prompts_file: Path | None = None) -> list[int]:
+def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Path | None = None) -> None:
     """Draw again the shards that are missing or damaged; they come out as they were.
 
     Args:
         store: a dataset that `make_dataset` made.
+        broken: its missing and damaged shards.
         prompts_file: the prompts it was made from; None takes the ``prompts.jsonl`` beside its folder.
-
-    Returns:
-        The shards that were drawn.
 
     Raises:
         DatasetError: the dataset was not drawn, its prompts are not to be found, or what is there now (the prompts, the
             model) is not what it was drawn from. Nothing is changed.
     """
-    broken = list(store.broken_shards())
-    if not broken:
-        return []
     settings = _recorded_settings(store)
     file = prompts_file or store.path.resolve().parent / "prompts.jsonl"
     if not file.exists():
@@ -127,8 +123,8 @@ def repair_dataset(store: DatasetStore, prompts_file: Path | None = None) -> lis
             fix="name the prompts it was drawn from with --prompts, and restore its model",
         )
     with dataset_lock(store.path), progress("Repair", store.count(broken), "images") as advance:
+        store.check_unchanged()
         _draw(store, job, broken, ExecutorSettings(), advance)
-    return broken
 
 
 def plan_dataset(

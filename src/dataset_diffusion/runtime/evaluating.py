@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -17,14 +20,10 @@ from dataset_diffusion.evaluation.benchmarks.benchmark import Benchmark, Benchma
 from dataset_diffusion.evaluation.benchmarks.listing import LabelMap
 from dataset_diffusion.evaluation.scoring import evaluate_predictions, evaluate_segmenter, predict_benchmark
 from dataset_diffusion.evaluation.semantic import SemanticScores, to_results
+from dataset_diffusion.report.gallery import MAX_EXAMPLES, Example
 from dataset_diffusion.runtime.progress import Advance, progress
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import Views, predict
-
-EXAMPLES_IN_REPORT = 8
-
-Example = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Image, true label map, predicted label map."""
 
 
 def open_chosen(settings: EvaluateSettings, *, check_files: bool = True) -> Benchmark:
@@ -47,6 +46,7 @@ def evaluate_model(
     *,
     save_predictions: Path | None = None,
     skip_bad: bool = False,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Score a trained segmenter on a benchmark and write ``out``.
 
@@ -57,6 +57,7 @@ def evaluate_model(
         config: what the results say they follow from; None takes ``settings``.
         save_predictions: folder for ``<image id>.png``, in the benchmark's own format; None keeps none.
         skip_bad: leave out images whose files cannot be used, and list them in the results.
+        device: ``cpu``, ``cuda``, …; None takes the best one there is.
 
     Returns:
         What ``out`` holds. Where the truth is withheld, the predictions are saved, nothing is scored or written, and
@@ -65,10 +66,11 @@ def evaluate_model(
     benchmark = open_chosen(settings, check_files=not skip_bad)
     if save_predictions is None:
         benchmark.check_truth()
-    segmenter, views = load_segmenter(model), Views.from_settings(settings)
-    _make_folder_of(out)
+    segmenter, views = load_segmenter(model, device), Views.from_settings(settings)
+    if benchmark.has_truth:
+        _check_place(out)
     with progress("Evaluate", len(benchmark), "images") as advance:
-        skipped = _Skipped(advance) if skip_bad else None
+        skipped = _Skipped(len(benchmark), advance) if skip_bad else None
 
         def on_image(image: BenchmarkImage, prediction: LabelMap) -> None:
             if save_predictions is not None:
@@ -94,18 +96,20 @@ def score_predictions(
 ) -> dict[str, Any]:
     """Score saved predictions on a benchmark, without a model, and write ``out``."""
     benchmark = open_chosen(settings, check_files=not skip_bad)
-    _make_folder_of(out)
+    _check_place(out)
     with progress("Evaluate", len(benchmark), "images") as advance:
-        skipped = _Skipped(advance) if skip_bad else None
+        skipped = _Skipped(len(benchmark), advance) if skip_bad else None
         scores = evaluate_predictions(predictions, benchmark, on_id=lambda image_id: advance(), on_bad=skipped)
     return _write(out, scores, benchmark, settings, skipped)
 
 
 def example_predictions(model: Path, settings: EvaluateSettings) -> Iterator[Example]:
-    """A few predictions, spread evenly over a benchmark."""
+    """A few predictions, spread evenly over a benchmark; none where it names other classes, so that ids differ."""
     benchmark, views = open_chosen(settings), Views.from_settings(settings)
     segmenter = load_segmenter(model)
-    for number in np.linspace(0, len(benchmark) - 1, min(EXAMPLES_IN_REPORT, len(benchmark)), dtype=int):
+    if segmenter.class_set.names != benchmark.class_set.names:
+        return
+    for number in np.linspace(0, len(benchmark) - 1, min(MAX_EXAMPLES, len(benchmark)), dtype=int):
         image, truth = benchmark[int(number)].image, benchmark.read_label(int(number))
         (prediction,) = predict(segmenter.model, [image], views)
         yield image, truth, prediction
@@ -119,12 +123,15 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
 class _Skipped:
     """Collects the images that could not be used, and why."""
 
-    def __init__(self, advance: Advance) -> None:
+    def __init__(self, num_images: int, advance: Advance) -> None:
         self.reasons: dict[str, str] = {}
+        self._num_images = num_images
         self._advance = advance
 
     def __call__(self, image_id: str, error: DatasetError) -> None:
         self.reasons[image_id] = str(error)
+        if len(self.reasons) == self._num_images:
+            raise DatasetError("no image can be used", got=f"{self._num_images}, the last with: {error}") from error
         self._advance()
 
 
@@ -141,11 +148,15 @@ def _write(
 
 
 def _save(path: Path, data: bytes) -> None:
-    _make_folder_of(path)
+    with explained_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, data)
 
 
-def _make_folder_of(path: Path) -> None:
+def _check_place(path: Path) -> None:
     """Before the work rather than after it, so that a place that cannot be written costs no evaluation."""
     with explained_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        TemporaryFile(dir=path.parent).close()

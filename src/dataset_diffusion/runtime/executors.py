@@ -14,9 +14,9 @@ import torch
 from dataset_diffusion.config import GenerateSettings, LabelSettings
 from dataset_diffusion.dataset.schema import ImageFormat, as_stored
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.devices import is_out_of_memory, too_little_memory
 from dataset_diffusion.diffusion.models import load_from_settings
 from dataset_diffusion.diffusion.unet import DiffusionModel
-from dataset_diffusion.errors import ModelError
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.labelling.quality import quality_scores
@@ -143,11 +143,13 @@ def _generate(
     """The drawn images; None where the GPU's memory is too small for so many, but may do for fewer."""
     try:
         return model.generate(prompts, seeds, settings.capture, **_drawing_options(settings))
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         if len(prompts) == 1:
-            raise ModelError(
-                "the device has too little memory for a single image",
-                got=str(error).split(". ", maxsplit=1)[0],
+            raise too_little_memory(
+                "for a single image",
+                error,
                 fix="a smaller --height and --width, --dtype float16, --cpu-offload, or --device cpu",
             ) from error
     # Only here is the error gone, and with it the tensors that its traceback held.

@@ -14,7 +14,7 @@ from dataset_diffusion.config import FilterSettings
 from dataset_diffusion.dataset.checks import check_pictures
 from dataset_diffusion.dataset.files import Location, dataset_lock
 from dataset_diffusion.dataset.rules import Rule, parse_rule
-from dataset_diffusion.dataset.schema import decode_image, with_columns
+from dataset_diffusion.dataset.schema import decode_image, sample_name, with_columns
 from dataset_diffusion.dataset.selection import Selection, select
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ConfigError, DatasetError
@@ -127,7 +127,7 @@ def _renumber(table: pa.Table, indices: range) -> pa.Table:
     for name in ("image", "label"):
         pictures = table[name].to_pylist()
         columns[name] = [
-            {"bytes": picture["bytes"], "path": f"{index:08d}{Path(picture['path']).suffix}"}
+            {"bytes": picture["bytes"], "path": sample_name(index) + Path(picture["path"]).suffix}
             for index, picture in zip(indices, pictures, strict=True)
         ]
     return with_columns(table, columns)

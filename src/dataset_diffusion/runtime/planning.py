@@ -76,7 +76,8 @@ def read_costs(file: Path | None) -> Costs:
     if file is None:
         return Costs()
     try:
-        return Costs.model_validate({key: json.loads(file.read_bytes())[key] for key in Costs.model_fields})
+        measured = json.loads(file.read_bytes())
+        return Costs.model_validate({key: measured[key] for key in Costs.model_fields})
     except ValidationError as error:
         raise as_config_error(error, file) from error
     except (OSError, ValueError, KeyError, TypeError) as error:

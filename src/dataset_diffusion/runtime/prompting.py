@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from dataset_diffusion.atomic_files import atomic_write, explained_write_errors
 from dataset_diffusion.captioning import (
     BATCH_SIZE,
     Captions,
@@ -18,7 +19,6 @@ from dataset_diffusion.captioning import (
     write_captions,
 )
 from dataset_diffusion.config import PromptSettings, WorkerSettings
-from dataset_diffusion.dataset.files import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ConfigError, PromptError
 from dataset_diffusion.prompts.captions import OnBad, read_captions, refuse
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
@@ -57,7 +57,8 @@ def make_prompts(
 
     Raises:
         ConfigError: the classes cannot be used, or ``out`` holds other prompts.
-        PromptError: the captions cannot be used, or ``out`` cannot be read or written.
+        PromptError: the captions cannot be used, or ``out`` cannot be read.
+        DatasetError: ``out`` cannot be written.
         ModelError: the captioner cannot be loaded.
     """
     made = compose_prompts(settings, seed, out.with_suffix(".captions.jsonl"), on_bad, executor)

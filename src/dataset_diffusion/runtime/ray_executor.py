@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.errors import ConfigError, ModelError, first_line
 
 try:
     import ray
@@ -194,7 +194,7 @@ class _Team:
         when = "while they got ready" if number is None else f"with {self._name(self._pieces[number])}"
         return ModelError(
             f"{MOST_DEATHS} workers died {when}",
-            got=str(error).strip().splitlines()[0],
+            got=first_line(error),
             fix="if memory ran out, fewer workers or smaller batches; what was done is kept",
         )
 
@@ -244,7 +244,7 @@ def _start(cores: int) -> None:
             if attempt == START_ATTEMPTS:
                 raise ConfigError(
                     "cannot start Ray here",
-                    got=str(error).strip().splitlines()[0],
+                    got=first_line(error),
                     fix="see the logs below /tmp/ray; a machine with cores to spare starts it in seconds",
                 ) from error
 

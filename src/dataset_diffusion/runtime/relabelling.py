@@ -16,9 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from dataset_diffusion.atomic_files import clear_leftovers
 from dataset_diffusion.config import LabelSettings, WorkerSettings
 from dataset_diffusion.dataset.checks import check_pictures
-from dataset_diffusion.dataset.files import clear_leftovers, dataset_lock
+from dataset_diffusion.dataset.files import dataset_lock
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.replacement import begin_replacement, finish_replacement, resume_replacement
 from dataset_diffusion.dataset.schema import (

@@ -9,12 +9,15 @@ from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.runtime.progress import progress
 
 
-def verify_dataset(store: DatasetStore, num_workers: int | None = None) -> list[str]:
-    """What `DatasetStore.verify` says, found by several threads.
+def find_broken_shards(store: DatasetStore, num_workers: int | None = None) -> dict[int, list[str]]:
+    """What `DatasetStore.problems_of` says about every shard, found by several threads.
 
     Args:
         store: the dataset.
         num_workers: threads; None takes a few more than there are cores.
+
+    Returns:
+        The problems of missing and damaged shards, by shard and in order; whole ones are left out.
 
     Raises:
         ConfigError: fewer than one worker.
@@ -22,14 +25,15 @@ def verify_dataset(store: DatasetStore, num_workers: int | None = None) -> list[
     if num_workers is not None and num_workers < 1:
         raise ConfigError("bad number of workers", got=num_workers, expected="1 or more")
     shards = range(store.manifest.num_shards)
-    found = []
+    broken = {}
     # Threads do: hashing, decompressing and decoding leave Python's lock to the others.
     pool = ThreadPoolExecutor(num_workers)
     try:
         with progress("Verify", len(store), "images") as advance:
             for shard, problems in zip(shards, pool.map(store.problems_of, shards), strict=True):
-                found += problems
+                if problems:
+                    broken[shard] = problems
                 advance(len(store.shard_range(shard)))
     finally:
         pool.shutdown(cancel_futures=True)
-    return [*found, *store.unknown_files()]
+    return broken

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from dataset_diffusion import __version__
+from dataset_diffusion.atomic_files import atomic_write
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.files import atomic_write
 from dataset_diffusion.devices import resolve_device
 from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet

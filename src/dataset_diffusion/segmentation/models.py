@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchvision.models import ResNet50_Weights, ResNet101_Weights, WeightsEnum
-from torchvision.models.segmentation import DeepLabV3, deeplabv3_resnet50, deeplabv3_resnet101
+from torchvision.models.segmentation import DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.transforms.v2.functional import normalize
 
-from dataset_diffusion.errors import ModelError
+from dataset_diffusion.errors import ModelError, first_line
+from dataset_diffusion.hub import prepare_hub
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -106,15 +106,17 @@ def build_segmenter(name: str, num_classes: int, pretrained: bool = False) -> Se
     """
     if name not in SEGMENTERS:
         raise ModelError("no such segmenter", got=repr(name), expected=f"one of {', '.join(SEGMENTERS)}")
+    if pretrained:
+        prepare_hub()
     try:
         network = SEGMENTERS[name](num_classes, pretrained)
-    # torchvision raises RuntimeError for a download that was cut short; everything else is some OSError.
+    # A file that was cut short is a RuntimeError to torch; everything else is some OSError.
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
         raise ModelError(
             f"cannot get the ImageNet weights of {name}",
-            got=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
+            got=f"{type(error).__name__}: {first_line(error)}",
             fix="connect to the internet once, or train with --no-pretrained",
         ) from error
     return Segmenter(network, name, num_classes)
@@ -130,18 +132,6 @@ def _unet(num_classes: int, pretrained: bool, *, encoder: str, decoder_channels:
     return network
 
 
-def _deeplabv3(
-    num_classes: int, pretrained: bool, *, build: Callable[..., nn.Module], weights: WeightsEnum
-) -> nn.Module:
-    return build(
-        num_classes=num_classes,
-        weights=None,
-        weights_backbone=weights if pretrained else None,
-        aux_loss=True,
-        progress=False,
-    )
-
-
 class _Stages(nn.Module):
     """The last two stages of a timm network at output stride 8, as torchvision's DeepLabV3 takes them."""
 
@@ -153,8 +143,8 @@ class _Stages(nn.Module):
         return dict(zip(("aux", "out"), self.stages(images), strict=True))
 
 
-def _small_deeplabv3(num_classes: int, pretrained: bool) -> nn.Module:
-    stages = _Stages("resnet18", pretrained)
+def _deeplabv3(num_classes: int, pretrained: bool, *, backbone: str) -> nn.Module:
+    stages = _Stages(backbone, pretrained)
     aux_channels, out_channels = stages.stages.feature_info.channels()
     network: nn.Module = DeepLabV3(stages, DeepLabHead(out_channels, num_classes), FCNHead(aux_channels, num_classes))
     return network
@@ -186,10 +176,11 @@ def _cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
 SEGMENTERS: dict[str, Callable[[int, bool], nn.Module]] = {
     # Half of the library's default decoder: from scratch at 128x128 the decoder is most of the cost.
     "unet-resnet18": partial(_unet, encoder="resnet18", decoder_channels=(128, 64, 32, 16, 16)),
-    # Output stride 8, ASPP rates 12, 24, 36, auxiliary FCN head on layer3 (Chen et al. 2017).
-    "deeplabv3-resnet18": _small_deeplabv3,
-    "deeplabv3-resnet50": partial(_deeplabv3, build=deeplabv3_resnet50, weights=ResNet50_Weights.IMAGENET1K_V1),
-    "deeplabv3-resnet101": partial(_deeplabv3, build=deeplabv3_resnet101, weights=ResNet101_Weights.IMAGENET1K_V1),
+    # Output stride 8, ASPP rates 12, 24, 36, auxiliary FCN head on layer3 (Chen et al. 2017). The large ones have the
+    # paper's ResNet-v1c: three 3x3 convolutions where a ResNet begins with one of 7x7.
+    "deeplabv3-resnet18": partial(_deeplabv3, backbone="resnet18"),
+    "deeplabv3-resnet50": partial(_deeplabv3, backbone="resnet50c.gluon_in1k"),
+    "deeplabv3-resnet101": partial(_deeplabv3, backbone="resnet101c.gluon_in1k"),
     "mask2former-small": partial(_mask2former, size="small"),
     "mask2former-resnet50": partial(_mask2former, size="resnet50"),
     "segformer-b0": partial(_segformer, size="b0"),

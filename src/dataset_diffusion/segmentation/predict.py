@@ -50,7 +50,7 @@ class Views:
     def from_settings(cls, settings: EvaluateSettings) -> Views:
         """The views that an evaluation asks for."""
         return cls(
-            scales=settings.scales or (PUBLISHED_VIEWS.scales if settings.tta else WHOLE_IMAGE.scales),
+            scales=settings.scales or (PUBLISHED_SCALES if settings.tta else WHOLE_IMAGE.scales),
             flip=settings.tta,
             short_side=settings.short_side,
             window=settings.sliding_window,
@@ -59,8 +59,8 @@ class Views:
 
 
 WHOLE_IMAGE = Views()
-PUBLISHED_VIEWS = Views(scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True, short_side=512)
-"""The paper's test-time augmentation."""
+PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+"""Of the paper's test-time augmentation, which mirrors each; 1.0 stands for a short side of 512 pixels."""
 
 Reading = Callable[[Float[Tensor, "batch classes h w"]], UInt8[Tensor, "batch h w"]]
 """What to make of class probabilities."""

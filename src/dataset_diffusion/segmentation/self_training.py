@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import to_dtype
 
+from dataset_diffusion.atomic_files import atomic_write, remove_leftovers
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.files import atomic_write, find_leftovers, remove_files
 from dataset_diffusion.dataset.schema import decode_label, encode_label
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -25,7 +25,7 @@ from dataset_diffusion.segmentation.model_folder import DESCRIPTION, load_segmen
 from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.predict import Views, predict
 from dataset_diffusion.segmentation.sampling import LabelledImages
-from dataset_diffusion.segmentation.train import train_segmenter
+from dataset_diffusion.segmentation.train import enough_memory, images_at_once, train_segmenter
 
 ROUNDS = "rounds"
 """Folder, in the model folder, of the segmenters of the earlier rounds."""
@@ -84,7 +84,7 @@ def train_in_rounds(
     # A finished model needs no earlier round, but must still be the one that is asked for.
     for number in () if (out / DESCRIPTION).exists() else range(settings.self_training):
         teacher = train_round(number, out / ROUNDS / str(number), labelled, teacher)
-        labelled = Relabelled(data, _labels_of(teacher, data, settings.self_training_confidence, on_label, device))
+        labelled = Relabelled(data, _labels_of(teacher, data, settings, on_label, device))
     return train_round(settings.self_training, out, labelled, teacher)
 
 
@@ -108,7 +108,7 @@ class Relabelled(Dataset[tuple[Tensor, Tensor]]):
 
 
 def pseudo_labels(
-    segmenter: Segmenter, data: LabelledImages, confidence: float, ignore_index: int
+    segmenter: Segmenter, data: LabelledImages, confidence: float, ignore_index: int, batch_size: int = 16
 ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
     """What a segmenter says about images, the mean of each and its mirror image.
 
@@ -117,6 +117,7 @@ def pseudo_labels(
         data: the images; their labels are not looked at.
         confidence: a pixel whose most probable class is below this becomes ``ignore_index``.
         ignore_index: the id without loss.
+        batch_size: images at once.
 
     Yields:
         Class ids or ``ignore_index``, at the image's own size, in order.
@@ -127,25 +128,27 @@ def pseudo_labels(
         return ids.masked_fill(probability < confidence, ignore_index).to(torch.uint8)
 
     images = (to_dtype(data[index][0], torch.uint8, scale=True).permute(1, 2, 0) for index in range(len(data)))
-    return predict(segmenter, (image.numpy() for image in images), Views(flip=True), read=confident)
+    return predict(segmenter, (image.numpy() for image in images), Views(flip=True), batch_size, confident)
 
 
 def _labels_of(
-    teacher: Path, data: LabelledImages, confidence: float, on_label: OnLabel | None, device: str | None
+    teacher: Path, data: LabelledImages, settings: TrainSettings, on_label: OnLabel | None, device: str | None
 ) -> pa.Array:
     """The label maps that the segmenter in a folder gives to the images, kept beside it."""
     file = teacher / LABELS
     if not file.exists():
         trained = load_segmenter(teacher, device)
         classes, encoded = trained.class_set, []
-        for label in pseudo_labels(trained.model, data, confidence, classes.ignore_index):
-            encoded.append(encode_label(label, classes))
-            if on_label is not None:
-                on_label(len(encoded), len(data))
+        confidence, batch_size = settings.self_training_confidence, images_at_once(settings)
+        with enough_memory(settings):
+            for label in pseudo_labels(trained.model, data, confidence, classes.ignore_index, batch_size):
+                encoded.append(encode_label(label, classes))
+                if on_label is not None:
+                    on_label(len(encoded), len(data))
         buffer = io.BytesIO()
         pq.write_table(pa.table({"label": pa.array(encoded, pa.binary())}), buffer)
         atomic_write(file, buffer.getvalue())
-        remove_files(find_leftovers(teacher).get(file, ()))
+        remove_leftovers(file)
     try:
         return pq.read_table(file)["label"].combine_chunks()
     except (OSError, KeyError, pa.ArrowException) as error:

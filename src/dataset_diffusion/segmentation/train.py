@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
+from dataset_diffusion.atomic_files import explained_write_errors, find_leftovers, remove_files
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.files import explained_write_errors, find_leftovers, remove_files
-from dataset_diffusion.devices import resolve_device
+from dataset_diffusion.devices import explained_memory_errors, resolve_device
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import sample_random
@@ -77,7 +77,8 @@ def train_segmenter(
     Raises:
         ConfigError: ``out`` holds a model of other settings, or the batch cannot be divided as asked for.
         DatasetError: no data, label maps that do not fit the class set or their image, or ``out`` cannot be written.
-        ModelError: unknown segmenter, unreachable pretrained weights, or a loss that is no longer a number.
+        ModelError: unknown segmenter, unreachable pretrained weights, too little memory, or a loss that is no longer a
+            number.
     """
     out = Path(out)
     identity = Identity(class_set, settings, seed, len(data) + (0 if real is None else len(real)), data_id)
@@ -88,7 +89,7 @@ def train_segmenter(
     with explained_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     # Initial weights, dropout and crops are drawn from torch's global generator, which belongs to the caller.
-    with torch.random.fork_rng(), _tamed_lightning():
+    with torch.random.fork_rng(), _tamed_lightning(), enough_memory(settings):
         trainer, segmenter = _fit(
             data, real, identity, out, start=start, on_step=on_step, checkpoint_every=checkpoint_every, device=device
         )
@@ -140,6 +141,20 @@ def _fit(
     return trainer, cast(Segmenter, training.average.module)
 
 
+def enough_memory(settings: TrainSettings) -> AbstractContextManager[None]:
+    """Say what to change where there is too little memory."""
+    return explained_memory_errors(
+        f"to train on {images_at_once(settings)} images at once",
+        fix=f"--accumulate {2 * settings.accumulate} for steps in more parts, a smaller --batch-size or --crop-size",
+    )
+
+
+def images_at_once(settings: TrainSettings) -> int:
+    """How many images are in one process's memory."""
+    _, processes = process_and_count()
+    return settings.batch_size // (settings.accumulate * processes)
+
+
 def _draws(data: LabelledImages, crop_size: tuple[int, int], identity: Identity) -> Any:
     return TrainingDraws(
         data,
@@ -153,12 +168,19 @@ def _draws(data: LabelledImages, crop_size: tuple[int, int], identity: Identity)
 
 def _loader(draws: Any, settings: TrainSettings, start_step: int, *, on_gpu: bool) -> DataLoader[Any]:
     rank, processes = process_and_count()
-    # On the CPU the network needs every core; beside a GPU, decoding and augmentation are what it would wait for.
-    workers = min(8, (os.cpu_count() or 1) // processes) if on_gpu else 0
     batches = ConsecutiveBatches(
         settings.batch_size, start_step, parts=settings.accumulate, process=rank, num_processes=processes
     )
+    # On the CPU the network needs every core; beside a GPU, decoding and augmentation are what it would wait for.
+    workers = loader_workers() if on_gpu else 0
     return DataLoader(draws, batch_sampler=batches, num_workers=workers, pin_memory=on_gpu)
+
+
+def loader_workers() -> int:
+    """How many of the cores that a process here may use are its own, as far as they are of use."""
+    # macOS cannot bind a process to cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores // _processes_here())
 
 
 def process_and_count() -> tuple[int, int]:
@@ -166,12 +188,18 @@ def process_and_count() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def _processes_here() -> int:
+    """Processes of a ``torchrun`` on this machine."""
+    _, processes = process_and_count()
+    return int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+
+
 def _devices(device: torch.device) -> dict[str, Any]:
     """Lightning's arguments for one device, or for all processes of a ``torchrun``."""
     _, processes = process_and_count()
     if processes == 1:
         return {"accelerator": device.type, "devices": [device.index or 0] if device.type == "cuda" else 1}
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    here = _processes_here()
     return {
         "accelerator": device.type,
         "devices": here,

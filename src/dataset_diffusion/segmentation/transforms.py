@@ -20,7 +20,7 @@ PHOTOMETRIC_DISTORTION = {"brightness": 32 / 255, "contrast": 0.5, "saturation":
 
 
 class CategoryCrop(v2.RandomCrop):  # type: ignore[misc]
-    """A random crop in which no class covers more than a given share of the labelled pixels.
+    """A random crop with labelled pixels, of which no class covers more than a given share.
 
     Smaller inputs are padded: the image with 0, the label map with ``ignore_index``. Crops are redrawn up to
     ``CROP_ATTEMPTS`` times; the last one is taken as it is, since an image of one class has no better one.
@@ -47,7 +47,8 @@ class CategoryCrop(v2.RandomCrop):  # type: ignore[misc]
     def _largest_share(self, label: Tensor) -> float:
         pixels = label.as_subclass(Tensor).flatten().bincount(minlength=self.ignore_index + 1)
         pixels[self.ignore_index] = 0
-        return float(pixels.max() / pixels.sum().clamp(min=1))
+        # NaN, which is never small enough, where nothing is labelled: such a crop would teach nothing.
+        return float(pixels.max() / pixels.sum())
 
 
 def training_transform(augmentation: Augmentation, crop_size: tuple[int, int], ignore_index: int = 255) -> v2.Transform:

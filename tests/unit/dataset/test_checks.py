@@ -1,11 +1,13 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from dataset_diffusion.dataset.checks import sample_problems, shard_problems
+from dataset_diffusion.dataset.checks import check_pictures, sample_problems, shard_problems
 from dataset_diffusion.dataset.schema import SCHEMA, encode_sample
+from dataset_diffusion.errors import DatasetError
 
 
 def table_of(rows):
@@ -84,6 +86,18 @@ def test_words_that_do_not_fit_the_classes(make_sample, classes):
     row = encode_sample(make_sample(0), classes) | {"class_words": ["forklift"]}
     [problem] = shard_problems(table_of([row]), range(1), classes)
     assert problem.startswith("sample 0: cannot tell the words of each class")
+
+
+@pytest.mark.parametrize("empty", [None, {"bytes": None, "path": "00000000.png"}])
+def test_an_empty_picture_is_not_copied(make_sample, classes, empty):
+    rows = table_of([encode_sample(make_sample(0), classes) | {"label": empty}])
+    check_pictures(rows, ("image",), Path("there"))
+    with pytest.raises(DatasetError) as error:
+        check_pictures(rows, ("image", "label"), Path("there"))
+    assert str(error.value) == (
+        "sample 0 of there is damaged; got label bytes that do not have their recorded SHA-256; "
+        "fix: see dataset-diffusion verify"
+    )
 
 
 def test_empty_values(make_sample, classes):

@@ -76,6 +76,13 @@ def test_a_missing_manifest_is_one_line(tmp_path):
         DatasetManifest.load(tmp_path)
 
 
+def test_a_folder_that_cannot_be_looked_into_is_one_line(tmp_path):
+    folder = tmp_path / ("a" * 300)
+    with pytest.raises(DatasetError, match=r"dataset\.json cannot be read; got .*File name too long") as raised:
+        DatasetManifest.load(folder)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -12,6 +12,7 @@ from dataset_diffusion.errors import ConfigError
         ("  components   <=  8 ", Rule("components", "<=", 8.0)),
         ("novelty > 0", Rule("novelty", ">", 0.0)),
         ("image_text>=0.25", Rule("image_text", ">=", 0.25)),
+        ("image_text > -0.1", Rule("image_text", ">", -0.1)),
     ],
 )
 def test_rules_are_read(text, rule):
@@ -27,7 +28,7 @@ def test_rules_are_read(text, rule):
         "presence >= ",
         "presence = 0.4",
         "presence == 0.4",
-        "presence >= -1",
+        "presence >= --1",
         "presence >= nan",
         "presence >= 1e3",
         "0.4 <= presence",

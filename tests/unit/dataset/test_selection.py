@@ -82,6 +82,17 @@ def test_of_near_duplicates_the_first_is_kept(store_of):
     assert selection == Selection(kept=(0, 1), dropped=(2,))
 
 
+@pytest.mark.parametrize("rule", ["novelty >= 28", "novelty > 28", "novelty <= 36", "novelty < 36"])
+def test_novelty_is_the_distance_to_every_image_kept_before(store_of, rule):
+    images = [smooth_image(seed) for seed in range(12)]
+    kept = []
+    for index, image in enumerate(images):
+        if parse_rule(rule).holds([distance(image, images[before]) for before in kept]):
+            kept.append(index)
+    assert 1 < len(kept) < 12
+    assert select(store_of([{}] * 12, images), rules(rule)).kept == tuple(kept)
+
+
 def test_an_image_that_was_dropped_makes_no_other_a_duplicate(store_of):
     image = smooth_image(0)
     store = store_of([{"uncertain": 0.9}, {"uncertain": 0.1}], images=[image, image])
@@ -105,7 +116,7 @@ def test_a_missing_score_is_told(store_of):
 
 
 def distance(one, other):
-    return int(np.bitwise_count(perceptual_hash(one) ^ perceptual_hash(other)))
+    return float(np.bitwise_count(perceptual_hash(one) ^ perceptual_hash(other)))
 
 
 def test_the_hash_sees_through_scale_and_brightness_and_tells_images_apart():

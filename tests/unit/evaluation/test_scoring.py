@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from benchmark_folders import save_png, seeing_segmenter, voc_folder
 
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import DatasetError, ModelError
 from dataset_diffusion.evaluation.benchmarks import open_benchmark
 from dataset_diffusion.evaluation.scoring import evaluate_predictions, evaluate_segmenter, predict_benchmark
 from dataset_diffusion.prompts.class_sets import class_set
@@ -40,6 +41,19 @@ def test_images_are_read_a_batch_at_a_time(voc, segmenter, batch_size):
     else:
         with pytest.raises(DatasetError, match=r"cannot read .*2008_000007\.jpg"):
             next(pairs)
+
+
+def test_too_large_a_batch_is_told(voc, segmenter):
+    segmenter.model.register_forward_pre_hook(
+        lambda model, inputs: torch.empty(1 << 50) if len(inputs[0]) > 1 else None
+    )
+    benchmark = open_benchmark("voc2012", voc.root)
+    with pytest.raises(
+        ModelError, match=r"^the device has too little memory to predict 2 images at once; got "
+    ) as error:
+        evaluate_segmenter(segmenter, benchmark, batch_size=2)
+    assert str(error.value).endswith("; fix: a smaller --batch-size, or windows: --sliding-window")
+    assert evaluate_segmenter(segmenter, benchmark, batch_size=1).miou == 1
 
 
 def test_the_test_split_is_predicted_but_not_scored(voc, segmenter, tmp_path):

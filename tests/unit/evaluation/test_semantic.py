@@ -148,11 +148,6 @@ def test_mistakes_name_the_image(prediction, truth, message):
     assert "\n" not in str(error.value)
 
 
-def test_images_can_have_names():
-    with pytest.raises(DatasetError, match=r"cat\.png: the prediction"):
-        evaluate_labels([(np.array([[9]]), np.array([[0]]))], num_classes=3, names=["cat.png"])
-
-
 @pytest.mark.parametrize("pairs", [[], [(np.array([[0]]), np.array([[255]]))]])
 def test_nothing_to_score(pairs):
     with pytest.raises(DatasetError, match=f"nothing to score; got {len(pairs)} images"):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dataset_diffusion.errors import PromptError
+from dataset_diffusion.errors import DatasetError, PromptError
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.prompts.prompt_files import read_prompts, write_prompts
@@ -43,16 +43,23 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "prompts.jsonl"
     write_prompts(path, [Prompt(0, "a cat; cat", "cat", (5,))], EMOJI)
     before = path.read_bytes()
-    with pytest.raises(PromptError, match="cannot write the prompts"):
+    with pytest.raises(PromptError, match=r"^a prompt cannot be written; got .*surrogates not allowed; fix: "):
         write_prompts(path, [Prompt(0, "a \ud800 cat; cat", "cat", (5,))], EMOJI)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    (tmp_path / ".prompts.jsonl.0badcafe.tmp").write_text("half")
+    write_prompts(path, [Prompt(0, "a cat; cat", "cat", (5,))], EMOJI)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_places_that_cannot_be_written_are_refused(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "prompts.jsonl"):
-        with pytest.raises(PromptError, match=r"cannot write the prompts; got .*; fix: choose another file"):
+        with pytest.raises(DatasetError, match=r"^cannot write .*; got .*; fix: .* choose another --out"):
             write_prompts(path, [], EMOJI)
 
 
@@ -86,10 +93,10 @@ def line(**changes):
         ("", "the prompts file does not say its class set"),
         (HEADER, "no prompts in the file"),
         (f"{HEADER}\n{line()}\n{line()}", "two prompts have the same index; got 3 in"),
-        (f"{HEADER}\n{line(classes=[3])}", "no such class id in class set 'custom'; got [3] in"),
-        (f"{HEADER}\n{line(classes=[0])}", "no such class id in class set 'custom'; got [0] in"),
-        (f"{HEADER}\n{line(classes=[])}", "a prompt names classes, each once; got ids [] in"),
-        (f"{HEADER}\n{line(classes=[1, 1])}", "a prompt names classes, each once; got ids [1, 1] in"),
+        (f"{HEADER}\n{line(classes=[3])}", "a prompt names classes of its class set, each once; got ids [3] in"),
+        (f"{HEADER}\n{line(classes=[0])}", "; expected ids in 1..2"),
+        (f"{HEADER}\n{line(classes=[])}", "a prompt names classes of its class set, each once; got ids [] in"),
+        (f"{HEADER}\n{line(classes=[1, 1])}", "got ids [1, 1] in"),
         (f"{HEADER}\n{line(classes=[1, 2])}", "line 2: cannot tell the words of each class"),
         (f"{HEADER}\n{line(index=-1)}", "line 2: index: Input should be greater than or equal to 0"),
         (f"{HEADER}\n{line(index=2**40)}", "line 2: index: Input should be less than"),

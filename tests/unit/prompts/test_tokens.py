@@ -93,8 +93,8 @@ def test_a_class_prompt_beyond_the_limit_names_the_classes_it_would_lose(bpe):
     with pytest.raises(PromptError) as error:
         token_indices(bpe, too_long, ["cat", "dog", "bus", "car", "abc"])
     assert str(error.value) == (
-        "the class prompt is longer than the tokenizer's limit; got 17 tokens; expected at most 16, special tokens "
-        "counted; fix: split it; classes that would be lost: abc"
+        "the class prompt is longer than the tokenizer's limit; got 17 tokens in 'cat dog bus car abc'; "
+        "expected at most 16, special tokens counted; fix: split it; classes that would be lost: abc"
     )
 
 
@@ -147,5 +147,8 @@ def test_every_class_has_exactly_its_own_tokens_in_clip(clip, name):
 
 def test_clips_limit_is_77(clip):
     coco = class_set("coco")
-    with pytest.raises(PromptError, match=r"got 99 tokens; expected at most 77.*lost: toilet, tv, .*, toothbrush$"):
+    with pytest.raises(
+        PromptError,
+        match=r"got 99 tokens in 'person bicycle .*; expected at most 77.*lost: toilet, tv, .*, toothbrush$",
+    ):
         token_indices(clip, " ".join(coco.words), coco.words)

@@ -7,12 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.report.figures import (
     colored_heatmap,
     colored_label,
-    contact_sheet,
     label_uri,
     overlay,
     photo_uri,
@@ -63,32 +62,6 @@ def test_heatmap_is_dark_for_zero_and_bright_for_one_at_the_size_asked_for():
     assert brightness[5, 0] < 30
     assert brightness[5, -1] > 600
     assert (np.diff(brightness[5]) >= 0).all()
-
-
-def test_contact_sheet_goes_left_to_right_then_down():
-    images = [np.full((2, 2, 3), value, np.uint8) for value in (10, 20, 30)]
-    sheet = contact_sheet(images, columns=2, gap=1, background=(0, 0, 0))
-    assert sheet[..., 0].tolist() == [
-        [10, 10, 0, 20, 20],
-        [10, 10, 0, 20, 20],
-        [0, 0, 0, 0, 0],
-        [30, 30, 0, 0, 0],
-        [30, 30, 0, 0, 0],
-    ]
-
-
-def test_contact_sheet_takes_images_of_several_sizes():
-    images = [np.full((2, 3, 3), 10, np.uint8), np.full((1, 1, 3), 20, np.uint8)]
-    assert contact_sheet(images, columns=5, gap=0)[..., 0].tolist() == [
-        [10, 10, 10, 20, 255, 255],
-        [10, 10, 10, 255, 255, 255],
-    ]
-
-
-@pytest.mark.parametrize(("count", "columns"), [(0, 3), (2, 0)])
-def test_contact_sheet_of_nothing_is_refused(count, columns):
-    with pytest.raises(ConfigError, match="nothing to put on a contact sheet"):
-        contact_sheet([np.zeros((2, 2, 3), np.uint8)] * count, columns)
 
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70))

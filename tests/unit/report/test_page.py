@@ -70,6 +70,14 @@ def test_a_finished_run_has_every_section(tmp_path, make_run, examples):
     assert "This makes it" not in page.text
 
 
+def test_the_steps_of_all_rounds_are_told(tmp_path, make_run):
+    run = make_run(tmp_path / "run")
+    model = json.loads((run / "model" / "model.json").read_text())
+    model["settings"]["self_training"] = 2
+    (run / "model" / "model.json").write_text(json.dumps(model))
+    assert "learnt from 5 labelled images for 3,000 steps." in Page(write_report(run).read_text()).text
+
+
 def test_the_page_needs_nothing_beside_itself(tmp_path, make_run, examples):
     html = write_report(make_run(tmp_path / "run"), examples).read_text()
     page = Page(html)
@@ -117,7 +125,7 @@ def test_a_missing_part_is_said_with_the_command_that_makes_it(tmp_path, make_ru
 def test_a_run_without_a_benchmark_is_not_said_to_lack_scores(tmp_path, make_run):
     run = make_run(tmp_path / "run", without=["results.json"])
     config = json.loads((run / "config.json").read_text())
-    config["evaluate"]["benchmark"] = None
+    config["evaluate"]["benchmark"] = "none"
     (run / "config.json").write_text(json.dumps(config))
     text = Page(write_report(run).read_text()).text
     assert "The recipe names no benchmark" in text

@@ -3,6 +3,7 @@ import os
 import re
 
 import pytest
+from commands import run_command, succeed
 from tiny_models import add_safety_checker, thin_pipeline
 
 from dataset_diffusion.config import ExecutorSettings, FilterSettings, GenerateSettings, LabelSettings
@@ -162,10 +163,43 @@ def test_repair_draws_what_is_broken_as_it_was(draw):
     kept = store.shard_path(2).stat().st_mtime_ns
     store.shard_path(0).unlink()
     store.shard_path(1).write_bytes(before[1][:-10])
-    assert repair_dataset(DatasetStore.open(store.path)) == [0, 1]
+    reader = DatasetStore.open(store.path)
+    repair_dataset(reader, [0, 1])
     assert shards(store) == before
     assert store.shard_path(2).stat().st_mtime_ns == kept
-    assert repair_dataset(store) == []
+    assert reader.verify() == []
+
+
+def test_the_command_says_what_it_drew_again_and_how_the_dataset_is_then(draw):
+    store = draw(6)
+    store.shard_path(1).unlink()
+    (store.path / "shards" / "00007.parquet").write_bytes(b"")
+    command = ("verify", store.path, "--num-workers", 1, "--repair")
+    outcome = run_command(*command)
+    assert (outcome.status, outcome.out) == (
+        2,
+        f"{store.shard_path(1)}: drawn again\n00007.parquet: no shard of this dataset\n",
+    )
+    (store.path / "shards" / "00007.parquet").unlink()
+    assert succeed(*command) == f"{store.path}: 6 samples in 3 shards, all whole\n"
+
+
+def test_the_bar_counts_the_images_that_are_there(draw, capsys):
+    store = draw(5)
+    store.shard_path(0).unlink()
+    capsys.readouterr()
+    draw(5)
+    # Shards of 2, 2 and 1: with the last one whole there were 3 images of 5.
+    assert "Draw and label: 5/5 images" in capsys.readouterr().err
+
+
+def test_a_dataset_that_was_relabelled_meanwhile_is_not_repaired(draw):
+    store = draw(4)
+    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0.5), num_workers=1)
+    before = shards(relabelled)
+    with pytest.raises(DatasetError, match=r"was changed while it was read; got config\.label\.threshold: 0\.5 "):
+        repair_dataset(store, [0])
+    assert shards(relabelled) == before
 
 
 def test_repair_takes_the_prompts_it_is_given(draw, tmp_path):
@@ -174,12 +208,12 @@ def test_repair_takes_the_prompts_it_is_given(draw, tmp_path):
     store.shard_path(0).unlink()
     (tmp_path / "prompts.jsonl").rename(tmp_path / "elsewhere.jsonl")
     with pytest.raises(DatasetError) as raised:
-        repair_dataset(store)
+        repair_dataset(store, [0])
     assert str(raised.value) == (
         "the prompts that the lost samples were drawn from are not to be found; "
         f"got {tmp_path / 'prompts.jsonl'}; fix: name their file with --prompts"
     )
-    assert repair_dataset(store, tmp_path / "elsewhere.jsonl") == [0]
+    repair_dataset(store, [0], tmp_path / "elsewhere.jsonl")
     assert shards(store) == before
 
 
@@ -188,7 +222,7 @@ def test_repair_refuses_other_prompts_and_changes_nothing(draw, tmp_path):
     store.shard_path(0).write_bytes(b"half")
     write_prompts(tmp_path / "prompts.jsonl", build_prompts(None, CLASSES, 2, seed=1), CLASSES)
     with pytest.raises(DatasetError, match=r"was not drawn from what is there now; got config.prompts_sha256: .*; fix"):
-        repair_dataset(store)
+        repair_dataset(store, [0])
     assert shards(store) == [b"half"]
 
 
@@ -198,7 +232,7 @@ def test_a_dataset_that_was_not_drawn_cannot_be_repaired(draw):
     (store.path / "dataset.json").write_text(json.dumps(values))
     store.shard_path(0).unlink()
     with pytest.raises(DatasetError) as raised:
-        repair_dataset(DatasetStore.open(store.path))
+        repair_dataset(DatasetStore.open(store.path), [0])
     assert str(raised.value) == (
         f"{store.path} cannot be repaired, since no model drew it as it is; fix: make it again the way it was made"
     )

@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch import nn
 from dataset_diffusion.config import EvaluateSettings, TrainSettings
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.prompts.class_sets import class_set
+from dataset_diffusion.report.gallery import MAX_EXAMPLES
 from dataset_diffusion.runtime.evaluating import example_predictions, open_chosen, write_results
 from dataset_diffusion.segmentation import models
 from dataset_diffusion.segmentation.model_folder import Identity, save_segmenter
@@ -135,6 +138,26 @@ def test_predictions_cannot_be_saved_from_predictions(voc, tmp_path):
     assert refuse("evaluate", *options) == f"--save-predictions needs a model; got --predictions {tmp_path}"
 
 
+@pytest.mark.parametrize(("place", "reason"), [("folder", "Is a directory"), ("folder/file/results.json", "")])
+def test_a_place_that_cannot_be_written_costs_no_evaluation(model, voc, tmp_path, place, reason):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("")
+    out, saved = tmp_path / place, tmp_path / "predictions"
+    options = ["--benchmark", "voc2012", "--root", voc.root, "--out", out]
+    told = refuse("evaluate", model("voc", (0, 3, 15)), *options, "--save-predictions", saved)
+    assert told.startswith(f"cannot write {out}; got {reason}")
+    assert not saved.exists()
+    assert refuse("evaluate", "--predictions", tmp_path / "none", *options) == told
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that takes no file")
+def test_a_folder_that_takes_no_file_costs_no_evaluation(model, voc, tmp_path):
+    out, saved = Path("/proc/self/results.json"), tmp_path / "predictions"
+    options = ["--benchmark", "voc2012", "--root", voc.root, "--out", out, "--save-predictions", saved]
+    assert refuse("evaluate", model("voc", (0, 3, 15)), *options).startswith(f"cannot write {out}; got ")
+    assert not saved.exists()
+
+
 def test_no_benchmark():
     with pytest.raises(ConfigError, match="no benchmark to evaluate on; fix: --benchmark with a name or "):
         open_chosen(EvaluateSettings(benchmark="none"))
@@ -147,6 +170,23 @@ def test_examples_are_spread_over_the_benchmark(model, voc):
     for image, truth, prediction in examples:
         assert image.shape[:2] == truth.shape == prediction.shape
         assert np.array_equal(prediction[truth != 255], truth[truth != 255])
+
+
+def test_examples_are_few(model, voc):
+    names = [f"copy{number}" for number in range(MAX_EXAMPLES + 3)]
+    for name in names:
+        for file in (voc.image_file, voc.label_file):
+            copy(file, file.with_stem(name))
+    (voc.root / "ImageSets" / "Segmentation" / "val.txt").write_text("\n".join(names))
+    settings = EvaluateSettings(benchmark="voc2012", root=voc.root)
+    assert len(list(example_predictions(model("voc", (0, 3, 15)), settings))) == MAX_EXAMPLES
+
+
+def test_a_benchmark_of_other_classes_has_no_examples(model, voc, tmp_path):
+    folder, trained = dis5k_folder(tmp_path / "DIS5K"), model("voc", (0, 3, 15))
+    assert list(example_predictions(trained, EvaluateSettings(benchmark="dis5k", root=folder.root))) == []
+    same = EvaluateSettings(benchmark="voc-discovery", root=voc.root)
+    assert len(list(example_predictions(trained, same))) == 2
 
 
 def test_results_are_written_whole_into_folders_that_are_made(tmp_path):

@@ -55,11 +55,12 @@ class SmallCard(DiffusionModel):
     def __init__(self, model, most):
         super().__init__(model.spec, model.pipeline)
         self.most, self.asked = most, []
+        self.error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
 
     def generate(self, prompts, *args, **kwargs):
         self.asked.append(len(prompts))
         if len(prompts) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+            raise self.error
         return super().generate(prompts, *args, **kwargs)
 
 
@@ -114,6 +115,15 @@ def test_a_batch_that_does_not_fit_is_halved_and_stays_small(embedded, tmp_path,
     assert card.asked == asked
     assert set(notes) == {f"batches of {min(most, 2)}, as 4 do not fit"}
     assert store.verify() == []
+
+
+def test_the_cpus_memory_is_no_other(embedded):
+    job, card = make_job(), SmallCard(embedded, 1)
+    card.error = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+    assert [len(batch) for batch in draw(card, job)] == [1] * 5
+    card.error = RuntimeError("shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="shapes"):
+        draw(card, job)
 
 
 def test_the_size_that_fits_is_kept_from_one_call_to_the_next(embedded, tmp_path):

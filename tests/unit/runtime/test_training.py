@@ -7,6 +7,7 @@ from commands import refuse, succeed
 from PIL import Image
 
 from dataset_diffusion.config import TrainSettings
+from dataset_diffusion.dataset.files import dataset_lock
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError, ModelError
@@ -88,6 +89,30 @@ def test_real_photos_of_other_classes_are_refused(photos, dataset, tmp_path):
     other = dataset(class_set("dis5k"))
     told = refuse("train", other, "--real", "voc2012", "--real-root", photos, "--out", tmp_path / "model")
     assert told.startswith("the real images have other classes than the dataset; got aeroplane, ")
+
+
+def test_a_folder_has_one_training_at_a_time(dataset, tmp_path, monkeypatch):
+    command = ["train", dataset(VOC), *QUICK, "--out", tmp_path / "model"]
+    with dataset_lock(tmp_path / "model"):
+        assert refuse(*command).startswith(f"{tmp_path / 'model'} is being written; got process ")
+        assert not (tmp_path / "model" / "training_log.jsonl").exists()
+    succeed(*command)
+    assert not (tmp_path / "model" / ".lock").exists()
+    with dataset_lock(tmp_path / "model", shared=True):
+        assert "is being written" in refuse(*command)
+        # The processes of one torchrun train together.
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        succeed(*command)
+
+
+def test_a_finished_model_reads_no_image(dataset, tmp_path):
+    data = dataset(VOC)
+    command = ["train", data, *QUICK, "--out", tmp_path / "model"]
+    succeed(*command)
+    (data / "shards" / "00000.parquet").write_bytes(b"unreadable")
+    succeed(*command)
+    (tmp_path / "model" / "model.json").unlink()
+    refuse(*command)
 
 
 def test_what_cannot_be_trained_is_told_before_a_dataset_is_drawn(photos):

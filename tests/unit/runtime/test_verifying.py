@@ -1,3 +1,5 @@
+from itertools import chain
+
 import fsspec
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Prompt, Sample
-from dataset_diffusion.runtime.verifying import verify_dataset
+from dataset_diffusion.runtime.verifying import find_broken_shards
 
 
 @pytest.fixture
@@ -24,24 +26,18 @@ def store(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 3, None])
 def test_threads_find_what_the_store_finds_in_the_same_order(store, workers):
-    assert verify_dataset(store, workers) == []
+    assert find_broken_shards(store, workers) == {}
     for shard in (0, 1, 4):
         data = bytearray(store.shard_path(shard).read_bytes())
         data[200] ^= 1
         store.shard_path(shard).write_bytes(data)
     store.shard_path(3).unlink()
     (store.path / "shards" / "00007.parquet").write_bytes(b"")
-    problems = verify_dataset(store, workers)
-    assert problems == store.verify()
-    assert [
-        next(name for name in ("00000", "00001", "00003", "00004", "00007") if name in line) for line in problems
-    ] == [
-        "00000",
-        "00001",
-        "00003",
-        "00004",
-        "00007",
-    ]
+    broken = find_broken_shards(store, workers)
+    assert list(broken) == [0, 1, 3, 4]
+    for shard, problems in broken.items():
+        assert problems == store.problems_of(shard)
+    assert [*chain.from_iterable(broken.values()), *store.unknown_files()] == store.verify()
 
 
 def test_the_command_says_what_is_wrong(store):

@@ -29,6 +29,22 @@ def tiny(monkeypatch):
     return "tiny"
 
 
+class Hungry(TinyNetwork):
+    """A network that has room for two images."""
+
+    def forward(self, images):
+        if len(images) > 2:
+            torch.empty(1 << 50)
+        return super().forward(images)
+
+
+@pytest.fixture
+def hungry(monkeypatch):
+    """The name of a segmenter that runs out of memory with more than two images at once."""
+    monkeypatch.setitem(models.SEGMENTERS, "hungry", Hungry)
+    return "hungry"
+
+
 @pytest.fixture
 def scenes():
     """Ten dark 16x16 images, each with a bright square of class 1 and an unlabelled border."""

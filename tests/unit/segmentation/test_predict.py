@@ -7,7 +7,7 @@ from dataset_diffusion.config import EvaluateSettings
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.predict import (
-    PUBLISHED_VIEWS,
+    PUBLISHED_SCALES,
     Views,
     class_probabilities,
     foreground,
@@ -96,9 +96,9 @@ def test_the_short_side_is_what_scale_one_stands_for(lopsided):
 
 
 def test_the_published_views_are_twelve_at_512_pixels(lopsided):
-    seen = []
+    seen, views = [], Views.from_settings(EvaluateSettings(tta=True, short_side=512))
     lopsided.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape[-2:])))
-    probabilities = class_probabilities(lopsided, torch.rand(1, 3, 8, 12), PUBLISHED_VIEWS)
+    probabilities = class_probabilities(lopsided, torch.rand(1, 3, 8, 12), views)
     assert probabilities.shape == (1, 3, 8, 12)
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(1, 8, 12))
     heights = [256, 384, 512, 640, 768, 896]
@@ -160,7 +160,7 @@ def test_foreground_is_the_share_of_all_classes():
     ("settings", "views"),
     [
         ({}, Views()),
-        ({"tta": True, "short_side": 512}, PUBLISHED_VIEWS),
+        ({"tta": True, "short_side": 512}, Views(PUBLISHED_SCALES, flip=True, short_side=512)),
         ({"scales": (0.5, 2.0)}, Views(scales=(0.5, 2.0))),
         ({"tta": True, "scales": (1.0,)}, Views(flip=True)),
         ({"sliding_window": 9, "stride": 6}, Views(window=9, stride=6)),

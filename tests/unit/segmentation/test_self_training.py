@@ -61,7 +61,7 @@ def test_without_rounds_it_is_one_training(train, scenes, settings, tmp_path):
 def test_a_round_trains_on_what_the_last_one_says(train, scenes, settings, tmp_path):
     train()
     teacher = load_segmenter(tmp_path / "model" / ROUNDS / "0", "cpu").model
-    labels = pseudo_labels(teacher, scenes, settings.self_training_confidence, 255)
+    labels = pseudo_labels(teacher, scenes, settings.self_training_confidence, 255, settings.batch_size)
     said = [(image, torch.from_numpy(label)) for (image, _), label in zip(scenes, labels, strict=True)]
     settings = settings.model_copy(update={"self_training": 1})
     start = tmp_path / "model" / ROUNDS / "0"
@@ -113,6 +113,11 @@ def test_a_model_of_other_rounds_is_refused(train, settings):
     train()
     with pytest.raises(ConfigError, match="got self_training 2; expected self_training 3"):
         train(settings=settings.model_copy(update={"self_training": 3}))
+
+
+def test_no_more_images_are_labelled_at_once_than_are_trained_on(train, settings, hungry):
+    settings = settings.model_copy(update={"segmenter": hungry, "self_training": 1, "accumulate": 2})
+    assert (train(settings=settings) / "model.json").exists()
 
 
 def test_real_images_keep_their_labels(train, scenes):

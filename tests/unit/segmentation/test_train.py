@@ -12,7 +12,7 @@ from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.model_folder import CHECKPOINT, DESCRIPTION, TRAINING_LOG, WEIGHTS, load_segmenter
 from dataset_diffusion.segmentation.predict import predict
-from dataset_diffusion.segmentation.train import train_segmenter
+from dataset_diffusion.segmentation.train import loader_workers, train_segmenter
 
 CLASSES = ClassSet.from_names(["square"])
 
@@ -224,6 +224,29 @@ def test_mistakes_are_told_in_one_line(train, scenes, change, error, message):
 def test_divergence_is_told(train, settings):
     with pytest.raises(ModelError, match=r"training diverged; got loss .* at step \d+; fix: lower --learning-rate"):
         train(settings=settings.model_copy(update={"learning_rate": 1e30}))
+
+
+def test_too_large_a_batch_is_told_and_its_parts_fit(train, settings, hungry):
+    settings = settings.model_copy(update={"segmenter": hungry, "iterations": 1})
+    with pytest.raises(ModelError) as error:
+        train(settings=settings)
+    told = str(error.value)
+    assert told.startswith("the device has too little memory to train on 4 images at once; got ")
+    assert told.endswith("; fix: --accumulate 2 for steps in more parts, a smaller --batch-size or --crop-size")
+    assert "\n" not in told
+    train("in parts", settings=settings.model_copy(update={"accumulate": 2}))
+
+
+@pytest.mark.parametrize(
+    ("cores", "here", "everywhere", "workers"),
+    [(4, 1, 1, 4), (32, 1, 1, 8), (16, 4, 4, 4), (16, 4, 32, 4), (3, 4, 4, 0)],
+)
+def test_loader_workers_share_the_cores_of_their_own_machine(monkeypatch, cores, here, everywhere, workers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    monkeypatch.setenv("WORLD_SIZE", str(everywhere))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
+    assert loader_workers() == workers
 
 
 def test_a_file_where_the_folder_should_be(train, tmp_path):

@@ -80,7 +80,25 @@ def test_ignored_pixels_have_no_share():
     label = torch.full((4, 4), 255, dtype=torch.uint8)
     label[0, :3] = torch.tensor([0, 0, 1], dtype=torch.uint8)
     assert CategoryCrop((4, 4))._largest_share(tv_tensors.Mask(label)) == torch.tensor(2 / 3)
-    assert CategoryCrop((4, 4))._largest_share(tv_tensors.Mask(torch.full_like(label, 255))) == 0
+
+
+def test_a_crop_without_a_labelled_pixel_is_drawn_again():
+    # Two classes in the right eighth: of the 29 crops only the 4 rightmost hold any of it.
+    label = torch.full((32, 32), 255, dtype=torch.uint8)
+    label[:16, 28:], label[16:, 28:] = 0, 1
+    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+
+    def labelled(transform):
+        return sum(bool((augment(image, label, transform, seed)[1] != 255).any()) for seed in range(100))
+
+    assert labelled(v2.RandomCrop((32, 4))) < 30
+    assert labelled(CategoryCrop((32, 4))) > 60
+
+
+def test_an_image_without_a_labelled_pixel_is_cropped_too():
+    nothing = torch.full((8, 8), 255, dtype=torch.uint8)
+    _, label = augment(torch.zeros(3, 8, 8, dtype=torch.uint8), nothing, CategoryCrop((4, 4)), seed=0)
+    assert label.shape == (4, 4)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -7,8 +7,7 @@ paints every annotation with its category id has the label map back.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cv2
@@ -17,7 +16,7 @@ from jaxtyping import UInt8
 from pycocotools import mask as coco_mask
 
 from dataset_diffusion.config import ExportSettings
-from dataset_diffusion.dataset.exports.job import SPLITS, AddItem, Item, Job, Records, Split
+from dataset_diffusion.dataset.exports.job import SPLITS, Item, Job, Records, Split
 from dataset_diffusion.dataset.exports.polygons import corner_polygons
 from dataset_diffusion.prompts.class_sets import ClassSet
 
@@ -33,19 +32,15 @@ LIMITS = (
 )
 
 
-@contextmanager
-def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
     """Write the images of a shard; what its annotations are is kept for the index."""
     job.make_folders("images")
-
-    def add(item: Item) -> dict[str, Any]:
+    for item in items:
         file_name = f"{item.name}{item.image_suffix}"
         job.write(f"images/{file_name}", item.image)
         height, width = item.label.shape
         image = {"id": item.index, "file_name": file_name, "height": height, "width": width}
-        return {"image": image, "annotations": list(annotate(item.label, item.index, job.settings))}
-
-    yield add
+        yield item.record | {"image": image, "annotations": list(annotate(item.label, item.index, job.settings))}
 
 
 def write_index(job: Job, records: Records) -> None:

@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from dataset_diffusion.atomic_files import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.card import FILE_NAME as CARD
 from dataset_diffusion.dataset.card import LabelCounts, dataset_card
 from dataset_diffusion.dataset.exports.job import COLUMNS, Item, Job, val_indices
 from dataset_diffusion.dataset.exports.table import EXPORTS
-from dataset_diffusion.dataset.files import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
 
@@ -92,11 +90,8 @@ class DatasetExport:
         Raises:
             DatasetError: the shard is damaged, the disk is full, or the folder cannot be written.
         """
-        lines = []
-        with self._writer.open_shard(self.job, shard) as add:
-            for item in self._items(shard):
-                record = {"split": item.split, "pixels": _count_pixels(item), **add(item)}
-                lines.append(json.dumps(record) + "\n")
+        records = self._writer.write_shard(self.job, shard, self._items(shard))
+        lines = [json.dumps(record) + "\n" for record in records]
         atomic_write(self._records_file(shard), "".join(lines).encode())
 
     def finish(self) -> None:
@@ -157,11 +152,6 @@ class _Records:
 
 def _image_suffix(job: Job) -> str:
     return ".jpg" if job.manifest.image_format == "jpeg" else ".png"
-
-
-def _count_pixels(item: Item) -> dict[int, int]:
-    counts = np.bincount(item.label.ravel())
-    return {int(label_id): int(counts[label_id]) for label_id in np.flatnonzero(counts)}
 
 
 def _check_same(claim: dict[str, Any], folder: Path) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from dataset_diffusion.dataset.exports.job import COLUMNS, SPLITS, AddItem, Item, Job, Records, Split
-from dataset_diffusion.dataset.files import explained_write_errors
+from dataset_diffusion.atomic_files import explained_write_errors
+from dataset_diffusion.dataset.exports.job import COLUMNS, SPLITS, Item, Job, Records, Split
 from dataset_diffusion.dataset.schema import SCHEMA
 from dataset_diffusion.prompts.class_sets import ClassSet
 
@@ -28,19 +27,15 @@ LIMITS = ("The label ids have their names in the feature `classes`: `dataset.fea
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
 
 
-@contextmanager
-def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
     """Write one Parquet file per split that the shard has samples of."""
     job.make_folders("data")
     schema = _schema(job.class_set)
     compression = "zstd" if job.manifest.image_format == "png" else "none"  # JPEGs are compressed already
     batches: dict[Split, list[pa.RecordBatch]] = defaultdict(list)
-
-    def add(item: Item) -> dict[str, Any]:
+    for item in items:
         batches[item.split].append(pa.RecordBatch.from_pylist([item.row], schema=schema))
-        return {}
-
-    yield add
+        yield item.record
     for split, samples in batches.items():
         path = job.folder / "data" / f"{split}-{shard:05d}.parquet"
         with explained_write_errors(path):

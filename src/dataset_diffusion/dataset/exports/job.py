@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from dataset_diffusion.atomic_files import explained_write_errors
 from dataset_diffusion.config import ExportSettings
-from dataset_diffusion.dataset.files import explained_write_errors
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.schema import decode_label, file_bytes
+from dataset_diffusion.dataset.schema import decode_label, file_bytes, sample_name
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import sample_random
 
@@ -48,7 +48,7 @@ class Item:
     @property
     def name(self) -> str:
         """What files about the sample are called."""
-        return item_name(self.index)
+        return sample_name(self.index)
 
     @property
     def image(self) -> bytes:
@@ -64,6 +64,12 @@ class Item:
     def label(self) -> UInt8[np.ndarray, "h w"]:
         """The label map: 0 background, 1..K classes, 255 uncertain."""
         return decode_label(self.label_png)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is kept of every sample for the dataset card: its split and the pixels of each label id."""
+        counts = np.bincount(self.label.ravel())
+        return {"split": self.split, "pixels": {int(one): int(counts[one]) for one in np.flatnonzero(counts)}}
 
 
 @dataclass(frozen=True)
@@ -110,22 +116,14 @@ class Job:
 
     def names(self, split: Split) -> Iterator[str]:
         """Names of the samples of a split, in order of index."""
-        for start in range(0, self.manifest.num_samples, self.manifest.shard_size):
-            indices = range(start, min(start + self.manifest.shard_size, self.manifest.num_samples))
+        for shard in range(self.manifest.num_shards):
+            indices = self.manifest.shard_range(shard)
             chosen = val_indices(indices, self.settings.val_fraction)
-            yield from (item_name(index) for index in indices if (index in chosen) == (split == "val"))
+            yield from (sample_name(index) for index in indices if (index in chosen) == (split == "val"))
 
-
-AddItem = Callable[[Item], dict[str, Any]]
-"""Writes one sample; what it returns is kept for the index of the export."""
 
 Records = Iterable[dict[str, Any]]
-"""What was kept of every sample, with its split, in order of index; can be read more than once."""
-
-
-def item_name(index: int) -> str:
-    """What files about a sample are called."""
-    return f"{index:08d}"
+"""What was kept of every sample, in order of index; can be read more than once."""
 
 
 def val_indices(indices: range, fraction: float) -> frozenset[int]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dataset_diffusion.dataset.exports.job import SPLITS, AddItem, Item, Job, Records
+from dataset_diffusion.dataset.exports.job import SPLITS, Item, Job, Records
 
 LOADING = """\
 from PIL import Image
@@ -18,17 +17,13 @@ label = Image.open("labels/00000000.png")  # numpy.array(label) holds class ids
 LIMITS = ()
 
 
-@contextmanager
-def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
     """Write the samples of a shard."""
     job.make_folders("images", "labels")
-
-    def add(item: Item) -> dict[str, Any]:
+    for item in items:
         job.write(f"images/{item.name}{item.image_suffix}", item.image)
         job.write(f"labels/{item.name}.png", item.label_png)
-        return {}
-
-    yield add
+        yield item.record
 
 
 def write_index(job: Job, records: Records) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dataset_diffusion.dataset.exports.job import SPLITS, AddItem, Item, Job, Records, item_name
-from dataset_diffusion.dataset.schema import decode_image, encode_image
+from dataset_diffusion.dataset.exports.job import SPLITS, Item, Job, Records
+from dataset_diffusion.dataset.schema import decode_image, encode_image, sample_name
 
 LOADING = """\
 from torchvision.datasets import VOCSegmentation
@@ -20,20 +19,16 @@ LIMITS = ("VOC images are JPEG: images that the dataset keeps as PNG are stored 
 ROOT = "VOCdevkit/VOC2012"
 
 
-@contextmanager
-def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
     """Write the samples of a shard."""
     images, labels = f"{ROOT}/JPEGImages", f"{ROOT}/SegmentationClass"
     job.make_folders(images, labels)
-
-    def add(item: Item) -> dict[str, Any]:
+    for item in items:
         stored = item.row["image"]["bytes"]
         image = stored if item.image_suffix == ".jpg" else encode_image(decode_image(stored), "jpeg")
         job.write(f"{images}/{item.name}.jpg", image)
         job.write(f"{labels}/{item.name}.png", item.label_png)
-        return {}
-
-    yield add
+        yield item.record
 
 
 def write_index(job: Job, records: Records) -> None:
@@ -42,4 +37,4 @@ def write_index(job: Job, records: Records) -> None:
     job.make_folders(lists)
     for split in SPLITS:
         job.write_lines(f"{lists}/{split}.txt", job.names(split))
-    job.write_lines(f"{lists}/trainval.txt", map(item_name, range(job.manifest.num_samples)))
+    job.write_lines(f"{lists}/trainval.txt", map(sample_name, range(job.manifest.num_samples)))

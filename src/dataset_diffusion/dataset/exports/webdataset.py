@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dataset_diffusion.dataset.exports.job import AddItem, Item, Job, Records, Split
-from dataset_diffusion.dataset.files import explained_write_errors
+from dataset_diffusion.atomic_files import explained_write_errors
+from dataset_diffusion.dataset.exports.job import Item, Job, Records, Split
 
 LOADING = """\
 import glob, webdataset
@@ -27,14 +27,12 @@ LIMITS = (
 )
 
 
-@contextmanager
-def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
     """Write one tar file per split that the shard has samples of."""
     job.make_folders("train", *(["val"] if job.settings.val_fraction else []))
     tars: dict[Split, tarfile.TarFile] = {}
     with ExitStack() as stack:
-
-        def add(item: Item) -> dict[str, Any]:
+        for item in items:
             if item.split not in tars:
                 path = job.folder / item.split / f"{shard:06d}.tar"
                 stack.enter_context(explained_write_errors(path))
@@ -44,9 +42,7 @@ def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
                 member = tarfile.TarInfo(f"{item.name}{suffix}")
                 member.size = len(data)
                 tars[item.split].addfile(member, io.BytesIO(data))
-            return {}
-
-        yield add
+            yield item.record
 
 
 def write_index(job: Job, records: Records) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import yaml
 from jaxtyping import UInt8
 
-from dataset_diffusion.dataset.exports.job import SPLITS, AddItem, Item, Job, Records
+from dataset_diffusion.dataset.exports.job import SPLITS, Item, Job, Records
 from dataset_diffusion.dataset.exports.polygons import Ring, center_polygons
 
 LOADING = """\
@@ -26,17 +25,13 @@ LIMITS = (
 )
 
 
-@contextmanager
-def open_shard(job: Job, shard: int) -> Iterator[AddItem]:
+def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
     """Write the samples of a shard; an image without objects has an empty label file."""
     job.make_folders(*(f"{kind}/{split}" for kind in ("images", "labels") for split in SPLITS))
-
-    def add(item: Item) -> dict[str, Any]:
+    for item in items:
         job.write(f"images/{item.split}/{item.name}{item.image_suffix}", item.image)
         job.write(f"labels/{item.split}/{item.name}.txt", label_lines(item.label, job.class_set.num_classes).encode())
-        return {}
-
-    yield add
+        yield item.record
 
 
 def write_index(job: Job, records: Records) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from dataset_diffusion.dataset.schema import sample_name
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmarks.listing import Listing
@@ -17,8 +18,8 @@ def read_dataset(store: DatasetStore, split: str | None = None) -> Listing:
     if split is not None:
         raise DatasetError("a dataset has no splits", got=f"--split {split} of {store.location}", fix="leave it out")
     return Listing(
-        ids=tuple(f"{index:08d}" for index in range(len(store))),
+        ids=tuple(map(sample_name, range(len(store)))),
         label_names=tuple(f"{store.location}: sample {index}" for index in range(len(store))),
-        read_image=lambda number: store.image_and_label(number)[0],
-        read_label=lambda number: store.image_and_label(number)[1],
+        read_image=store.image,
+        read_label=store.label,
     )

@@ -1,0 +1,47 @@
+"""What benchmarks/results.py keeps, and what benchmarks/relabel.py counts."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from dataset_diffusion.config import LabelSettings
+from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.prompts.class_sets import class_set
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """A function that imports a benchmark by name, as its own command finds its neighbours."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / "benchmarks")
+    return importlib.import_module
+
+
+def test_figures_are_kept_with_their_options(load, tmp_path):
+    kept, file, measured = load("results").kept, tmp_path / "part.json", []
+
+    def measure():
+        measured.append("once more")
+        return {"miou": len(measured)}
+
+    assert kept(file, {"repeats": 3}, measure) == kept(file, {"repeats": 3}, measure) == {"miou": 1}
+    assert kept(file, {"repeats": 5}, measure) == kept(file, {"repeats": 5}, measure) == {"miou": 2}
+
+
+@pytest.mark.parametrize("options", [{}, {"repeats": 3}])
+def test_figures_without_options_are_measured_anew(load, tmp_path, options):
+    file = tmp_path / "part.json"
+    file.write_text('{"miou": 0.5}')
+    assert load("results").kept(file, options, lambda: {"miou": 0.7}) == {"miou": 0.7}
+
+
+def test_the_rate_is_that_of_all_shards(load, tmp_path):
+    relabel = load("relabel")
+    manifest = DatasetManifest(class_set=class_set("emoji"), num_samples=2, shard_size=1)
+    source, target = (DatasetStore.create(tmp_path / name, manifest) for name in ("source", "target"))
+    for shard in range(2):
+        source.write_shard(shard, [relabel.make_sample(shard)])
+    images, megabytes = relabel.measure(source, target, LabelSettings())
+    size = sum(target.shard_path(shard).stat().st_size for shard in range(2)) / 2**20
+    assert megabytes / images == pytest.approx(size / 2)
