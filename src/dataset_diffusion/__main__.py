@@ -38,7 +38,12 @@ def _run(words: list[str], debug: bool) -> int:
     try:
         parse(words or ["--help"])()
         sys.stdout.flush()
-    except (DatasetDiffusionError, ValidationError) as error:
+    except BrokenPipeError:
+        # As with `| head`. Python flushes once more at exit, which must not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    # An OSError that no command has words for: a name that is too long, a folder that may not be searched.
+    except (DatasetDiffusionError, ValidationError, OSError) as error:
         if debug:
             raise
         shown = as_config_error(error) if isinstance(error, ValidationError) else error
@@ -47,10 +52,6 @@ def _run(words: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted: the same command resumes", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-    except BrokenPipeError:
-        # As with `| head`. Python flushes once more at exit, which must not fail too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNREAD
     return DONE
 
 

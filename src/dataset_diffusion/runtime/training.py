@@ -76,7 +76,7 @@ def make_segmenter(
         seed: the run's seed.
         out: folder of the segmenter.
         device: ``cpu``, ``cuda``, …; None takes the best one there is.
-        on_bad: called with the id and error of each real image that cannot be used, which is then left out; None raises.
+        on_bad: called with the id and error of each real image that cannot be used, which is left out; None raises.
 
     Raises:
         ConfigError: there is nothing to train on, or no synthetic image to self-train on.
