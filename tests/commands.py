@@ -53,6 +53,15 @@ def refuse(*words: object) -> str:
     return lines[0].removeprefix("error: ")
 
 
+def last_line(*words: object) -> str:
+    """Run a command that must be refused when it is under way; its last line without the "error: "."""
+    outcome = run_command(*words)
+    assert outcome.status == 2, outcome
+    line = outcome.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
 class Command:
     """A command in a process of its own.
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
 
 _PATIENCE = 10.0
 """Seconds to wait for the hub's first answer."""
 
 
-@cache
 def prepare_hub() -> None:
     """Call before a library that may download: one that cannot reach the hub looks into its cache alone.
 
@@ -18,6 +16,8 @@ def prepare_hub() -> None:
     from huggingface_hub import constants, get_session
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if constants.HF_HUB_OFFLINE:
+        return
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
     except Exception:  # of the HTTP library, which is another one in every few versions of huggingface_hub

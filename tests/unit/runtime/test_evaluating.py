@@ -5,7 +5,7 @@ from shutil import copy
 import numpy as np
 import pytest
 from benchmark_folders import cityscapes_folder, dis5k_folder, seeing_segmenter, voc_folder
-from commands import refuse, run_command, succeed
+from commands import last_line, refuse, run_command, succeed
 from PIL import Image
 from torch import nn
 
@@ -98,6 +98,12 @@ def test_bad_predictions_are_skipped_and_listed(voc, tmp_path):
     outcome = run_command("evaluate", "--predictions", tmp_path, *options, "--skip-bad")
     assert "skipped 2007_000032: cannot read " in outcome.err
     assert json.loads(out.read_text())["num_skipped"] == 1
+
+
+def test_a_folder_of_which_no_file_can_be_used_is_refused(voc, tmp_path):
+    options = ["--benchmark", "voc2012", "--root", voc.root, "--out", tmp_path / "results.json", "--skip-bad"]
+    message = last_line("evaluate", "--predictions", tmp_path, *options)
+    assert message.startswith("no image can be used; got 2, the last with: cannot read ")
 
 
 def test_nothing_skipped_is_said_too(model, voc, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from commands import Command, files_of, refuse, run_command, succeed, times_of
+from commands import Command, files_of, last_line, refuse, succeed, times_of
 
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
@@ -50,13 +50,6 @@ def write_dataset(path, settings, num_samples=11, image_format="jpeg"):
         ]
         store.write_shard(shard, samples)
     return store
-
-
-def last_line(*words):
-    """Of a command that is refused when it is under way."""
-    outcome = run_command(*words)
-    assert outcome.status == 2
-    return outcome.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg"])

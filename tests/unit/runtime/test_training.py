@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from commands import refuse, succeed
+from commands import last_line, refuse, run_command, succeed
 from PIL import Image
 
 from dataset_diffusion.config import TrainSettings
@@ -83,6 +83,22 @@ def test_mistakes_are_told_in_one_line(photos, tmp_path, options, message):
     options = [photos if option == "PHOTOS" else option for option in options]
     assert refuse("train", *options, "--out", tmp_path / "model") == message
     assert not (tmp_path / "model").exists()
+
+
+def test_bad_photos_are_named_or_left_out_and_listed(photos, tmp_path):
+    options = ["--real", "voc2012", "--real-root", photos, *QUICK, "--device", "cpu"]
+    command = ["train", *options, "--out", tmp_path / "model"]
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(photos / "SegmentationClass" / "a.png")
+    message = last_line(*command)
+    assert message == (
+        f"{photos / 'SegmentationClass' / 'a.png'} has another size than its image; got 5 x 5; expected 32 x 40"
+    )
+    outcome = run_command(*command, "--skip-bad")
+    assert (outcome.status, f"skipped a: {message}" in outcome.err.splitlines()) == (0, True)
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["num_images"] == 1
+    (photos / "SegmentationClass" / "b.png").unlink()
+    message = last_line("train", *options, "--out", tmp_path / "none", "--skip-bad")
+    assert message == "no real image can be used; got 2 that cannot"
 
 
 def test_real_photos_of_other_classes_are_refused(photos, dataset, tmp_path):
