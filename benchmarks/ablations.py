@@ -10,7 +10,7 @@ from typing import Any
 from label_quality import SCENES
 
 from dataset_diffusion.cli import DEMO
-from dataset_diffusion.config import EvaluateSettings, FilterSettings, GenerateSettings, PromptSettings, TrainSettings
+from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.runtime.drawing import make_dataset
 from dataset_diffusion.runtime.evaluating import evaluate_model
@@ -24,8 +24,6 @@ SEGMENTERS = {"DeepLabV3": "deeplabv3-resnet18", "Mask2Former": "mask2former-sma
 
 PARTS = (250, 250, 500, 1000)
 """Sizes of datasets that are trained on together: the first, the first two, and so on."""
-
-RULE = "presence >= 0.4"
 
 Row = dict[str, Any]
 
@@ -49,12 +47,12 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
         segmenters.append(row | {"ratio": on_synthetic / on_real})
     without_band = DEMO.label.model_copy(update={"uncertainty_threshold": DEMO.label.threshold})
     relabel_dataset(synthetic, without_band, models / "without_band")
-    filter_dataset(synthetic, FilterSettings(rules=(RULE,)), models / "filtered")
+    kept, _ = filter_dataset(synthetic, DEMO.filter, work / "filtered")
     parts = [draw(models / f"part{number}", size, seed=number + 1) for number, size in enumerate(PARTS)]
     rows = {
-        "demo": ("as the demo", [synthetic]),
-        "no_band": ("no uncertainty band", [models / "without_band"]),
-        "filtered": (f"only `{RULE}`", [models / "filtered"]),
+        "demo": ("all images", [synthetic]),
+        "no_band": ("the same, no uncertainty band", [models / "without_band"]),
+        "filtered": (f"those that pass `{DEMO.filter.rules[0]}`", [kept.path]),
         **{f"others_{used}": ("other images", parts[:used]) for used in range(1, len(parts) + 1)},
     }
     datasets = []

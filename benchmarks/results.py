@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablations import RULE, measure_ablations
+from ablations import measure_ablations
 from label_quality import SCENES, best_settings, label_ablation
 from oracle import CLASSES, FOUND_SHARE, agreement, found_classes
 from pages import render
@@ -31,6 +31,7 @@ from dataset_diffusion.records import Sample
 from dataset_diffusion.report.figures import colored_heatmap, colored_label
 from dataset_diffusion.runtime.drawing import make_dataset
 from dataset_diffusion.runtime.evaluating import evaluate_model
+from dataset_diffusion.runtime.filtering import filter_dataset
 from dataset_diffusion.runtime.prompting import make_prompts
 from dataset_diffusion.runtime.training import make_segmenter
 from dataset_diffusion.segmentation.model_folder import load_segmenter
@@ -84,19 +85,17 @@ def measure_labels(real: Path) -> dict[str, Any]:
 
 
 def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -> dict[str, Any]:
-    """The same segmenter trained on synthetic images with pseudo-labels, and on real scenes with true masks."""
+    """The same segmenter trained on synthetic images with pseudo-labels, all or filtered, and on real scenes."""
     make_prompts(PromptSettings(num_images=count), 0, work / "prompts.jsonl")
     make_dataset(work / "prompts.jsonl", GenerateSettings(), DEMO.label, 0, work / "synthetic")
+    kept, _ = filter_dataset(work / "synthetic", DEMO.filter, work / "filtered")
     one_round = train.model_copy(update={"self_training": 1})
-    make_segmenter([work / "synthetic"], one_round, 0, work / "segmenter_self_trained")
-    make_segmenter([real], train, 0, work / "segmenter_real")
-    models = {
-        "synthetic": work / "segmenter_self_trained" / ROUNDS / "0",
-        "self_trained": work / "segmenter_self_trained",
-        "real": work / "segmenter_real",
-    }
+    models = {"real": make_segmenter([real], train, 0, work / "segmenter_real")}
+    for name in ("synthetic", "filtered"):
+        models[f"{name}_self_trained"] = make_segmenter([work / name], one_round, 0, work / f"segmenter_{name}")
+        models[name] = models[f"{name}_self_trained"] / ROUNDS / "0"
     views = {"": EvaluateSettings(), "_tta": EvaluateSettings(tta=True, scales=(1.0, 1.25))}
-    results = {}
+    results: dict[str, Any] = {"kept": len(kept)}
     for name, model in models.items():
         for suffix, settings in views.items():
             scores = evaluate_model(model, settings, work / f"scores_{name}{suffix}.json")
@@ -176,9 +175,11 @@ def kept(file: Path, options: dict[str, int], measure: Callable[[], dict[str, An
 def _page(measured: dict[str, Any], count: int, train: TrainSettings, repeats: int) -> str:
     labels, headline, oracle, demo = (measured[name] for name in ("labels", "headline", "oracle", "demo"))
     chosen, real = labels["chosen"], headline["real"]
+    kept = f"the {headline['kept']} of them that pass `{DEMO.filter.rules[0]}`"
+    columns = {"synthetic": "synthetic", "filtered, self-trained": "filtered_self_trained", "real": "real"}
     per_class = [
         {"class": name}
-        | {kind: headline[kind]["per_class_iou"].get(name, 0.0) for kind in ("synthetic", "self_trained", "real")}
+        | {title: headline[kind]["per_class_iou"].get(name, 0.0) for title, kind in columns.items()}
         | {"found by the oracle": oracle["found_by_class"].get(name, "")}
         for name in real["per_class_iou"]
     ]
@@ -193,7 +194,9 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings, repeats: i
         }
         for kind, trained_on in (
             ("synthetic", f"{count} synthetic images, labels from attention"),
-            ("self_trained", f"{count} synthetic images, then the labels of that segmenter (self-training)"),
+            ("synthetic_self_trained", "the same, then on with the labels of that segmenter (self-training)"),
+            ("filtered", kept),
+            ("filtered_self_trained", "the same, self-training"),
             ("real", f"{count} real scenes, true masks"),
         )
     ]
@@ -210,7 +213,7 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings, repeats: i
         oracle=oracle,
         demo=demo,
         ablations=measured["ablations"],
-        rule=RULE,
+        rule=DEMO.filter.rules[0],
         repeats=repeats,
         photos=measured.get("photos"),
     )

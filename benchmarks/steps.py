@@ -63,7 +63,7 @@ def main() -> None:
 def variants_of(steps: int) -> dict[str, list[Row]]:
     """What is varied, one choice at a time; the rest is as the spec has it."""
     return {
-        "steps": [{"steps": count} for count in (100, 50, 25, 20, 12, 8, 4)],
+        "steps": [{"steps": count} for count in (100, 50, 25, 20, 18, 16, 12, 8, 4)],
         "schedulers": [{"scheduler": name, "steps": count} for count in (20, 8) for name in SCHEDULERS],
         "every": [{"steps": steps, "every": every} for every in (1, 2, 4, steps)],
         "part": [{"steps": steps, "part": part} for part in ("all", "first-half", "last-half")],

@@ -354,6 +354,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 DEMO = RunConfig(
     label=LabelSettings(exponent=1, threshold=0.4, uncertainty_threshold=0.25, refine="pamr"),
+    filter=FilterSettings(rules=("presence >= 0.4",)),
     train=TrainSettings(iterations=600),
 )
 """The demo's recipe, as in configs/demo.toml: sized for two CPU cores and ten minutes."""
