@@ -20,7 +20,7 @@ from dataset_diffusion.prompts.captions import read_captions
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.prompts.mentions import find_classes, find_words
-from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.seeding import random_from
 
 LARGE = 0.05
 
@@ -108,7 +108,7 @@ def write_sample(file: Path, captions: Sequence[str], classes: ClassSet, size: i
         for caption in captions
         for class_id, words in find_words(caption, classes).items()
     ]
-    generator = sample_random(seed, "class finder")
+    generator = random_from(seed, "class finder")
     whole = [
         f"{', '.join(classes.name_of(class_id) for class_id in find_classes(caption, classes)) or '-'}\t{caption}"
         for caption in generator.sample(captions, size)

@@ -22,14 +22,12 @@ def sample_seed(run_seed: int, index: int) -> int:
     Returns:
         An integer in [0, 2**63).
     """
-    digest = hashlib.blake2b(f"{run_seed}:{index}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+    return _keyed_hash(run_seed, index) >> 1
 
 
-def sample_random(run_seed: int, *path: object) -> random.Random:
+def random_from(run_seed: int, *path: object) -> random.Random:
     """A Python random generator that follows from the run's seed and a path of names or numbers alone."""
-    key = ":".join(str(part) for part in (run_seed, *path))
-    return random.Random(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big"))
+    return random.Random(_keyed_hash(run_seed, *path))
 
 
 def sample_generator(seed: int) -> torch.Generator:
@@ -37,3 +35,8 @@ def sample_generator(seed: int) -> torch.Generator:
     import torch
 
     return torch.Generator(device="cpu").manual_seed(seed)
+
+
+def _keyed_hash(*key: object) -> int:
+    digest = hashlib.blake2b(":".join(map(str, key)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

@@ -13,7 +13,7 @@ from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.mentions import find_classes, find_words, split_words
 from dataset_diffusion.prompts.templates import template_caption, template_scenes
 from dataset_diffusion.records import Prompt
-from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.seeding import random_from
 
 Scene = tuple[str, tuple[int, ...]]
 """A caption and the ids of the classes that it mentions, in order of first mention."""
@@ -155,7 +155,7 @@ def _gist(caption: str) -> str:
 
 def _balance(scenes: Sequence[Scene], classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
     """Scenes for the class drawn least so far, one after another; each class uses its scenes in turn."""
-    generator = sample_random(seed, "balance")
+    generator = random_from(seed, "balance")
     decks = _deal(scenes, classes, generator)
     uses = [0] * len(scenes)
     counts = dict.fromkeys(generator.sample(classes.ids, classes.num_classes), 0)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
-from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.seeding import random_from
 
 EMOJI_BACKGROUNDS = (
     "on the grass",
@@ -44,7 +44,7 @@ def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[tuple[st
     Yields:
         Each caption with the ids of the classes that it names, in that order.
     """
-    generator = sample_random(seed, "templates")
+    generator = random_from(seed, "templates")
     counts = dict.fromkeys(classes.ids, 0)
     for _ in range(num):
         (wanted,) = generator.choices(tuple(_CLASSES_PER_CAPTION), tuple(_CLASSES_PER_CAPTION.values()))

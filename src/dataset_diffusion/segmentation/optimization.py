@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.models import Segmenter
 
 POLY_POWER = 0.9
@@ -43,7 +43,7 @@ class Training(LightningModule):  # type: ignore[misc]
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         # One seed a batch, so that dropout after a resume is what it would have been.
         place = (self.global_step, batch_idx % self._settings.accumulate, self.global_rank)
-        torch.manual_seed(sample_random(self._seed, "segmenter step", *place).getrandbits(63))
+        torch.manual_seed(random_from(self._seed, "segmenter step", *place).getrandbits(63))
         images, labels = batch
         return self.segmenter.loss(images.float() / 255, labels, self._ignore_index)
 

@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import to_dtype
 
 from dataset_diffusion.config import Augmentation
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.transforms import augment, training_transform
 
 Pair = tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]
@@ -69,13 +69,13 @@ class TrainingDraws(Dataset[Pair]):
     def __getitem__(self, draw: int) -> Pair:
         epoch, position = divmod(draw, len(self._data))
         image, label = self._pair(self._order_of(epoch)[position])
-        seed = sample_random(self._seed, "segmenter draw", draw).getrandbits(63)
+        seed = random_from(self._seed, "segmenter draw", draw).getrandbits(63)
         return augment(image, label, self._transform, seed)
 
     def _order_of(self, epoch: int) -> list[int]:
         if epoch != self._epoch:
             indices = list(range(len(self._data)))
-            sample_random(self._seed, "segmenter epoch", epoch).shuffle(indices)
+            random_from(self._seed, "segmenter epoch", epoch).shuffle(indices)
             self._epoch, self._order = epoch, indices
         return self._order
 

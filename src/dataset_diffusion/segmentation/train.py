@@ -20,7 +20,7 @@ from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.devices import explained_memory_errors, resolve_device
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.journal import Journal, OnStep, resumable_step
 from dataset_diffusion.segmentation.model_folder import (
     CHECKPOINT,
@@ -114,7 +114,7 @@ def _fit(
 ) -> tuple[Trainer, Segmenter]:
     settings, num_classes = identity.settings, identity.class_set.num_classes + 1
     start_step = resumable_step(out, identity)
-    torch.manual_seed(sample_random(identity.seed, "segmenter weights").getrandbits(63))
+    torch.manual_seed(random_from(identity.seed, "segmenter weights").getrandbits(63))
     segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained and start is None)
     if start is not None:
         segmenter.load_state_dict(load_segmenter(start, "cpu").model.state_dict())

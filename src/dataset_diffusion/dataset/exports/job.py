@@ -17,7 +17,7 @@ from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.schema import decode_label, file_bytes, sample_name
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.seeding import sample_random
+from dataset_diffusion.seeding import random_from
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -133,4 +133,4 @@ def val_indices(indices: range, fraction: float) -> frozenset[int]:
     shards the split holds ``fraction`` of the samples, rounded.
     """
     first, last = (int(index * fraction + 0.5) for index in (indices.start, indices.stop))
-    return frozenset(sample_random(0, "val", indices.start).sample(indices, last - first))
+    return frozenset(random_from(0, "val", indices.start).sample(indices, last - first))
