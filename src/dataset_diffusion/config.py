@@ -240,12 +240,12 @@ class TrainSettings(Settings):
     real_ratio: Fraction = 0.5
     """Share of real images in what is trained on (0 to 1)."""
 
-    @field_validator("real_root", "real_split")
+    @field_validator("real_root")
     @classmethod
-    def _check_real(cls, value: AnyValue, info: Any) -> AnyValue:
-        if value is not None and info.data.get("real") is None:
+    def _check_real(cls, real_root: Path | None, info: Any) -> Path | None:
+        if real_root is not None and info.data.get("real") is None:
             raise ValueError("the benchmark's name in --real too")
-        return value
+        return real_root
 
 
 class EvaluateSettings(Settings):

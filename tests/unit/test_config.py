@@ -121,6 +121,10 @@ def test_resolved_settings_read_back_as_they_were(write_recipe):
             "bad value of `label.uncertainty_threshold`; got 0.4; expected at most the threshold, 0.3",
         ),
         (
+            '[train]\nreal_root = "photos"',
+            "bad value of `train.real_root`; got photos; expected the benchmark's name in --real too",
+        ),
+        (
             "[train]\niterations = 0\nbatch_size = 0",
             "bad value of `train.iterations` (the first of 2 mistakes); got 0; expected greater than or equal to 1",
         ),
