@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -95,10 +96,17 @@ def _story(contents: Contents, statistics: LabelStatistics | None) -> Iterator[s
         steps, again = training.settings.get("iterations"), training.settings.get("self_training", 0)
         known = isinstance(steps, int) and isinstance(again, int)
         duration = f" for {steps * (again + 1):,} steps" if known else ""
-        yield f"The segmenter {training.segmenter} learnt from {training.num_images:,} labelled images{duration}."
+        images = f"{training.num_images:,} labelled images{_passing(contents.config)}"
+        yield f"The segmenter {training.segmenter} learnt from {images}{duration}."
     if results is not None:
         benchmark = f" of the benchmark {results.benchmark}" if results.benchmark else ""
         yield f"The scores are taken on {results.num_images:,} images{benchmark}, against their true labels."
+
+
+def _passing(config: Mapping[str, Any] | None) -> str:
+    """Which images were trained on, where a run's recipe filters them."""
+    rules = ((config or {}).get("filter") or {}).get("rules")
+    return f" that pass {' and '.join(map(str, rules))}" if rules else ""
 
 
 def _key_figures(contents: Contents, statistics: LabelStatistics | None) -> Iterator[tuple[str, str]]:

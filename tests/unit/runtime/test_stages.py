@@ -92,6 +92,8 @@ def test_a_recipe_with_rules_trains_on_what_passes_them(tmp_path):
     kept = [sample.image for sample in DatasetStore.open(out / "filtered")]
     assert np.array_equal(kept, passing)
     assert json.loads((out / "model" / "model.json").read_text())["num_images"] == len(kept)
+    told = f"learnt from {len(kept)} labelled images that pass foreground &lt;= {bound} for 1 steps."
+    assert told in (out / "report.html").read_text()
     before = times_of(out)
     succeed("run", recipe, "--out", out)
     assert times_of(out) == before
