@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +149,24 @@ def _explain(path: str, error: Exception) -> ModelError:
         )
     return ModelError(
         "cannot load the diffusion model",
-        got=f"{path} ({first_line(error)})",
+        got=f"{path} ({next(_damages(folder), first_line(error))})",
         expected="a complete diffusers pipeline with safetensors weights",
         fix="save the pipeline again with save_pretrained",
     )
+
+
+def _damages(folder: Path) -> Iterator[str]:
+    """What is plainly wrong with a pipeline's folder; the libraries often do not say where."""
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            json.loads(file.read_bytes())
+        except ValueError as error:
+            yield f"{file.relative_to(folder)} is not JSON: {error}"
+    index = folder / "model_index.json"
+    parts = json.loads(index.read_bytes()) if index.is_file() else {}
+    for name, kind in parts.items() if isinstance(parts, dict) else ():
+        if isinstance(kind, list) and all(kind) and not (folder / name).is_dir():
+            yield f"without {name}/"
 
 
 def check_offload(device: torch.device) -> None:
