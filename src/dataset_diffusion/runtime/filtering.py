@@ -46,15 +46,15 @@ def filter_dataset(dataset: str | Location, settings: FilterSettings, out: Path)
         raise ConfigError("nothing to filter by", expected='at least one --rule, such as "presence >= 0.4"')
     source = DatasetStore.open(dataset)
     source.check_complete()
-    asks_model = _ask_model(rules)
-    scores = {"image_text": score_image_text(source, settings.image_text)} if asks_model else {}
+    needs_model = _needs_model(rules)
+    scores = {"image_text": score_image_text(source, settings.image_text)} if needs_model else {}
     with progress("Judge", len(source), "images") as advance:
         selection = select(source, rules, on_sample=advance, scores=scores)
     if not selection.kept:
         raise DatasetError("no sample passes the rules", got=", ".join(map(str, rules)), fix="use looser rules")
     origin: dict[str, Any] = {"rules": [str(rule) for rule in rules], "num_samples": len(source)}
     origin["config_hash"] = source.manifest.config_hash
-    if asks_model:
+    if needs_model:
         origin["image_text"] = settings.image_text
     config = source.manifest.config | {"filter": [*source.manifest.config.get("filter", []), origin]}
     with dataset_lock(out):
@@ -74,7 +74,7 @@ def check_filter(settings: FilterSettings) -> None:
         ConfigError: a rule that is none.
         ModelError: a rule asks a model that cannot be loaded.
     """
-    if _ask_model([parse_rule(text) for text in settings.rules]):
+    if _needs_model([parse_rule(text) for text in settings.rules]):
         from dataset_diffusion.image_text import load_image_text
 
         load_image_text(settings.image_text)
@@ -109,7 +109,7 @@ def score_image_text(store: DatasetStore, model: str) -> list[float]:
     return scores
 
 
-def _ask_model(rules: Sequence[Rule]) -> bool:
+def _needs_model(rules: Sequence[Rule]) -> bool:
     return any(rule.quantity == "image_text" for rule in rules)
 
 
