@@ -110,7 +110,7 @@ def example_predictions(model: Path, settings: EvaluateSettings) -> Iterator[Exa
     if segmenter.class_set.names != benchmark.class_set.names:
         return
     for number in np.linspace(0, len(benchmark) - 1, min(MAX_EXAMPLES, len(benchmark)), dtype=int):
-        image, truth = benchmark[int(number)].image, benchmark.read_label(int(number))
+        image, truth = benchmark.listing.read_image(int(number)), benchmark.read_label(int(number))
         (prediction,) = predict(segmenter.model, [image], views)
         yield image, truth, prediction
 
