@@ -12,12 +12,12 @@ from label_quality import SCENES
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.runtime.drawing import make_dataset
-from dataset_diffusion.runtime.evaluating import evaluate_model
-from dataset_diffusion.runtime.filtering import filter_dataset
-from dataset_diffusion.runtime.prompting import make_prompts
-from dataset_diffusion.runtime.relabelling import relabel_dataset
-from dataset_diffusion.runtime.training import make_segmenter
+from dataset_diffusion.stages.evaluate import evaluate_model
+from dataset_diffusion.stages.filter import filter_dataset
+from dataset_diffusion.stages.generate import make_dataset
+from dataset_diffusion.stages.prompts import make_prompts
+from dataset_diffusion.stages.relabel import relabel_dataset
+from dataset_diffusion.stages.train import make_segmenter
 
 SEGMENTERS = {"DeepLabV3": "deeplabv3-resnet18", "Mask2Former": "mask2former-small"}
 """The paper's segmenters in the sizes that a CPU trains in minutes."""

@@ -29,8 +29,9 @@ from torch import Tensor
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings, LabelSettings
 from dataset_diffusion.diffusion.capture import choose_layers
-from dataset_diffusion.diffusion.models import MODELS, load_from_settings
-from dataset_diffusion.diffusion.unet import DiffusionModel
+from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.diffusion.load import load_from_settings
+from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.labelling.assign import assign_labels, label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps, normalize
 from dataset_diffusion.labelling.propagate import propagate
@@ -82,7 +83,7 @@ def build_model(options: argparse.Namespace) -> DiffusionModel:
         return load_from_settings(GenerateSettings(device=options.device, dtype=dtype, compile=options.compile))
     pipeline = build_pipeline(options.model, options.thinner, dtype=getattr(torch, dtype), device=options.device)
     if options.compile:
-        from dataset_diffusion.diffusion.loading import compile_blocks
+        from dataset_diffusion.diffusion.load import compile_blocks
 
         compile_blocks(pipeline)
     return DiffusionModel(MODELS[options.model], pipeline)

@@ -15,7 +15,7 @@ from label_quality import SCENES, read_heatmaps, score_labels, with_layers
 
 from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.models import load_model
+from dataset_diffusion.diffusion.load import load_model
 
 CROSS = (("up_blocks.1.attentions.1",), ("up_blocks.1",), ("",))
 SELF = (("down_blocks.0",), ("up_blocks.1.attentions.0",), ("up_blocks.1.attentions.1",), ("up_blocks.1",), ("",))

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from dataset_diffusion.dataset.schema import encode_label
-from dataset_diffusion.evaluation.benchmarks import open_benchmark
-from dataset_diffusion.evaluation.benchmarks.benchmark import Benchmark
-from dataset_diffusion.evaluation.dichotomous import DichotomousScorer
-from dataset_diffusion.evaluation.discovery import DiscoveryScorer
-from dataset_diffusion.evaluation.face_parsing import FaceParsingScorer
+from dataset_diffusion.evaluation.benchmark import Benchmark
+from dataset_diffusion.evaluation.scorers.dichotomous import DichotomousScorer
+from dataset_diffusion.evaluation.scorers.discovery import DiscoveryScorer
+from dataset_diffusion.evaluation.scorers.face_parsing import FaceParsingScorer
+from dataset_diffusion.evaluation.scorers.semantic import Scorer, evaluate_labels
 from dataset_diffusion.evaluation.scoring import evaluate_predictions
-from dataset_diffusion.evaluation.semantic import Scorer, evaluate_labels
+from dataset_diffusion.evaluation.table import open_benchmark
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SHIFT = 9

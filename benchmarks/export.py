@@ -22,7 +22,7 @@ from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.table import EXPORTS
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.records import Sample
-from dataset_diffusion.runtime.exporting import export_dataset
+from dataset_diffusion.stages.export import export_dataset
 
 CHOICES = [*({"format": name} for name in EXPORTS), {"format": "coco", "polygons": True, "instances": True}]
 

@@ -21,7 +21,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from dataset_diffusion.diffusion.models import MODELS
+from dataset_diffusion.diffusion.specs import MODELS
 
 Config = dict[str, Any]
 

@@ -18,7 +18,7 @@ from dataset_diffusion.dataset.store import DatasetStore
 
 # A server that has imported everything, so that a command starts at once and a random moment falls into its work.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["dataset_diffusion.runtime.stages", "dataset_diffusion.diffusion.unet"])
+_processes.set_forkserver_preload(["dataset_diffusion.stages.run", "dataset_diffusion.diffusion.families.unet"])
 
 NUM_IMAGES = 8
 DRAWING = ("--steps", "4", "--height", "64", "--width", "64", "--batch-size", "1", "--shard-size", "1")

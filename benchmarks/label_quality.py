@@ -11,7 +11,7 @@ from oracle import agreement
 
 from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.unet import DiffusionModel
+from dataset_diffusion.diffusion.families.unet import DiffusionModel
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.records import Heatmaps, Sample

@@ -13,7 +13,7 @@ from typing import Any
 
 from killing import TARGETS, Place, Run, files_of
 
-from dataset_diffusion.dataset.files import dataset_lock
+from dataset_diffusion.disk.locks import folder_lock
 
 
 def full_disk(place: Place) -> Iterator[str]:
@@ -64,7 +64,7 @@ def two_writers(place: Place) -> Iterator[str]:
     """A second process is told to write the dataset that a first one is writing."""
     out = place.folder / "mishap"
     shutil.rmtree(out, ignore_errors=True)
-    with dataset_lock(out):
+    with folder_lock(out):
         yield _refuse(place, TARGETS["generate"].line(place, out))
     first = Run(TARGETS["generate"].line(place, out), place.folder / "first")
     while first.is_running and not (out / ".lock").exists():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dataset_diffusion.evaluation.semantic import evaluate_labels
+from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Sample
 

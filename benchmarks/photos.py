@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from dataset_diffusion.config import EvaluateSettings, TrainSettings
-from dataset_diffusion.evaluation.benchmarks import open_benchmark
-from dataset_diffusion.evaluation.semantic import evaluate_labels
-from dataset_diffusion.runtime.evaluating import evaluate_model
-from dataset_diffusion.runtime.training import make_segmenter
+from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels
+from dataset_diffusion.evaluation.table import open_benchmark
+from dataset_diffusion.stages.evaluate import evaluate_model
+from dataset_diffusion.stages.train import make_segmenter
 
 ITERATIONS = (150, 600, 1500)
 SIDE = 128

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dataset_diffusion.diffusion.capture import AttentionCapture
-from dataset_diffusion.diffusion.models import MODELS
+from dataset_diffusion.diffusion.specs import MODELS
 
 VIEWS = {
     "view",

@@ -9,7 +9,7 @@ from label_quality import SCENES, read_heatmaps, score_labels
 
 from dataset_diffusion.config import CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.models import load_model
+from dataset_diffusion.diffusion.load import load_model
 
 CUTS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
 BANDS = ((0.45, 0.35), (0.5, 0.3))

@@ -18,7 +18,7 @@ from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.quality import quality_scores
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Heatmaps, Prompt, Sample
-from dataset_diffusion.runtime.relabelling import relabel_shard
+from dataset_diffusion.stages.relabel import relabel_shard
 
 SIZE, GRID = 512, 32
 

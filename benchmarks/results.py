@@ -26,17 +26,17 @@ from PIL import Image
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.models import load_model
+from dataset_diffusion.diffusion.load import load_model
 from dataset_diffusion.records import Sample
 from dataset_diffusion.report.figures import colored_heatmap, colored_label
-from dataset_diffusion.runtime.drawing import make_dataset
-from dataset_diffusion.runtime.evaluating import evaluate_model
-from dataset_diffusion.runtime.filtering import filter_dataset
-from dataset_diffusion.runtime.prompting import make_prompts
-from dataset_diffusion.runtime.training import make_segmenter
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import predict
-from dataset_diffusion.segmentation.self_training import ROUNDS
+from dataset_diffusion.segmentation.rounds import ROUNDS
+from dataset_diffusion.stages.evaluate import evaluate_model
+from dataset_diffusion.stages.filter import filter_dataset
+from dataset_diffusion.stages.generate import make_dataset
+from dataset_diffusion.stages.prompts import make_prompts
+from dataset_diffusion.stages.train import make_segmenter
 
 ROOT = Path(__file__).parent.parent
 HELD_OUT = ROOT / "src" / "dataset_diffusion" / "assets" / "scenes"

@@ -18,10 +18,10 @@ from full_size import ARCHITECTURES, build_unet
 from torch.utils.flop_counter import FlopCounterMode
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.devices import resolve_device
-from dataset_diffusion.runtime.planning import TRAINING_PASSES
+from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.segmentation.models import SEGMENTERS, build_segmenter
 from dataset_diffusion.segmentation.optimization import Training, lightning_precision
+from dataset_diffusion.stages.plan import TRAINING_PASSES
 
 NUM_CLASSES = 21
 

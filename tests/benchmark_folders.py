@@ -14,7 +14,7 @@ from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.schema import encode_label
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.evaluation.benchmarks.cityscapes import ORIGINAL_IDS
+from dataset_diffusion.evaluation.readers.cityscapes import ORIGINAL_IDS
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
 from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.segmentation.model_folder import TrainedSegmenter

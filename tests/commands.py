@@ -16,7 +16,7 @@ from dataset_diffusion.__main__ import main
 
 # A server that has imported everything and computed nothing, so that each process it forks starts at once and cleanly.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["dataset_diffusion.runtime.stages", "dataset_diffusion.diffusion.unet"])
+_processes.set_forkserver_preload(["dataset_diffusion.stages.run", "dataset_diffusion.diffusion.families.unet"])
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from transformers import CLIPConfig, CLIPImageProcessor
 
 from dataset_diffusion.diffusion.capture import LayerChoice
-from dataset_diffusion.diffusion.models import ModelSpec
-from dataset_diffusion.diffusion.unet import DiffusionModel
+from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.diffusion.specs import ModelSpec
 
 THINNER = {"sd15": 8, "sd21-base": 16, "sdxl-base": 16}
 """By what the channels of each architecture are divided; its heads must still divide them."""

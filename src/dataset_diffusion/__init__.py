@@ -8,13 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from dataset_diffusion.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from dataset_diffusion.config import CaptureSettings as CaptureSettings
     from dataset_diffusion.dataset.store import DatasetStore as DatasetStore
-    from dataset_diffusion.diffusion.models import load_model as load_model
-    from dataset_diffusion.diffusion.unet import DiffusionModel as DiffusionModel
+    from dataset_diffusion.diffusion.families.unet import DiffusionModel as DiffusionModel
+    from dataset_diffusion.diffusion.load import load_model as load_model
     from dataset_diffusion.errors import DatasetDiffusionError as DatasetDiffusionError
-    from dataset_diffusion.evaluation.semantic import evaluate_labels as evaluate_labels
+    from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels as evaluate_labels
     from dataset_diffusion.labelling.assign import assign_labels as assign_labels
     from dataset_diffusion.labelling.heatmaps import normalize as normalize
     from dataset_diffusion.labelling.propagate import propagate as propagate
@@ -27,23 +29,21 @@ if TYPE_CHECKING:
     from dataset_diffusion.records import Prompt as Prompt
     from dataset_diffusion.records import Sample as Sample
 
-__version__ = "0.1.0"
-
 _MODULE_OF = {
     "AttentionMaps": "records",
     "CaptureSettings": "config",
     "ClassSet": "prompts.class_sets",
     "DatasetDiffusionError": "errors",
     "DatasetStore": "dataset.store",
-    "DiffusionModel": "diffusion.unet",
+    "DiffusionModel": "diffusion.families.unet",
     "Generation": "records",
     "Prompt": "records",
     "Sample": "records",
     "assign_labels": "labelling.assign",
     "build_prompts": "prompts.compose",
     "class_set": "prompts.class_sets",
-    "evaluate_labels": "evaluation.semantic",
-    "load_model": "diffusion.models",
+    "evaluate_labels": "evaluation.scorers.semantic",
+    "load_model": "diffusion.load",
     "normalize": "labelling.heatmaps",
     "propagate": "labelling.propagate",
     "token_indices": "prompts.tokens",

@@ -22,10 +22,10 @@ from dataset_diffusion.config import (
     RunConfig,
     TrainSettings,
     WorkerSettings,
-    load_recipe,
     make_settings,
 )
 from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.recipe import load_recipe
 
 Flat = arg(name="")
 """An argument whose own fields become the options."""
@@ -58,7 +58,7 @@ def run(
     if costs is not None and not dry_run:
         raise ConfigError("--costs is for a plan", got=costs, fix="add --dry-run")
     if dry_run:
-        from dataset_diffusion.runtime.planning import plan, read_costs
+        from dataset_diffusion.stages.plan import plan, read_costs
 
         print(*plan(load_recipe(config), out, read_costs(costs)), sep="\n")
         return
@@ -90,7 +90,7 @@ def prompts(
         report: File to write counts per class and which classes come together to, as JSON; None writes none.
         skip_bad: Leave out captions and photos that cannot be used, and list them.
     """
-    from dataset_diffusion.runtime.prompting import report_prompts
+    from dataset_diffusion.stages.prompts import report_prompts
 
     settings = make_settings(
         PromptSettings, classes=classes, captions=captions, captioner=captioner, num_images=num_images
@@ -118,7 +118,7 @@ def generate(
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
     from dataset_diffusion.prompts.class_sets import resolve_classes
-    from dataset_diffusion.runtime.drawing import make_dataset
+    from dataset_diffusion.stages.generate import make_dataset
 
     class_set = None if classes is None else resolve_classes(classes)
     store = make_dataset(prompts, settings, label, seed, out, classes=class_set, executor=executor)
@@ -146,7 +146,7 @@ def relabel(
         executor: `local` works here, `ray` in the workers of a Ray cluster.
         address: Address of a running Ray cluster, `auto` to find it; None starts one on this machine.
     """
-    from dataset_diffusion.runtime.relabelling import relabel_dataset
+    from dataset_diffusion.stages.relabel import relabel_dataset
 
     where = make_settings(WorkerSettings, executor=executor, address=address)
     store = relabel_dataset(dataset, settings, out, num_workers, where)
@@ -168,7 +168,7 @@ def filter_samples(
             foreground and image_text, see docs/filtering.md.
         image_text: The CLIP model that rules about image_text ask: a hub id, or a local folder. Others need none.
     """
-    from dataset_diffusion.runtime.filtering import filter_dataset
+    from dataset_diffusion.stages.filter import filter_dataset
 
     _, selection = filter_dataset(dataset, FilterSettings(rules=rule, image_text=image_text), out)
     for one, dropped in zip(rule, selection.dropped, strict=True):
@@ -197,7 +197,7 @@ def train(
         device: cpu, cuda, cuda:1, mps; None takes the best one there is.
         skip_bad: Leave out real photos whose files cannot be used, and list them.
     """
-    from dataset_diffusion.runtime.training import make_segmenter
+    from dataset_diffusion.stages.train import make_segmenter
 
     on_bad = _print_skipped if skip_bad else None
     print(f"trained {make_segmenter(dataset, settings, seed, out, device=device, on_bad=on_bad)}")
@@ -223,7 +223,7 @@ def evaluate(
         out: File to write the results to.
         device: cpu, cuda, cuda:1, mps; None takes the best one there is.
     """
-    from dataset_diffusion.runtime.evaluating import evaluate_model, score_predictions
+    from dataset_diffusion.stages.evaluate import evaluate_model, score_predictions
 
     if (model is None) == (predictions is None):
         raise ConfigError("nothing to score, or two things", expected="either a model folder or --predictions")
@@ -258,7 +258,7 @@ def export(
         dataset: Folder of the dataset, or its URL (s3://...).
         out: Folder of the export, new or empty.
     """
-    from dataset_diffusion.runtime.exporting import export_dataset
+    from dataset_diffusion.stages.export import export_dataset
 
     store = export_dataset(dataset, out, settings)
     print(f"{len(store)} labelled images in {out}, see {out / 'README.md'}")
@@ -270,7 +270,7 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     Args:
         run: Folder of a run, or of a dataset.
     """
-    from dataset_diffusion.runtime.stages import make_report
+    from dataset_diffusion.stages.report import make_report
 
     print(f"wrote {make_report(run)}")
 
@@ -290,12 +290,12 @@ def verify(
         num_workers: Threads that check shards; None takes a few more than there are cores.
     """
     from dataset_diffusion.dataset.store import DatasetStore
-    from dataset_diffusion.runtime.verifying import find_broken_shards
+    from dataset_diffusion.stages.verify import find_broken_shards
 
     store = DatasetStore.open(dataset)
     broken = find_broken_shards(store, num_workers)
     if repair and broken:
-        from dataset_diffusion.runtime.drawing import repair_dataset
+        from dataset_diffusion.stages.generate import repair_dataset
 
         repair_dataset(store, list(broken), prompts)
         for shard in broken:
@@ -319,8 +319,8 @@ def doctor() -> None:
     import torch
 
     import dataset_diffusion
-    from dataset_diffusion.diffusion.models import MODELS
-    from dataset_diffusion.evaluation.benchmarks import BENCHMARKS
+    from dataset_diffusion.diffusion.specs import MODELS
+    from dataset_diffusion.evaluation.table import BENCHMARKS
     from dataset_diffusion.segmentation.models import SEGMENTERS
 
     disk = shutil.disk_usage(Path.cwd())
@@ -364,7 +364,7 @@ def _run(config: RunConfig, out: Path) -> None:
     # Said first: importing what comes next takes seconds.
     images, steps = config.prompts.num_images, config.train.iterations
     print(f"{images:,} images and {steps:,} training steps into {out}; the same command resumes", flush=True)
-    from dataset_diffusion.runtime.stages import run_all
+    from dataset_diffusion.stages.run import run_all
 
     if results := run_all(config, out):  # a recipe without a benchmark has none
         _print_scores(results)

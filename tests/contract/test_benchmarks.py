@@ -8,9 +8,9 @@ import pytest
 from benchmark_folders import FOLDERS, seeing_segmenter
 
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.benchmarks import BENCHMARKS, ROWS, open_benchmark
+from dataset_diffusion.evaluation.scorers.semantic import to_results
 from dataset_diffusion.evaluation.scoring import evaluate_predictions, evaluate_segmenter, predict_benchmark
-from dataset_diffusion.evaluation.semantic import to_results
+from dataset_diffusion.evaluation.table import BENCHMARKS, ROWS, open_benchmark
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
 
 OF_FILES = [name for name in BENCHMARKS if name != "scenes"]

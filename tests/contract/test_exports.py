@@ -29,7 +29,7 @@ from torchvision.datasets import VOCSegmentation
 from dataset_diffusion.config import ExportFormat, ExportSettings
 from dataset_diffusion.dataset.exports.driver import DatasetExport
 from dataset_diffusion.dataset.exports.table import EXPORTS
-from dataset_diffusion.runtime.exporting import export_dataset
+from dataset_diffusion.stages.export import export_dataset
 
 IDS = [0, *range(1, CLASSES.num_classes + 1), 255]
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dataset_diffusion.config import LabelSettings, load_recipe, make_settings
+from dataset_diffusion.config import LabelSettings, make_settings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.schema import SCHEMA, decode_image, decode_label, encode_label, encode_sample
 from dataset_diffusion.dataset.store import DatasetStore
@@ -25,6 +25,7 @@ from dataset_diffusion.prompts.captions import read_captions
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set, resolve_classes
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.prompts.prompt_files import read_prompts
+from dataset_diffusion.recipe import load_recipe
 from dataset_diffusion.records import Prompt, Sample
 
 VOC = class_set("voc")

@@ -10,8 +10,8 @@ from transformers import CLIPTokenizer
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import LayerChoice, choose_layers
-from dataset_diffusion.diffusion.loading import SCHEDULERS, make_scheduler
-from dataset_diffusion.diffusion.models import MODELS
+from dataset_diffusion.diffusion.load import SCHEDULERS, make_scheduler
+from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.records import Prompt
 from dataset_diffusion.seeding import sample_generator
 

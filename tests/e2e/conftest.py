@@ -13,7 +13,7 @@ from commands import Outcome, refuse, run_command, times_of
 from PIL import Image
 
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.models import MODELS
+from dataset_diffusion.diffusion.specs import MODELS
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from commands import files_of, refuse, run_command, succeed, times_of
 from PIL import Image
 
 from dataset_diffusion import __version__
-from dataset_diffusion.config import STORED_EXPONENTS, EvaluateSettings, LabelSettings, load_recipe
+from dataset_diffusion.config import STORED_EXPONENTS, EvaluateSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.evaluation.benchmarks import open_benchmark
+from dataset_diffusion.evaluation.table import open_benchmark
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.prompts.prompt_files import read_prompts
+from dataset_diffusion.recipe import load_recipe
 from dataset_diffusion.seeding import sample_seed
 
 PROGRESS = ("Draw and label: ", "Train: ", "Evaluate: ", "Verify: ")

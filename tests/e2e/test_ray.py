@@ -27,7 +27,7 @@ ON_RAY = ("--executor", "ray")
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     """Ray as the commands start it, kept between them."""
-    from dataset_diffusion.runtime.ray_executor import cluster
+    from dataset_diffusion.machine.ray_pool import cluster
 
     with cluster(at_least=4):  # two workers of as many threads as tests have
         yield
@@ -102,7 +102,7 @@ def test_a_dataset_relabelled_in_place_with_ray(drawn, tmp_path):
 
 
 def test_photos_captioned_with_ray(tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset_diffusion.runtime.prompting.BATCH_SIZE", 2)
+    monkeypatch.setattr("dataset_diffusion.stages.prompts.BATCH_SIZE", 2)
     monkeypatch.chdir(tmp_path)
     save_tiny_captioner(tmp_path / "captioner")
     (tmp_path / "photos").mkdir()
@@ -118,8 +118,8 @@ def test_photos_captioned_with_ray(tmp_path, monkeypatch):
 
 
 def test_a_piece_that_workers_die_with_again_and_again_is_named(monkeypatch):
-    from dataset_diffusion.runtime import ray_executor
-    from dataset_diffusion.runtime.ray_executor import work_in_ray
+    from dataset_diffusion.machine import ray_pool as ray_executor
+    from dataset_diffusion.machine.ray_pool import work_in_ray
 
     monkeypatch.setattr(ray_executor, "MOST_DEATHS", 2)
 
@@ -135,7 +135,7 @@ def test_a_piece_that_workers_die_with_again_and_again_is_named(monkeypatch):
 
 def test_without_ray_it_says_how_to_get_it(prompts, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "dataset_diffusion.runtime.ray_executor", raising=False)
+    monkeypatch.delitem(sys.modules, "dataset_diffusion.machine.ray_pool", raising=False)
     words = ("generate", "--prompts", prompts, "--out", tmp_path / "dataset", *DRAWING, "--executor", "ray")
     assert refuse(*words).splitlines()[-1] == (
         "Ray is not installed; got --executor ray; fix: pip install 'dataset-diffusion[ray]'"

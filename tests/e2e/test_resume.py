@@ -6,7 +6,7 @@ import signal
 import pytest
 from commands import Command, files_of, refuse, run_command, succeed, times_of
 
-from dataset_diffusion.dataset.files import dataset_lock
+from dataset_diffusion.disk.locks import folder_lock
 
 NUM_SHARDS = 8
 DRAWING = ("--steps", 4, "--height", 64, "--width", 64, "--batch-size", 1, "--shard-size", 1, "--device", "cpu")
@@ -126,7 +126,7 @@ def test_verify_says_what_is_wrong_and_repairs_it(truncated, uninterrupted, gene
 
 def test_a_second_writer_is_refused_and_disturbs_nothing(generate, uninterrupted, tmp_path):
     dataset = tmp_path / "dataset"
-    with dataset_lock(dataset):
+    with folder_lock(dataset):
         for words in (generate(dataset), ("relabel", dataset)):
             assert refuse(*words).splitlines()[0].startswith(f"{dataset} is being written; got process ")
     assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0

@@ -18,9 +18,9 @@ from dataset_diffusion.config import (
     LabelSettings,
     PromptSettings,
     TrainSettings,
-    load_recipe,
 )
 from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.recipe import load_recipe
 
 PROGRAM = [sys.executable, "-m", "dataset_diffusion"]
 NAMES = ", ".join(COMMANDS)

@@ -13,10 +13,10 @@ from dataset_diffusion.config import (
     PromptSettings,
     RunConfig,
     config_hash,
-    load_recipe,
     make_settings,
 )
 from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.recipe import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 FRACTIONS = st.floats(0, 1)

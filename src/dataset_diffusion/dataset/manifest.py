@@ -9,13 +9,13 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-import dataset_diffusion
-from dataset_diffusion.atomic_files import atomic_write, remove_leftovers
 from dataset_diffusion.config import MachineSettings, Settings, config_hash
-from dataset_diffusion.dataset.files import Location
 from dataset_diffusion.dataset.schema import SCHEMA_VERSION, ImageFormat
+from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
+from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.version import __version__
 
 FILE_NAME = "dataset.json"
 
@@ -50,7 +50,7 @@ class DatasetManifest(BaseModel):
 
     # In the order of the file: what a person looks for first, the long lists last.
     schema_version: int = SCHEMA_VERSION
-    package_version: str = dataset_diffusion.__version__
+    package_version: str = __version__
     num_samples: Annotated[int, Field(ge=1)]
     shard_size: Annotated[int, Field(ge=1)] = 64
     image_format: ImageFormat = "png"
@@ -67,7 +67,7 @@ class DatasetManifest(BaseModel):
 
     def with_config(self, config: dict[str, Any], **fields: Any) -> DatasetManifest:
         """The manifest of a dataset made from this one: another config with its hash, and other fields as they are."""
-        version = dataset_diffusion.__version__
+        version = __version__
         changed = {"config": config, "config_hash": config_hash(config), "package_version": version, **fields}
         return self.model_copy(update=changed)
 

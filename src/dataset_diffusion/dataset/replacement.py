@@ -11,9 +11,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from dataset_diffusion.atomic_files import explained_write_errors
 from dataset_diffusion.dataset.manifest import FILE_NAME, REPLACING, DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.disk.atomic import explained_write_errors
 
 _UNFINISHED = ".replacement-"
 

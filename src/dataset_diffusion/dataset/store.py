@@ -14,15 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
-from dataset_diffusion.atomic_files import (
-    atomic_write,
-    clear_leftovers,
-    explained_write_errors,
-    find_leftovers,
-    remove_files,
-)
-from dataset_diffusion.dataset.checks import sample_problems, shard_problems
-from dataset_diffusion.dataset.files import Location, locate
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, Stamp, check_not_in_between, stamp_of
 from dataset_diffusion.dataset.schema import (
     IMAGE,
@@ -36,6 +27,15 @@ from dataset_diffusion.dataset.schema import (
     picture_bytes,
     shard_bytes,
 )
+from dataset_diffusion.dataset.verify import sample_problems, shard_problems
+from dataset_diffusion.disk.atomic import (
+    atomic_write,
+    clear_leftovers,
+    explained_write_errors,
+    find_leftovers,
+    remove_files,
+)
+from dataset_diffusion.disk.places import Location, locate
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Sample

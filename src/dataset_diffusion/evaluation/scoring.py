@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dataset_diffusion.devices import explained_memory_errors
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.benchmarks.benchmark import Benchmark, BenchmarkImage
-from dataset_diffusion.evaluation.benchmarks.listing import Image, LabelMap, check_exist, read_file
-from dataset_diffusion.evaluation.semantic import SemanticScores
+from dataset_diffusion.evaluation.benchmark import Benchmark, BenchmarkImage
+from dataset_diffusion.evaluation.listing import Image, LabelMap, check_exist, read_file
+from dataset_diffusion.evaluation.scorers.semantic import SemanticScores
+from dataset_diffusion.machine.devices import explained_memory_errors
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.model_folder import TrainedSegmenter
 from dataset_diffusion.segmentation.predict import WHOLE_IMAGE, Views, predict

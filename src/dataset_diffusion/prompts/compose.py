@@ -11,7 +11,7 @@ from dataset_diffusion.errors import PromptError
 from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.mentions import find_classes, find_words, split_words
-from dataset_diffusion.prompts.templates import template_caption, template_scenes
+from dataset_diffusion.prompts.writers.templates import template_caption, template_scenes
 from dataset_diffusion.records import Prompt
 from dataset_diffusion.seeding import random_from
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from dataset_diffusion.atomic_files import atomic_write, explained_write_errors, remove_leftovers
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.errors import ConfigError, PromptError
 from dataset_diffusion.prompts.captions import clean_caption, read_text, remove_class_prompt
 from dataset_diffusion.prompts.class_sets import ClassSet

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dataset_diffusion import __version__
-from dataset_diffusion.atomic_files import atomic_write, remove_leftovers
+from dataset_diffusion.dataset.counts import LabelStatistics, count_labels
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.report.charts import confusion_chart, training_chart
 from dataset_diffusion.report.contents import Contents, TrainingStep, read_contents
 from dataset_diffusion.report.gallery import Example, example_rows, sample_rows
-from dataset_diffusion.report.statistics import LabelStatistics, count_labels
 from dataset_diffusion.report.tables import class_counts, class_scores, provenance, recipe, settings_groups
+from dataset_diffusion.version import __version__
 
 FILE_NAME = "report.html"
 

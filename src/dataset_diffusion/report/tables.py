@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dataset_diffusion.dataset.counts import LabelStatistics
 from dataset_diffusion.prompts.class_sets import BACKGROUND, ClassSet
 from dataset_diffusion.report.contents import Contents, Results
-from dataset_diffusion.report.statistics import LabelStatistics
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from dataset_diffusion.atomic_files import atomic_write, explained_write_errors
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.segmentation.model_folder import CHECKPOINT, TRAINING_LOG, Identity
 

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from dataset_diffusion import __version__
-from dataset_diffusion.atomic_files import atomic_write
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.devices import resolve_device
+from dataset_diffusion.disk.atomic import atomic_write
 from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError
+from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
+from dataset_diffusion.version import __version__
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

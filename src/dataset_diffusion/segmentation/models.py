@@ -18,7 +18,7 @@ from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.transforms.v2.functional import normalize
 
 from dataset_diffusion.errors import ModelError, first_line
-from dataset_diffusion.hub import prepare_hub
+from dataset_diffusion.machine.hub import prepare_hub
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

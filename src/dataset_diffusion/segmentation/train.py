@@ -15,10 +15,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from dataset_diffusion.atomic_files import explained_write_errors, find_leftovers, remove_files
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.devices import explained_memory_errors, resolve_device
+from dataset_diffusion.disk.atomic import explained_write_errors, find_leftovers, remove_files
 from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.machine.devices import explained_memory_errors, resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.journal import Journal, OnStep, resumable_step

@@ -10,10 +10,10 @@ from tiny_models import add_safety_checker, thin_model
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion import capture as capture_module
-from dataset_diffusion.diffusion import loading
+from dataset_diffusion.diffusion import load as loading
 from dataset_diffusion.diffusion.capture import AttentionCapture, LayerChoice, attention_probabilities, choose_layers
-from dataset_diffusion.diffusion.loading import compile_blocks, make_scheduler
-from dataset_diffusion.diffusion.unet import DiffusionModel
+from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.diffusion.load import compile_blocks, make_scheduler
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import Prompt
 

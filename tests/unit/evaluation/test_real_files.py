@@ -12,8 +12,8 @@ from pycocotools.coco import COCO
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from dataset_diffusion.dataset.schema import encode_label
-from dataset_diffusion.evaluation.benchmarks import open_benchmark
 from dataset_diffusion.evaluation.scoring import evaluate_predictions
+from dataset_diffusion.evaluation.table import open_benchmark
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 VOC, COCO_ROOT, ECSSD = DATA / "VOCdevkit" / "VOC2012", DATA / "coco", DATA / "ECSSD"

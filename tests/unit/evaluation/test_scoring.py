@@ -4,8 +4,8 @@ import torch
 from benchmark_folders import save_png, seeing_segmenter, voc_folder
 
 from dataset_diffusion.errors import DatasetError, ModelError
-from dataset_diffusion.evaluation.benchmarks import open_benchmark
 from dataset_diffusion.evaluation.scoring import evaluate_predictions, evaluate_segmenter, predict_benchmark
+from dataset_diffusion.evaluation.table import open_benchmark
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.segmentation.predict import Views
 

@@ -6,7 +6,7 @@ import pytest
 from dataset_diffusion.config import PromptSettings, RunConfig
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.evaluation.semantic import evaluate_labels, to_results
+from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels, to_results
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import write_prompts
 from dataset_diffusion.records import Heatmaps, Prompt, Sample

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_diffusion.config import GenerateSettings, PromptSettings, RunConfig
+from dataset_diffusion.dataset.counts import count_labels
 from dataset_diffusion.report.contents import Results, read_contents
-from dataset_diffusion.report.statistics import count_labels
 from dataset_diffusion.report.tables import class_counts, class_scores, provenance, recipe, settings_groups
 
 

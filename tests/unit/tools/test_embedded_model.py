@@ -14,7 +14,7 @@ from sprites import ICONS
 from tokenizer import train_tokenizer
 from transformers import CLIPTokenizer
 
-from dataset_diffusion.diffusion.models import MODELS
+from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.prompts.class_sets import class_set
 
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion.atomic_files import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.card import FILE_NAME as CARD
 from dataset_diffusion.dataset.card import LabelCounts, dataset_card
 from dataset_diffusion.dataset.exports.job import COLUMNS, Item, Job, val_indices
 from dataset_diffusion.dataset.exports.table import EXPORTS
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.errors import DatasetError
 
 FILE_NAME = "export.json"
@@ -31,7 +31,7 @@ class DatasetExport:
     """A dataset on its way into another format. The same dataset and settings give the same bytes.
 
     `begin` it, write the missing shards, `finish` it; after a kill do so again. Not for two processes at once: see
-    `files.dataset_lock`.
+    `files.folder_lock`.
 
     Args:
         store: the dataset.

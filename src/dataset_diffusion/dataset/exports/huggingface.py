@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from dataset_diffusion.atomic_files import explained_write_errors
 from dataset_diffusion.dataset.exports.job import COLUMNS, SPLITS, Item, Job, Records, Split
 from dataset_diffusion.dataset.schema import SCHEMA
+from dataset_diffusion.disk.atomic import explained_write_errors
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 LOADING = """\

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from dataset_diffusion.atomic_files import explained_write_errors
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.schema import decode_label, file_bytes, sample_name
+from dataset_diffusion.disk.atomic import explained_write_errors
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import random_from
 

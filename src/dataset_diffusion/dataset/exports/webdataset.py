@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dataset_diffusion.atomic_files import explained_write_errors
 from dataset_diffusion.dataset.exports.job import Item, Job, Records, Split
+from dataset_diffusion.disk.atomic import explained_write_errors
 
 LOADING = """\
 import glob, webdataset

@@ -1,0 +1,1 @@
+"""Which samples of a dataset are worth keeping."""

@@ -1,0 +1,89 @@
+"""How well an image fits its caption, as CLIP sees it (https://arxiv.org/abs/2103.00020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from safetensors import SafetensorError
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedConfig
+from transformers.utils import logging
+
+from dataset_diffusion.errors import ModelError, first_line
+from dataset_diffusion.machine.devices import resolve_device
+from dataset_diffusion.machine.hub import prepare_hub
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTextScorer:
+    """A CLIP model and the processor of its inputs."""
+
+    processor: Any
+    model: Any
+
+    @torch.inference_mode()
+    def score(
+        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], captions: Sequence[str]
+    ) -> Float32[np.ndarray, " images"]:
+        """The cosine similarity of each image's embedding and the embedding of its caption, in [-1, 1].
+
+        Captions longer than the model reads (77 tokens) are cut.
+
+        Args:
+            images: uint8 RGB in [0, 255], "h w 3", of any sizes.
+            captions: as many.
+        """
+        inputs = self.processor(
+            images=list(images), text=list(captions), return_tensors="pt", padding=True, truncation=True
+        ).to(self.model.device, self.model.dtype)
+        found = self.model(**inputs)
+        similarity = torch.cosine_similarity(found.image_embeds.float(), found.text_embeds.float())
+        scores: Float32[np.ndarray, " images"] = similarity.cpu().numpy()
+        return scores
+
+
+def load_image_text(name_or_path: str, device: str | None = None) -> ImageTextScorer:
+    """Load a CLIP model.
+
+    Args:
+        name_or_path: a hub id, or a local folder that ``save_pretrained`` wrote.
+        device: ``cpu``, ``cuda``, …; None takes the best one there is.
+
+    Raises:
+        ModelError: no such folder or hub repository, or not a CLIP model.
+    """
+    where = resolve_device(device)
+    logging.disable_progress_bar()
+    if not Path(name_or_path).is_dir():
+        prepare_hub()
+    try:
+        # Asked first: CLIPModel takes the folder of any other model and fills in random weights.
+        config, _ = PreTrainedConfig.get_config_dict(name_or_path)
+        if config.get("model_type") != CLIPConfig.model_type:
+            raise ValueError(f"a model of type {config.get('model_type')}")
+        processor = CLIPProcessor.from_pretrained(name_or_path)
+        dtype = torch.float32 if where.type == "cpu" else torch.float16
+        model = CLIPModel.from_pretrained(name_or_path, dtype=dtype)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _not_loaded(name_or_path, error) from error
+    return ImageTextScorer(processor, model.to(where).eval())
+
+
+def _not_loaded(name_or_path: str, error: Exception) -> ModelError:
+    if Path(name_or_path).is_dir() or isinstance(error, ValueError):
+        return ModelError(
+            "not a CLIP model",
+            got=f"{name_or_path}: {first_line(error)}",
+            expected="a model that compares images and texts, with its processor, such as openai/clip-vit-base-patch32",
+        )
+    return ModelError(
+        "cannot get the image-text model",
+        got=name_or_path,
+        expected="a local folder, or a CLIP model of a hub that can be reached",
+        fix=f"run `hf download {name_or_path} --local-dir clip` where there is a network, then pass --image-text clip",
+    )

@@ -1,0 +1,95 @@
+"""What makes a sample and a shard valid: asked before a sample is written, and again by `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+import numpy as np
+import pyarrow as pa
+
+from dataset_diffusion.dataset.schema import HEATMAP_COLUMNS, decode_row, picture_bytes, sha256
+from dataset_diffusion.disk.places import Location
+from dataset_diffusion.errors import DatasetDiffusionError, DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.records import Sample
+
+
+def sample_problems(sample: Sample, class_set: ClassSet) -> Iterator[str]:
+    """What is wrong with a sample of this class set, one line each."""
+    if sample.image.shape[:2] != sample.label.shape:
+        yield f"the image is {_size(sample.image)} but its label is {_size(sample.label)}"
+    ids = set(range(1, class_set.num_classes + 1))
+    if strange := sorted(set(np.unique(sample.label).tolist()) - ids - {0, class_set.ignore_index}):
+        yield f"label ids outside the class set: {_list(strange)}"
+    if strange := sorted(set(sample.prompt.classes) - ids):
+        yield f"prompt class ids outside the class set: {_list(strange)}"
+    if sample.heatmaps is not None:
+        values, ranges = sample.heatmaps.values, sample.heatmaps.ranges
+        expected = (len(sample.heatmaps.exponents), len(sample.prompt.classes))
+        if values.ndim != 4 or values.shape[:2] != expected or ranges.shape != (*expected, 2):
+            yield (
+                f"heatmaps of shape {values.shape} and ranges of shape {ranges.shape} do not fit "
+                f"{expected[0]} exponents and {expected[1]} classes"
+            )
+
+
+def shard_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iterator[str]:
+    """What is wrong with the rows of a shard, one line each.
+
+    Args:
+        table: the rows, with every column of the schema.
+        indices: the sample indices the shard stands for.
+        class_set: the dataset's classes.
+    """
+    if empty := [name for name in table.column_names if name not in HEATMAP_COLUMNS and table[name].null_count]:
+        yield f"empty values in {', '.join(empty)}"
+        return
+    found = table["index"].to_pylist()
+    for position, (got, expected) in enumerate(zip_longest(found, indices)):
+        if got != expected:
+            yield f"row {position}: index {got}, expected {expected}"
+    for index, row in zip(found, _rows(table), strict=True):
+        for name in ("image", "label"):
+            if sha256(picture_bytes(row[name])) != row[f"{name}_sha256"].as_py():
+                yield f"sample {index}: the {name} does not have its recorded SHA-256"
+        try:
+            sample = decode_row(row)
+        except DatasetDiffusionError as error:
+            yield f"sample {index}: {error}"
+        else:
+            yield from (f"sample {index}: {problem}" for problem in sample_problems(sample, class_set))
+
+
+def check_pictures(table: pa.Table, names: Sequence[str], dataset: Location) -> None:
+    """Refuse rows whose pictures are not those that were written, before they are copied to another dataset.
+
+    Args:
+        table: the rows, with every column of the schema.
+        names: ``image``, ``label`` or both.
+        dataset: where the rows are from.
+
+    Raises:
+        DatasetError: a picture does not have its recorded hash.
+    """
+    for row in _rows(table):
+        for name in names:
+            if sha256(picture_bytes(row[name])) != row[f"{name}_sha256"].as_py():
+                raise DatasetError(
+                    f"sample {row['index'].as_py()} of {dataset} is damaged",
+                    got=f"{name} bytes that do not have their recorded SHA-256",
+                    fix="see dataset-diffusion verify",
+                )
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, pa.Scalar]]:
+    for row in range(table.num_rows):
+        yield {name: table[name][row] for name in table.column_names}
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[0]} x {array.shape[1]}"
+
+
+def _list(values: list[int], limit: int = 8) -> str:
+    return ", ".join(map(str, values[:limit])) + (", …" if len(values) > limit else "")

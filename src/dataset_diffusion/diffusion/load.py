@@ -1,0 +1,203 @@
+"""Load a diffusers pipeline and prepare it for the machine it runs on. Safetensors only."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
+from diffusers.models.attention import FeedForward
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from dataset_diffusion.config import GenerateSettings, make_settings
+from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.diffusion.specs import ModelSpec, model_spec
+from dataset_diffusion.errors import ConfigError, ModelError, first_line
+from dataset_diffusion.machine.devices import resolve_device
+from dataset_diffusion.machine.hub import prepare_hub
+
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ddim": (DDIMScheduler, {"clip_sample": False}),
+    "dpm-solver++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
+    "euler": (EulerDiscreteScheduler, {}),
+    "lcm": (LCMScheduler, {"clip_sample": False}),
+    "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
+    "unipc": (UniPCMultistepScheduler, {}),
+}
+"""Scheduler classes, and what is set beside the model's own noise schedule: latents are not clipped to [-1, 1] as
+pixels are, and PNDM starts without its four-fold Runge-Kutta steps.
+"""
+
+_COMPILED = (ResnetBlock2D, FeedForward)
+"""The blocks that gain from compilation and hold no attention layer: capture's hooks are never compiled away."""
+
+_BYTES = 256
+"""A byte-level tokenizer knows at least every byte. Without its files transformers makes one that knows nothing."""
+
+_PICKLES = {".bin", ".ckpt", ".pt", ".pth"}
+
+
+def load_model(name_or_path: str, device: str | None = None, dtype: str | None = None) -> DiffusionModel:
+    """Load a diffusion model.
+
+    Args:
+        name_or_path: a name of ``MODELS``, a hub id (``owner/name``, ``owner/name@commit``), or a local folder.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best one there is.
+        dtype: ``float32``, ``float16`` or ``bfloat16``; None takes the spec's, and float32 on the CPU.
+
+    Raises:
+        ModelError, ConfigError: as for ``load_from_settings``.
+    """
+    return load_from_settings(make_settings(GenerateSettings, model=name_or_path, device=device, dtype=dtype))
+
+
+def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
+    """Load a diffusion model with another scheduler, compiled, for a small card and so on.
+
+    Args:
+        settings: ``model``, ``device``, ``dtype``, ``scheduler``, ``compile``, ``channels_last``, ``vae_slicing``,
+            ``vae_tiling`` and ``cpu_offload`` are looked at.
+
+    Raises:
+        ModelError: no such name, folder or hub repository; a component or its safetensors weights are missing, or a
+            package is.
+        ConfigError: this machine has no such device, or offloading without a GPU.
+    """
+    spec = model_spec(settings.model)
+    device = resolve_device(settings.device)
+    if settings.cpu_offload:
+        check_offload(device)
+    pipeline = _read_pipeline(spec, settings.dtype or ("float32" if device.type == "cpu" else spec.dtype))
+    pipeline.set_progress_bar_config(disable=True)
+    if scheduler := settings.scheduler or spec.scheduler:
+        pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
+    if settings.channels_last:
+        for network in (pipeline.unet, pipeline.vae):
+            network.to(memory_format=torch.channels_last)
+    if settings.vae_slicing:
+        pipeline.vae.enable_slicing()
+    if settings.vae_tiling:
+        pipeline.vae.enable_tiling()
+    if settings.compile:
+        compile_blocks(pipeline)
+    if settings.cpu_offload:
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    return DiffusionModel(spec, pipeline)
+
+
+def make_scheduler(name: str, config: Any) -> Any:
+    """A scheduler by name, with the noise schedule of another one's config.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name not in SCHEDULERS:
+        raise ConfigError("unknown scheduler", got=name, expected=f"one of {', '.join(SCHEDULERS)}")
+    kind, options = SCHEDULERS[name]
+    return kind.from_config(config, **options)
+
+
+def compile_blocks(pipeline: Any, **options: Any) -> None:
+    """Compile the UNet's convolution and feed-forward blocks and the image decoder, in place; ``options`` as for
+    ``torch.compile``.
+    """
+    # The blocks of a kind share their code and differ in their widths, each of which is compiled once.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    for network in (pipeline.unet, pipeline.vae.decoder):
+        for block in network.modules():
+            if isinstance(block, _COMPILED):
+                block.compile(**options)
+
+
+def _read_pipeline(spec: ModelSpec, dtype: str) -> Any:
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity(library.CRITICAL)  # what they call errors ends up in ours
+        library.disable_progress_bar()
+    if not Path(spec.path).is_dir():
+        prepare_hub()
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            spec.path, revision=spec.revision, dtype=getattr(torch, dtype), use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        raise _explain(spec.path, error) from error
+    if not hasattr(pipeline, "unet"):
+        raise ModelError("not a model with a UNet", got=f"{spec.path}, a {type(pipeline).__name__}")
+    if len(pipeline.tokenizer) < _BYTES:
+        raise ModelError(
+            "the model's tokenizer has no vocabulary",
+            got=f"{len(pipeline.tokenizer)} tokens in {spec.path}",
+            expected="the files of tokenizer/",
+            fix="save the pipeline again with save_pretrained",
+        )
+    return pipeline
+
+
+def _explain(path: str, error: Exception) -> ModelError:
+    folder = Path(path)
+    if not folder.is_dir():
+        return ModelError(
+            "cannot load the diffusion model from the hub",
+            got=f"{path} ({first_line(error)})",
+            expected="a hub that can be reached, and a repository with safetensors weights",
+            fix=f"run `hf download {path} --local-dir FOLDER` where there is a network, and pass the folder",
+        )
+    pickles = [file for file in sorted(folder.glob("*/*")) if file.suffix in _PICKLES]
+    if any(not list(file.parent.glob("*.safetensors")) for file in pickles):
+        return ModelError(
+            "the model's weights are pickles, which can run any code when opened",
+            got=", ".join(str(file.relative_to(folder)) for file in pickles),
+            expected="safetensors weights",
+            fix="where you trust them, load them with diffusers and save_pretrained(..., safe_serialization=True)",
+        )
+    return ModelError(
+        "cannot load the diffusion model",
+        got=f"{path} ({next(_damages(folder), first_line(error))})",
+        expected="a complete diffusers pipeline with safetensors weights",
+        fix="save the pipeline again with save_pretrained",
+    )
+
+
+def _damages(folder: Path) -> Iterator[str]:
+    """What is plainly wrong with a pipeline's folder; the libraries often do not say where."""
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            json.loads(file.read_bytes())
+        except ValueError as error:
+            yield f"{file.relative_to(folder)} is not JSON: {error}"
+    index = folder / "model_index.json"
+    parts = json.loads(index.read_bytes()) if index.is_file() else {}
+    for name, kind in parts.items() if isinstance(parts, dict) else ():
+        if isinstance(kind, list) and all(kind) and not (folder / name).is_dir():
+            yield f"without {name}/"
+
+
+def check_offload(device: torch.device) -> None:
+    """Refuse to offload where it cannot be done.
+
+    Raises:
+        ConfigError: the device is the CPU.
+        ModelError: the package accelerate is missing.
+    """
+    if device.type == "cpu":
+        raise ConfigError("nothing to offload from", got="device cpu", expected="a GPU with --cpu-offload")
+    if importlib.util.find_spec("accelerate") is None:
+        raise ModelError(
+            "offloading to the CPU needs the package accelerate", fix="pip install 'dataset-diffusion[offload]'"
+        )

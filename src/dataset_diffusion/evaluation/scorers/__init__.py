@@ -1,0 +1,1 @@
+"""What benchmarks measure, a file a kind of score."""

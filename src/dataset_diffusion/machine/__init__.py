@@ -1,0 +1,1 @@
+"""What computes: devices, downloads, progress, threads, processes, clusters."""

@@ -1,0 +1,1 @@
+"""Who writes captions where there are none."""

@@ -1,0 +1,175 @@
+"""What a recipe would do and cost, before any of it is done. Reads the recipe and writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch.utils.flop_counter import FlopCounterMode
+
+from dataset_diffusion.config import (
+    NO_BENCHMARK,
+    STORED_EXPONENTS,
+    PositiveFloat,
+    RunConfig,
+    Settings,
+    TrainSettings,
+    as_config_error,
+)
+from dataset_diffusion.diffusion.specs import MODELS
+from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.prompts.class_sets import resolve_classes
+from dataset_diffusion.segmentation.models import build_segmenter
+
+UNET_TFLOP = {"sd15": 0.803, "sd21-base": 0.804, "sdxl-base": 6.76}
+"""Operations of one pass of the UNet over one image of the model's own size, by torch's FLOP counter
+(`benchmarks/training_cost.py`)."""
+
+BYTES_PER_PIXEL = {"png": 1.6, "jpeg": 0.5}
+"""Of 20 COCO photos at 512 x 512 pixels, as a dataset stores them."""
+LABEL_BYTES_PER_PIXEL = 0.02
+CLASSES_PER_IMAGE = 1.5
+COUNTED_SIZE = 128
+"""Pixels of the image that a segmenter's operations are counted on; they grow with the area."""
+TRAINING_PASSES = 3
+"""A training step is a forward pass and a backward pass of twice its operations."""
+
+
+class Costs(Settings):
+    """How fast a device is at the two things that take long, as `benchmarks/training_cost.py` measures them."""
+
+    device: str = "an A100"
+    """What was measured."""
+    draw_tflops: PositiveFloat = 40.0
+    """Operations a second while images are drawn, in TFLOP/s."""
+    train_tflops: PositiveFloat = 40.0
+    """Operations a second while a segmenter is trained, in TFLOP/s."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would cost.
+
+    Attributes:
+        draw_hours: on the device; None for a model whose operations are not known.
+        train_hours: all rounds, labelling between them included.
+        dataset_bytes: images, label maps and heatmaps.
+        model_bytes: weights of all rounds, and one checkpoint.
+    """
+
+    draw_hours: float | None
+    train_hours: float
+    dataset_bytes: int
+    model_bytes: int
+
+
+def read_costs(file: Path | None) -> Costs:
+    """Measured costs, or without a file the assumed ones.
+
+    Raises:
+        ConfigError: the file cannot be read or holds something else.
+    """
+    if file is None:
+        return Costs()
+    try:
+        measured = json.loads(file.read_bytes())
+        return Costs.model_validate({key: measured[key] for key in Costs.model_fields})
+    except ValidationError as error:
+        raise as_config_error(error, file) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            "cannot read the costs", got=f"{file}: {error}", fix="python benchmarks/training_cost.py --out costs.json"
+        ) from error
+
+
+def estimate(config: RunConfig, costs: Costs) -> Estimate:
+    """Hours and bytes of a run."""
+    height, width = _image_size(config)
+    train, count = config.train, config.prompts.num_images
+    pixels = count * height * width
+    tflop, parameters = _segmenter_cost(train, resolve_classes(config.prompts.classes).num_classes + 1)
+    crop_pixels = (train.crop_size or min(height, width)) ** 2
+    trained = (train.self_training + 1) * train.iterations * train.batch_size * crop_pixels * TRAINING_PASSES
+    labelled = train.self_training * pixels * 2  # each image and its mirror image
+    heatmaps = len(STORED_EXPONENTS) * CLASSES_PER_IMAGE * (height // 16) * (width // 16) * 2
+    stored = BYTES_PER_PIXEL[config.generate.image_format] + LABEL_BYTES_PER_PIXEL
+    weights = 4 * parameters
+    return Estimate(
+        draw_hours=_draw_hours(config, costs),
+        train_hours=(trained + labelled) / COUNTED_SIZE**2 * tflop / costs.train_tflops / 3600,
+        dataset_bytes=round(pixels * stored + count * heatmaps),
+        # A checkpoint holds the weights, their average and two moments of the gradient.
+        model_bytes=weights * (train.self_training + 1 + 4),
+    )
+
+
+def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
+    """The stages of a run and what they cost, line by line.
+
+    Raises:
+        ConfigError: unknown classes.
+        ModelError: no such segmenter.
+    """
+    classes, train = resolve_classes(config.prompts.classes), config.train
+    cost, spec = estimate(config, costs), MODELS.get(config.generate.model)
+    height, width = _image_size(config)
+    steps = config.generate.steps or (spec.num_inference_steps if spec else "its own")
+    captions = config.prompts.captions or "templates"
+    yield f"prompts   {config.prompts.num_images:,} prompts of {classes.num_classes} classes, from {captions}"
+    draw = "unknown, no operations counted for this model" if cost.draw_hours is None else _hours(cost.draw_hours)
+    yield f"draw      {config.generate.model}, {width} x {height} pixels, {steps} steps: {draw}"
+    if config.filter.rules:
+        yield f"filter    {', '.join(config.filter.rules)}"
+    rounds = f", self-training rounds: {train.self_training}" if train.self_training else ""
+    yield (
+        f"train     {train.segmenter}, {train.iterations:,} steps of {train.batch_size} images{rounds}: "
+        f"{_hours(cost.train_hours)}"
+    )
+    yield f"evaluate  {'nothing' if config.evaluate.benchmark == NO_BENCHMARK else config.evaluate.benchmark}"
+    yield (
+        f"disk      {_gigabytes(cost.dataset_bytes)} of dataset and {_gigabytes(cost.model_bytes)} of weights in {out}"
+    )
+    if cost.draw_hours is not None:
+        yield f"in all    {_hours(cost.draw_hours + cost.train_hours)}, without the evaluation"
+    source = "assumed; see benchmarks/training_cost.py to measure yours" if costs == Costs() else "measured"
+    speed = f"{costs.draw_tflops:g} TFLOP/s drawing and {costs.train_tflops:g} training"
+    yield f"at        {speed} on {costs.device} ({source})"
+    for path in (config.prompts.captions, config.evaluate.root, train.real_root):
+        if path is not None and not path.exists():
+            yield f"missing   {path}"
+
+
+def _draw_hours(config: RunConfig, costs: Costs) -> float | None:
+    name, settings = config.generate.model, config.generate
+    if name not in UNET_TFLOP:
+        return None
+    spec, (height, width) = MODELS[name], _image_size(config)
+    guidance = spec.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+    passes = (settings.steps or spec.num_inference_steps) * (2 if guidance > 1 else 1)
+    size = height * width / (spec.height * spec.width)
+    return config.prompts.num_images * passes * UNET_TFLOP[name] * size / costs.draw_tflops / 3600
+
+
+def _image_size(config: RunConfig) -> tuple[int, int]:
+    spec = MODELS.get(config.generate.model, MODELS["sd21-base"])
+    return config.generate.height or spec.height, config.generate.width or spec.width
+
+
+def _segmenter_cost(settings: TrainSettings, num_classes: int) -> tuple[float, int]:
+    """10^12 operations of a forward pass over one small image, and the number of weights."""
+    segmenter = build_segmenter(settings.segmenter, num_classes).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        segmenter(torch.zeros(1, 3, COUNTED_SIZE, COUNTED_SIZE))
+    return counter.get_total_flops() / 1e12, sum(weight.numel() for weight in segmenter.parameters())
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 0.1 else f"{hours * 60:.1f} minutes"
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,81 @@
+import os
+import resource
+
+import pytest
+
+from dataset_diffusion.disk.atomic import atomic_write, find_leftovers, remove_files, remove_leftovers
+from dataset_diffusion.errors import DatasetError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_is_written_and_nothing_else(tmp_path):
+    atomic_write(tmp_path / "a.bin", b"one")
+    atomic_write(tmp_path / "a.bin", b"two")
+    assert (tmp_path / "a.bin").read_bytes() == b"two"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path):
+    atomic_write(tmp_path / "a.bin", b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        with pytest.raises(DatasetError, match=r"^cannot write .*a\.bin; got File too large; fix: make room") as raised:
+            atomic_write(tmp_path / "a.bin", bytes(2**21))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(raised.value)
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        atomic_write(tmp_path / "a.bin", b"new")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(DatasetError, match=r"^cannot write .*; got No such file or directory; fix: "):
+        atomic_write(tmp_path / "missing" / "a.bin", b"new")
+
+
+def test_leftovers_of_this_file_alone_are_removed(tmp_path):
+    for name in ("a.bin", ".a.bin.0f0f.tmp", ".a.bin.1234.tmp", ".b.bin.0f0f.tmp", "a.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    remove_leftovers(tmp_path / "a.bin")
+    assert names(tmp_path) == [".b.bin.0f0f.tmp", "a.bin", "a.tmp"]
+
+
+def test_leftovers_are_found_by_the_file_they_were_to_become(tmp_path):
+    for name in ("a.b.bin", ".a.b.bin.0f0f.tmp", ".a.b.bin.1234.tmp", ".c.bin.0f0f.tmp", "d.tmp", ".e.bin", ".f.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    found = find_leftovers(tmp_path)
+    assert {path.name: sorted(left.name for left in lefts) for path, lefts in found.items()} == {
+        "a.b.bin": [".a.b.bin.0f0f.tmp", ".a.b.bin.1234.tmp"],
+        "c.bin": [".c.bin.0f0f.tmp"],
+    }
+    remove_files([*found[tmp_path / "a.b.bin"], tmp_path / "gone"])
+    assert names(tmp_path) == [".c.bin.0f0f.tmp", ".e.bin", ".f.tmp", "a.b.bin", "d.tmp"]
+
+
+def test_a_writer_that_another_one_overtook_is_content_with_its_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+
+    def overtake(descriptor):
+        monkeypatch.undo()
+        leftovers = find_leftovers(tmp_path)[path]
+        atomic_write(path, b"same")
+        remove_files(leftovers)
+
+    monkeypatch.setattr(os, "fsync", overtake)
+    atomic_write(path, b"same")
+    assert path.read_bytes() == b"same"
+    assert names(tmp_path) == ["a.bin"]

@@ -1,0 +1,72 @@
+import errno
+import fcntl
+import os
+import platform
+import signal
+from contextlib import ExitStack
+
+import pytest
+
+from dataset_diffusion.disk.atomic import atomic_write
+from dataset_diffusion.disk.locks import folder_lock
+from dataset_diffusion.errors import DatasetError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_writer_at_a_time(tmp_path):
+    folder = tmp_path / "new" / "dataset"
+    with folder_lock(folder):
+        for shared in (False, True):
+            with pytest.raises(DatasetError) as raised, folder_lock(folder, shared=shared):
+                pass
+            assert str(raised.value) == (
+                f"{folder} is being written; got process {os.getpid()} on {platform.node()} at work; "
+                "expected one writer at a time; fix: wait until it has finished, or stop it"
+            )
+    assert names(folder) == []
+    with folder_lock(folder):
+        assert names(folder) == [".lock"]
+
+
+def test_shared_writers_keep_others_out_until_the_last_one_leaves(tmp_path):
+    with ExitStack() as last:
+        with folder_lock(tmp_path, shared=True):
+            last.enter_context(folder_lock(tmp_path, shared=True))
+        with pytest.raises(DatasetError, match="is being written"), folder_lock(tmp_path):
+            pass
+    with folder_lock(tmp_path):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_killed_writer_leaves_no_lock(tmp_path):
+    writer = os.fork()
+    if not writer:
+        with folder_lock(tmp_path):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(writer, 0)
+    assert names(tmp_path) == [".lock"]
+    with folder_lock(tmp_path):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_file_system_without_locks_lets_everybody_write(tmp_path, monkeypatch):
+    def refuse(descriptor, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with folder_lock(tmp_path), folder_lock(tmp_path):
+        atomic_write(tmp_path / "a.bin", b"one")
+
+
+def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(DatasetError, match=r"^cannot write .*/file; got File exists; fix: "),
+        folder_lock(tmp_path / "file"),
+    ):
+        pass

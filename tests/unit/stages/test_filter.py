@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from commands import files_of, last_line, refuse, succeed, times_of
+from tiny_clip import save_tiny_clip
+
+from dataset_diffusion.dataset.filtering.image_text import load_image_text
+from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.prompts.class_sets import class_set
+from dataset_diffusion.records import Prompt, Sample
+
+# Of 13 samples in shards of 4, those whose index is no multiple of 3 have much foreground; 5 and 7 are uncertain.
+KEPT = (1, 2, 4, 8, 10, 11)
+RULES = ("--rule", "foreground >= 0.5", "--rule", "uncertain < 0.5")
+PRINTED = "foreground >= 0.5: dropped 5\nuncertain < 0.5: dropped 2\nkept 6 of 13 images in {}\n"
+
+
+def make_sample(index):
+    random = np.random.default_rng(index)
+    return Sample(
+        seed=1000 + index,
+        prompt=Prompt(index, f"cat number {index}; cat", "cat", (5,)),
+        image=random.integers(0, 256, (6, 9, 3), dtype=np.uint8),
+        label=random.choice(np.array([0, 5, 255], np.uint8), (6, 9)),
+        heatmaps=None,
+        quality={"foreground": 0.5 if index % 3 else 0.2, "uncertain": 0.9 if index in {5, 7} else 0.1},
+    )
+
+
+@pytest.fixture
+def source(tmp_path):
+    manifest = DatasetManifest(
+        class_set=class_set("emoji"), num_samples=13, shard_size=4, image_format="jpeg"
+    ).with_config({"seed": 3})
+    store = DatasetStore.create(tmp_path / "source", manifest)
+    for shard in range(manifest.num_shards):
+        store.write_shard(shard, map(make_sample, store.shard_range(shard)))
+    return store
+
+
+def test_kept_samples_are_numbered_anew_and_otherwise_the_same(source, tmp_path):
+    before = files_of(source.path)
+    out = tmp_path / "out"
+    assert succeed("filter", source.path, *RULES, "--out", out) == PRINTED.format(out)
+    store = DatasetStore.open(out)
+    assert store.verify() == []
+    assert [sample.seed - 1000 for sample in store] == list(KEPT)
+    for number, index in enumerate(KEPT):
+        got, was = store[number], source[index]
+        assert (got.prompt.index, got.prompt.text, got.quality) == (number, was.prompt.text, was.quality)
+        np.testing.assert_array_equal(got.image, was.image)
+        np.testing.assert_array_equal(got.label, was.label)
+    assert files_of(source.path) == before
+
+
+def test_pictures_are_copied_byte_for_byte_under_their_new_names(source, tmp_path):
+    succeed("filter", source.path, *RULES, "--out", tmp_path / "out")
+    rows = list(DatasetStore.open(tmp_path / "out").read_shard(1, ("image", "label")))
+    was = list(source.read_shard(2, ("image",)))[2]
+    assert rows[0]["image"] == {"bytes": was["image"]["bytes"], "path": "00000004.jpg"}
+    assert rows[0]["label"]["path"] == "00000004.png"
+
+
+def test_the_manifest_says_where_the_samples_are_from(source, tmp_path):
+    succeed("filter", source.path, *RULES, "--out", tmp_path / "out")
+    succeed("filter", tmp_path / "out", "--rule", "uncertain <= 0.1", "--out", tmp_path / "again")
+    first, second = (DatasetStore.open(tmp_path / name).manifest for name in ("out", "again"))
+    step = {
+        "rules": ["foreground >= 0.5", "uncertain < 0.5"],
+        "num_samples": 13,
+        "config_hash": source.manifest.config_hash,
+    }
+    assert first.config == {"seed": 3, "filter": [step]}
+    assert second.config["filter"] == [
+        step,
+        {"rules": ["uncertain <= 0.1"], "num_samples": 6, "config_hash": first.config_hash},
+    ]
+
+
+def test_the_same_command_again_writes_what_is_missing(source, tmp_path):
+    out = tmp_path / "out"
+    succeed("filter", source.path, *RULES, "--out", out)
+    files, times = files_of(out), times_of(out)
+    DatasetStore.open(out).shard_path(1).unlink()
+    assert succeed("filter", source.path, *RULES, "--out", out) == PRINTED.format(out)
+    assert files_of(out) == files
+    assert times_of(out)["shards/00000.parquet"] == times["shards/00000.parquet"]
+
+
+def test_rules_that_nothing_passes_are_refused(source, tmp_path):
+    assert last_line("filter", source.path, "--rule", "foreground > 0.9", "--out", tmp_path / "out") == (
+        "no sample passes the rules; got foreground > 0.9; fix: use looser rules"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_rules_into_the_same_folder_are_refused(source, tmp_path):
+    succeed("filter", source.path, *RULES, "--out", tmp_path / "out")
+    message = last_line("filter", source.path, "--rule", "foreground > 0.1", "--out", tmp_path / "out")
+    assert message.startswith(f"{tmp_path / 'out'} holds a dataset of another configuration; got ")
+
+
+def test_images_that_fit_their_captions_are_kept(source, tmp_path):
+    clip = tmp_path / "clip"
+    save_tiny_clip(clip)
+    captions = [f"cat number {index}" for index in range(len(source))]
+    scores = load_image_text(str(clip)).score([sample.image for sample in source], captions)
+    middle = (np.sort(scores)[6] + np.sort(scores)[7]) / 2
+    assert middle > 0.01
+    out = tmp_path / "out"
+    rule = f"image_text >= {middle:.6f}"
+    printed = succeed("filter", source.path, "--rule", rule, "--image-text", clip, "--out", out)
+    assert printed.endswith(f": dropped 7\nkept 6 of 13 images in {out}\n")
+    kept = [sample.seed - 1000 for sample in DatasetStore.open(out)]
+    assert kept == np.flatnonzero(scores > middle).tolist()
+    assert DatasetStore.open(out).manifest.config["filter"][0]["image_text"] == str(clip)
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(source, tmp_path):
+    (tmp_path / "clip").mkdir()
+    message = last_line(
+        "filter", source.path, "--rule", "image_text > 0", "--image-text", tmp_path / "clip", "--out", tmp_path / "out"
+    )
+    assert message.startswith(f"not a CLIP model; got {tmp_path / 'clip'}: ")
+
+
+def test_no_rule_is_refused(source, tmp_path):
+    assert refuse("filter", source.path, "--out", tmp_path / "out") == (
+        'nothing to filter by; expected at least one --rule, such as "presence >= 0.4"'
+    )
+
+
+def test_an_unfinished_dataset_is_refused(source, tmp_path):
+    source.shard_path(2).unlink()
+    assert refuse("filter", source.path, *RULES, "--out", tmp_path / "out") == (
+        f"the dataset is not finished; got {source.path} lacks 1 of 4 shards; fix: run the command that began it again"
+    )

@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pytest
+from commands import refuse, succeed
+from PIL import Image
+from tiny_captioner import save_tiny_captioner
+
+from dataset_diffusion.config import PromptSettings
+from dataset_diffusion.errors import ConfigError, PromptError
+from dataset_diffusion.prompts import captioner as captioning
+from dataset_diffusion.prompts.prompt_files import read_prompts
+from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
+
+
+def test_prompts_are_written_once(tmp_path):
+    out = tmp_path / "prompts.jsonl"
+    made = make_prompts(PromptSettings(num_images=5), 0, out)
+    written = out.stat().st_mtime_ns
+    assert make_prompts(PromptSettings(num_images=5), 0, out) == made
+    assert read_prompts(out) == (made.prompts, made.classes)
+    assert out.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("settings", "seed"), [({"num_images": 6}, 0), ({"num_images": 5}, 1), ({"classes": "voc"}, 0)]
+)
+def test_other_prompts_are_not_overwritten(tmp_path, settings, seed):
+    out = tmp_path / "prompts.jsonl"
+    make_prompts(PromptSettings(num_images=5), 0, out)
+    before = out.read_bytes()
+    with pytest.raises(ConfigError) as error:
+        make_prompts(PromptSettings(**settings), seed, out)
+    assert str(error.value) == f"{out} holds other prompts; fix: use another --out, or delete the file"
+    assert out.read_bytes() == before
+
+
+def test_captions_are_what_is_drawn(tmp_path):
+    (tmp_path / "captions.txt").write_text("a cat on a mat\nnothing to see\n")
+    settings = PromptSettings(classes=("cat",), captions=tmp_path / "captions.txt", num_images=2)
+    made = compose_prompts(settings, 0)
+    assert [prompt.text for prompt in made.prompts] == ["a cat on a mat; cat"] * 2
+    assert made.classes.names == ("cat",)
+    assert made.found.num_without_class == 1
+
+
+def test_captions_that_cannot_be_used_leave_no_file(tmp_path):
+    with pytest.raises(PromptError):
+        make_prompts(PromptSettings(captions=tmp_path / "no.txt"), 0, tmp_path / "prompts.jsonl")
+    assert not (tmp_path / "prompts.jsonl").exists()
+
+
+def test_what_is_bad_is_refused_or_left_out_and_listed(tmp_path):
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text('{"caption": "a cat"}\n{"caption": "a d')
+    words = (
+        "prompts",
+        "--classes",
+        "cat,dog",
+        "--captions",
+        captions,
+        "--num-images",
+        2,
+        "--out",
+        tmp_path / "p.jsonl",
+    )
+    assert refuse(*words).startswith(f"line 2 is not JSON; got {captions}: ")
+    assert not (tmp_path / "p.jsonl").exists()
+    printed = succeed(*words, "--skip-bad", "--report", tmp_path / "new" / "report.json")
+    assert printed.splitlines()[0].startswith(f"skipped: line 2 is not JSON; got {captions}: ")
+    report = json.loads((tmp_path / "new" / "report.json").read_text())
+    assert report["captions"]["read"] == 1
+    assert report["classes"]["cat"] == {"captions": 1, "prompts": 1, "with": {}}
+    assert len(report["skipped"]) == 1
+
+
+class TestPhotos:
+    @pytest.fixture(scope="class")
+    def captioner(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("captioner")
+        save_tiny_captioner(folder)
+        return str(folder)
+
+    @pytest.fixture
+    def settings(self, tmp_path, captioner):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        generator = np.random.default_rng(0)
+        for number in range(5):
+            Image.fromarray(generator.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+        return PromptSettings(classes=("cat", "dog", "bus"), captions=folder, captioner=captioner, num_images=6)
+
+    def test_photos_are_captioned_once(self, settings, tmp_path, monkeypatch):
+        out = tmp_path / "p.jsonl"
+        made = make_prompts(settings, 0, out)
+        rows = [json.loads(line) for line in (tmp_path / "p.captions.jsonl").read_text().splitlines()]
+        assert [row["photo"] for row in rows] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+        assert made.found.num_captions == 5
+        assert {caption for caption, _ in made.found.scenes} <= {row["caption"] for row in rows}
+        monkeypatch.setattr("dataset_diffusion.stages.prompts.load_captioner", pytest.fail)
+        assert make_prompts(settings, 0, out) == made
+        # What was kept is a captions file of its own right.
+        again = settings.model_copy(update={"captions": tmp_path / "p.captions.jsonl"})
+        assert compose_prompts(again, 0) == made
+
+    def test_only_missing_photos_are_captioned(self, settings, tmp_path, monkeypatch):
+        out = tmp_path / "p.jsonl"
+        make_prompts(settings, 0, out)
+        kept = tmp_path / "p.captions.jsonl"
+        written = kept.read_bytes()
+        kept.write_bytes(b"".join(written.splitlines(keepends=True)[:2]))
+        asked = []
+        caption = captioning.Captioner.caption
+        monkeypatch.setattr(
+            captioning.Captioner, "caption", lambda self, photos: asked.append(len(photos)) or caption(self, photos)
+        )
+        # Photos keep their batches: 0 and 1, 2 and 3, 4.
+        monkeypatch.setattr("dataset_diffusion.stages.prompts.BATCH_SIZE", 2)
+        make_prompts(settings, 0, out)
+        assert asked == [2, 1]
+        assert kept.read_bytes() == written
+
+    def test_without_a_file_for_the_captions_templates_stand_in(self, settings, monkeypatch):
+        monkeypatch.setattr("dataset_diffusion.stages.prompts.load_captioner", pytest.fail)
+        made = compose_prompts(settings, 0)
+        assert made.found is None
+        assert made.prompts == compose_prompts(settings.model_copy(update={"captions": None}), 0).prompts
+
+    def test_the_command_names_a_cut_photo_or_leaves_it_out(self, settings, tmp_path):
+        bad = settings.captions / "3.png"
+        bad.write_bytes(bad.read_bytes()[:-300])
+        words = ("prompts", "--classes", "cat,dog,bus", "--captions", settings.captions)
+        words += ("--captioner", settings.captioner, "--num-images", 3, "--out", tmp_path / "p.jsonl")
+        assert refuse(*words).startswith(f"a photo cannot be read; got {bad}: ")
+        printed = succeed(*words, "--skip-bad")
+        assert printed.startswith(f"skipped: a photo cannot be read; got {bad}: ")
+        assert "4 captions:" in printed

@@ -1,0 +1,138 @@
+import json
+import os
+import re
+import statistics
+from html import unescape
+
+import numpy as np
+import pytest
+from commands import refuse, succeed, times_of
+
+from dataset_diffusion.config import RunConfig
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.recipe import load_recipe
+from dataset_diffusion.stages.run import run_all
+
+
+def test_a_damaged_run_folder_is_told(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError) as error:
+        run_all(RunConfig(), tmp_path)
+    assert str(error.value).startswith(f"cannot read {tmp_path / 'config.json'}; got Expecting property name")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+RECIPE = """
+[prompts]
+classes = ["cat", "hand truck"]
+num_images = 2
+[generate]
+steps = 1
+height = 32
+width = 32
+device = "cpu"
+[train]
+iterations = 1
+batch_size = 2
+[evaluate]
+benchmark = "none"
+"""
+
+
+def test_a_recipe_without_a_benchmark_ends_with_training_and_a_page(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    first, last = succeed("run", recipe, "--out", out).splitlines()
+    assert first == f"2 images and 1 training steps into {out}; the same command resumes"
+    assert last == f"report: {out / 'report.html'}"
+    assert (out / "model" / "model.json").exists()
+    assert not (out / "results.json").exists()
+    before = times_of(out)
+    succeed("run", recipe, "--out", out)
+    assert times_of(out) == before
+    # A page from before the model was finished is about an unfinished run.
+    os.utime(out / "report.html", ns=(0, 0))
+    succeed("run", recipe, "--out", out)
+    assert times_of(out)["report.html"] > 0
+
+
+def test_a_run_is_resumed_on_another_machine_and_not_with_other_settings(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    succeed("run", recipe, "--out", out)
+    (out / "dataset" / "shards" / "00000.parquet").unlink()
+    recipe.write_text(RECIPE.replace('device = "cpu"', "batch_size = 1\nvae_slicing = true"))
+    succeed("run", recipe, "--out", out)
+    recipe.write_text(RECIPE.replace("steps = 1", "steps = 2"))
+    assert refuse("run", recipe, "--out", out) == (
+        f"{out} holds a run of another configuration; got generate.steps = 2; expected generate.steps = 1; "
+        "fix: use another --out, or delete the folder"
+    )
+
+
+def test_a_recipe_for_own_classes_is_told_how_to_go_without_a_benchmark(tmp_path):
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace('"none"', '"scenes"'))
+    message = refuse("run", tmp_path / "recipe.toml", "--out", tmp_path / "run")
+    assert message.startswith("the segmenter and the benchmark scenes have different classes; got cat, hand truck; ")
+    assert message.endswith('or in a recipe "none"')
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_with_rules_trains_on_what_passes_them(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    more = RECIPE.replace("num_images = 2", "num_images = 5")
+    recipe.write_text(more)
+    succeed("run", recipe, "--out", tmp_path / "all")
+    drawn = list(DatasetStore.open(tmp_path / "all" / "dataset"))
+    bound = round(statistics.median(sample.quality["foreground"] for sample in drawn), 4)
+    passing = [sample.image for sample in drawn if sample.quality["foreground"] <= bound]
+    assert 0 < len(passing) < 5
+    recipe.write_text(f'{more}[filter]\nrules = ["foreground <= {bound}"]\n')
+    succeed("run", recipe, "--out", out)
+    kept = [sample.image for sample in DatasetStore.open(out / "filtered")]
+    assert np.array_equal(kept, passing)
+    assert json.loads((out / "model" / "model.json").read_text())["num_images"] == len(kept)
+    told = f"learnt from {len(kept)} labelled images that pass foreground &lt;= {bound} for 1 steps."
+    assert told in (out / "report.html").read_text()
+    before = times_of(out)
+    succeed("run", recipe, "--out", out)
+    assert times_of(out) == before
+
+
+def test_a_bad_rule_costs_no_drawing(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE + '[filter]\nrules = ["presence is 1"]\n')
+    assert refuse("run", recipe, "--out", tmp_path / "run").startswith("not a rule; got presence is 1; expected ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_pages_recipe_makes_the_same_run_again(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    succeed("run", recipe, "--out", out)
+    (shown,) = re.findall(r"<pre><code>(seed = .*?)</code></pre>", (out / "report.html").read_text(), re.DOTALL)
+    recipe.write_text(unescape(shown))
+    assert load_recipe(recipe).model_dump(mode="json") == json.loads((out / "config.json").read_text())
+
+
+def test_a_run_of_another_version_still_has_a_page(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    succeed("run", recipe, "--out", out)
+    config = json.loads((out / "config.json").read_text())
+    config["evaluate"] |= {"gone": 1}
+    (out / "config.json").write_text(json.dumps(config))
+    assert succeed("report", out) == f"wrote {out / 'report.html'}\n"
+
+
+def test_a_run_is_resumed_from_another_folder(tmp_path, monkeypatch):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    (tmp_path / "captions.txt").write_text("a cat\n")
+    recipe.write_text(RECIPE.replace("num_images", 'captions = "captions.txt"\nnum_images'))
+    monkeypatch.chdir(tmp_path)
+    succeed("run", "recipe.toml", "--out", "run")
+    before = times_of(out)
+    monkeypatch.chdir("/")
+    succeed("run", recipe, "--out", out)
+    assert times_of(out) == before

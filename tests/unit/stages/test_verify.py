@@ -1,0 +1,61 @@
+from itertools import chain
+
+import fsspec
+import numpy as np
+import pytest
+from commands import refuse, run_command, succeed
+
+from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.prompts.class_sets import class_set
+from dataset_diffusion.records import Prompt, Sample
+from dataset_diffusion.stages.verify import find_broken_shards
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = DatasetStore.create(
+        tmp_path / "dataset", DatasetManifest(class_set=class_set("emoji"), num_samples=9, shard_size=2)
+    )
+    blank = np.zeros((4, 4, 3), np.uint8)
+    for shard in range(store.manifest.num_shards):
+        prompts = [Prompt(index, "a cat; cat", "cat", (5,)) for index in store.shard_range(shard)]
+        store.write_shard(shard, [Sample(0, prompt, blank, blank[..., 0], None, {}) for prompt in prompts])
+    return store
+
+
+@pytest.mark.parametrize("workers", [1, 3, None])
+def test_threads_find_what_the_store_finds_in_the_same_order(store, workers):
+    assert find_broken_shards(store, workers) == {}
+    for shard in (0, 1, 4):
+        data = bytearray(store.shard_path(shard).read_bytes())
+        data[200] ^= 1
+        store.shard_path(shard).write_bytes(data)
+    store.shard_path(3).unlink()
+    (store.path / "shards" / "00007.parquet").write_bytes(b"")
+    broken = find_broken_shards(store, workers)
+    assert list(broken) == [0, 1, 3, 4]
+    for shard, problems in broken.items():
+        assert problems == store.problems_of(shard)
+    assert [*chain.from_iterable(broken.values()), *store.unknown_files()] == store.verify()
+
+
+def test_the_command_says_what_is_wrong(store):
+    assert run_command("verify", store.path, "--num-workers", 2).status == 0
+    store.shard_path(1).unlink()
+    outcome = run_command("verify", store.path, "--num-workers", 2)
+    assert (outcome.status, outcome.out) == (
+        2,
+        f"{store.shard_path(1)} is missing; fix: run the command that made the dataset again to write it\n",
+    )
+
+
+def test_no_worker_is_refused(store):
+    assert refuse("verify", store.path, "--num-workers", 0) == "bad number of workers; got 0; expected 1 or more"
+
+
+def test_a_dataset_at_a_url(store, tmp_path):
+    fsspec.filesystem("memory").put(str(store.path), "/verified/set", recursive=True)
+    assert succeed("verify", "memory://verified/set").startswith("memory://verified/set: 9 samples in 5 shards")
+    succeed("export", "memory://verified/set", "--format", "png", "--out", tmp_path / "export")
+    assert len(list((tmp_path / "export").rglob("*.png"))) == 2 * 9
