@@ -50,6 +50,37 @@ class DatasetError(DatasetDiffusionError):
     """A dataset, benchmark or image file that cannot be read or written."""
 
 
+class Skipped:
+    """What ``--skip-bad`` left out, and why.
+
+    Pass one to have bad entries left out; where None is passed instead, the first bad entry raises its error.
+
+    Attributes:
+        reasons: what was wrong with each entry, by name, in the order in which they were met.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def __bool__(self) -> bool:
+        """Whether it is there, not whether anything was left out."""
+        return True
+
+
+def leave_out(name: str, error: DatasetDiffusionError, skipped: Skipped | None) -> None:
+    """Note that an entry is left out, or refuse it.
+
+    Raises:
+        DatasetDiffusionError: ``error``, where nothing is to be skipped.
+    """
+    if skipped is None:
+        raise error
+    skipped.reasons[name] = str(error)
+
+
 def first_line(error: BaseException) -> str:
     """What another library's error says, as far as it fits into one of ours; its type where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

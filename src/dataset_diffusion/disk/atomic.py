@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dataset_diffusion.errors import DatasetError
 
@@ -43,6 +45,33 @@ def atomic_write(path: Path, data: bytes) -> None:
             _take_name(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None:
+    """Write JSON as `atomic_write` does, in a folder that is made if need be, for people to read as well.
+
+    Raises:
+        DatasetError: the disk is full, or the folder cannot be written.
+    """
+    with explained_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, (json.dumps(values, indent=2, ensure_ascii=ensure_ascii) + "\n").encode())
+
+
+def read_json(path: Path, fix: str) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: the file.
+        fix: what to do where it cannot be read.
+
+    Raises:
+        DatasetError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(f"cannot read {path}", got=str(error), fix=fix) from error
 
 
 def remove_leftovers(path: Path) -> None:

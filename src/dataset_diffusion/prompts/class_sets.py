@@ -89,6 +89,16 @@ class ClassSet:
         return range(1, len(self.names) + 1)
 
     @property
+    def label_ids(self) -> range:
+        """0..K, the ids of a label map: the background and the classes. ``len`` of it is a segmenter's channels."""
+        return range(len(self.names) + 1)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The name of every label id: ``background``, then the classes."""
+        return (BACKGROUND, *self.names)
+
+    @property
     def palette(self) -> tuple[Color, ...]:
         """256 RGB colours, 0..255, indexed by label id, for palette PNGs."""
         palette = _voc_palette()

@@ -1,0 +1,56 @@
+"""Is what is there what was asked for? Said once, for datasets, segmenters, exports and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from dataset_diffusion.errors import DatasetDiffusionError
+
+MAX_SHOWN = 3
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any], ignore: Collection[str] = ()) -> list[str]:
+    """Where two nested settings differ: ``name: what is asked for (here: what is there)``, one entry each.
+
+    Args:
+        there: JSON values by name, as a folder holds them.
+        asked: the same as they are asked for.
+        ignore: names of settings that may differ, those inside others with dots: ``generate.device``.
+
+    Example:
+        >>> differences({"train": {"steps": 1}}, {"train": {"steps": 2}})
+        ['train.steps: 2 (here: 1)']
+    """
+    mine, theirs = _flatten(there), _flatten(asked)
+    names = [name for name in {**mine, **theirs} if name not in ignore and mine.get(name) != theirs.get(name)]
+    return [f"{name}: {theirs.get(name)} (here: {mine.get(name)})" for name in names]
+
+
+def refuse_differences(
+    found: list[str], folder: Path, holds: str, error: Callable[..., DatasetDiffusionError], fix: str | None = None
+) -> None:
+    """Raise an error where `differences` found any.
+
+    Args:
+        found: the differences.
+        folder: what they were found in.
+        holds: what the folder holds, as in "a dataset of another configuration".
+        error: the kind of error.
+        fix: what to do about it; None says to use another folder.
+
+    Raises:
+        DatasetDiffusionError: naming the first differences.
+    """
+    if found:
+        more = f" (and {len(found) - MAX_SHOWN} more)" if len(found) > MAX_SHOWN else ""
+        fix = fix or f"use another --out or delete {folder}"
+        raise error(f"{folder} holds {holds}", got=", ".join(found[:MAX_SHOWN]) + more, fix=fix)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
