@@ -9,19 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from jaxtyping import UInt8
-
 from dataset_diffusion.errors import PromptError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float16, Float32
+    import numpy as np
+    from jaxtyping import Float16, Float32, UInt8
     from torch import Tensor
-
-Image = UInt8[np.ndarray, "_ _ 3"]
-"""RGB in [0, 255], "h w 3"."""
-LabelMap = UInt8[np.ndarray, "_ _"]
-"""Class ids, "h w": 0 background, 1..K classes, 255 uncertain."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image as Picture
 
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -26,6 +26,11 @@ ROWS_PER_GROUP = 4
 """Rows read together: few, so that a random read is cheap; several, so that reading in order opens few groups."""
 
 ImageFormat = Literal["png", "jpeg"]
+
+Image = UInt8[np.ndarray, "_ _ 3"]
+"""RGB in [0, 255], "h w 3"."""
+LabelMap = UInt8[np.ndarray, "_ _"]
+"""Class ids, "h w": 0 background, 1..K classes, 255 uncertain."""
 
 _PNG_SIGNATURE = b"\x89PNG"
 _STORED = (
@@ -160,7 +165,7 @@ def encode_image(image: UInt8[np.ndarray, "h w 3"], image_format: ImageFormat) -
     """RGB pixels as PNG or JPEG bytes; PNGs are not compressed, which the shard they go to is."""
     if image_format == "png":
         return _encode_png(image, _STORED)
-    return _save(Image.fromarray(image), "jpeg", {"quality": 95, "subsampling": "4:4:4"})
+    return _save(Picture.fromarray(image), "jpeg", {"quality": 95, "subsampling": "4:4:4"})
 
 
 def file_bytes(data: bytes) -> bytes:
@@ -179,7 +184,7 @@ def as_stored(image: UInt8[np.ndarray, "h w 3"], image_format: ImageFormat) -> U
 
 def encode_label(label: UInt8[np.ndarray, "h w"], class_set: ClassSet) -> bytes:
     """Class ids as a palette PNG: the ids are the pixels, the colours are the class set's."""
-    picture = Image.fromarray(label)
+    picture = Picture.fromarray(label)
     picture.putpalette(bytes(chain.from_iterable(class_set.palette)))
     return _save(picture, "png", {"compress_level": _LABEL_COMPRESSION})
 
@@ -281,18 +286,18 @@ def _encode_png(image: UInt8[np.ndarray, "h w 3"], options: Sequence[int]) -> by
     return data.tobytes()
 
 
-def _save(picture: Image.Image, image_format: ImageFormat, options: dict[str, Any]) -> bytes:
+def _save(picture: Picture.Image, image_format: ImageFormat, options: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format=image_format, **options)
     return buffer.getvalue()
 
 
-def _open(data: bytes, *, header_only: bool = False) -> Image.Image:
+def _open(data: bytes, *, header_only: bool = False) -> Picture.Image:
     try:
-        picture = Image.open(io.BytesIO(data))
+        picture = Picture.open(io.BytesIO(data))
         if not header_only:
             picture.load()
-    except Image.DecompressionBombError as error:
+    except Picture.DecompressionBombError as error:
         raise DatasetError("the image is absurdly large", got=str(error)) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError("the bytes are not an image", got=str(error)) from error
