@@ -117,18 +117,15 @@ def test_photos_captioned_with_ray(tmp_path, monkeypatch):
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
 
 
-def test_a_piece_that_workers_die_with_again_and_again_is_named(monkeypatch):
-    from dataset_diffusion.machine import ray_pool as ray_executor
+def test_a_piece_that_workers_die_with_again_and_again_is_named():
     from dataset_diffusion.machine.ray_pool import work_in_ray
-
-    monkeypatch.setattr(ray_executor, "MOST_DEATHS", 2)
 
     def prepare(device):
         return lambda piece: device if piece != "bad" else os.kill(os.getpid(), signal.SIGKILL)
 
     done = []
     with pytest.raises(ModelError) as error:
-        done.extend(work_in_ray(["good", "bad"], prepare, name=str.upper, num_workers=1, threads=1))
+        done.extend(work_in_ray(["good", "bad"], prepare, name=str.upper, num_workers=1, threads=1, most_deaths=2))
     assert str(error.value).startswith("2 workers died with BAD; got The actor died unexpectedly")
     assert str(error.value).endswith("fix: if memory ran out, fewer workers or smaller batches; what was done is kept")
 

@@ -17,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel
 RANK = int(os.environ.get("RANK", "0"))
 WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
 DEVICE = torch.device("cuda", RANK) if torch.cuda.is_available() else torch.device("cpu")
-CHECKPOINT_EVERY = 200
 WARMUP_STEPS = 200
 DECAY_SHARE = 0.25
 """The last share of the steps, over which the learning rate falls to zero."""
@@ -56,11 +55,12 @@ def train(
     peak_learning_rate: float,
     checkpoint: Path,
     seed: int,
+    checkpoint_every: int = 200,
 ) -> nn.Module:
     """Train ``network``, whose forward returns the loss of a batch, and return its moving average.
 
-    Continues from ``checkpoint`` if that exists, and appends one JSON line every 20 steps to ``checkpoint``'s
-    ``.jsonl`` sibling. Learns in bfloat16 autocast with float32 weights.
+    Continues from ``checkpoint`` if that exists, writes it every ``checkpoint_every`` steps, and appends one JSON line
+    every 20 steps to its ``.jsonl`` sibling. Learns in bfloat16 autocast with float32 weights.
     """
     network = network.to(DEVICE)
     average = AveragedModel(network, avg_fn=_warmed_up_average, use_buffers=True)
@@ -84,7 +84,7 @@ def train(
             row = {"step": step + 1, "loss": round(sum(recent) / len(recent), 5), "lr": optimizer.param_groups[0]["lr"]}
             _log(checkpoint, row | {"seconds": round(time.monotonic() - started)})
             recent = []
-        if RANK == 0 and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
+        if RANK == 0 and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
             state = {"step": step + 1, "seconds": time.monotonic() - started, "network": network.state_dict()}
             state |= {"average": average.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, checkpoint.with_suffix(".tmp"))

@@ -5,6 +5,7 @@ Scene ``index`` follows from (seed, index) alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +41,10 @@ class Scene:
     classes: tuple[str, ...]
 
 
-def make_scene(sprites: Sprites, seed: int, index: int) -> Scene:
-    """Compose scene ``index``."""
+def make_scene(sprites: Sprites, seed: int, index: int, objects: Mapping[int, float] = OBJECTS_PER_SCENE) -> Scene:
+    """Compose scene ``index``; ``objects``: how likely each number of objects is."""
     rng = np.random.default_rng([seed, index])
-    count = int(rng.choice(list(OBJECTS_PER_SCENE), p=list(OBJECTS_PER_SCENE.values())))
+    count = int(rng.choice(list(objects), p=list(objects.values())))
     names = list(sprites)
     classes = tuple(names[i] for i in rng.choice(len(names), count, replace=False))
     background = str(rng.choice(list(BACKGROUNDS)))

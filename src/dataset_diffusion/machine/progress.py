@@ -23,10 +23,6 @@ from rich.text import Text
 Advance = Callable[..., None]
 """``advance(amount=1, note="")``: so much more is done; the note shows beside the bar."""
 
-SECONDS_BETWEEN_LINES = 15.0
-
-console = Console(stderr=True)
-
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -34,7 +30,15 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+def progress(
+    what: str,
+    total: int,
+    unit: str,
+    done: int = 0,
+    *,
+    console: Console | None = None,
+    seconds_between_lines: float = 15.0,
+) -> Iterator[Advance]:
     """Show how far a piece of work is.
 
     Args:
@@ -42,7 +46,10 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advanc
         total: how much there is to do, in ``unit``.
         unit: what is counted, in the plural.
         done: how much of it an earlier run did.
+        console: where; None takes standard error.
+        seconds_between_lines: without a terminal, how often a line is due.
     """
+    console = console or Console(stderr=True)
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),
@@ -58,13 +65,14 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advanc
             task = bars.add_task(what, total=total, completed=done, unit=unit, note="")
             yield lambda amount=1, note="": bars.update(task, advance=amount, note=note)
     else:
-        yield _Lines(what, total, unit, done)
+        yield _Lines(what, total, unit, done, seconds_between_lines)
 
 
 class _Lines:
     """The same on a pipe or in a log file."""
 
-    def __init__(self, what: str, total: int, unit: str, done: int) -> None:
+    def __init__(self, what: str, total: int, unit: str, done: int, seconds_between_lines: float) -> None:
+        self._seconds_between_lines = seconds_between_lines
         self._what, self._total, self._unit = what, total, unit
         self._first = self._done = done
         self._started = self._printed = time.monotonic()
@@ -72,7 +80,7 @@ class _Lines:
     def __call__(self, amount: int = 1, note: str = "") -> None:
         self._done += amount
         now = time.monotonic()
-        if self._done < self._total and now - self._printed < SECONDS_BETWEEN_LINES:
+        if self._done < self._total and now - self._printed < self._seconds_between_lines:
             return
         self._printed = now
         rate = (self._done - self._first) / max(now - self._started, 1e-9)

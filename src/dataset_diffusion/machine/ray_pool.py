@@ -29,10 +29,6 @@ except ImportError as error:
         "Ray is not installed", got="--executor ray", fix="pip install 'dataset-diffusion[ray]'"
     ) from error
 
-MOST_DEATHS = 3
-"""A piece that so many workers died with is not given to another one."""
-CONNECT_SECONDS = 30
-"""A running cluster answers sooner."""
 START_ATTEMPTS = 3
 """Ray gives its own processes 15 seconds to start, which no option changes; where they took longer, they are faster
 the next time."""
@@ -70,6 +66,7 @@ def work_in_ray(
     address: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    most_deaths: int = 3,
 ) -> Iterator[tuple[Piece, Outcome]]:
     """Have pieces of work done, by one worker per GPU or per share of the CPU cores.
 
@@ -82,6 +79,7 @@ def work_in_ray(
         address: a running cluster, ``auto`` to find it; None starts one on this machine.
         device: ``cpu``, ``cuda``, …; None takes the GPUs if there are any.
         threads: CPU threads of a worker; None takes as many as this process would, as low-order bits may depend on it.
+        most_deaths: a piece that so many workers died with is not given to another one.
 
     Yields:
         Each piece and what came of it, in the order in which they are done.
@@ -95,7 +93,7 @@ def work_in_ray(
     # Workers may be asked for that share cores.
     with cluster(address, at_least=(num_workers or 1) * threads) as cores:
         share = _share(cores, len(pieces), num_workers, device, threads)
-        yield from _Team(pieces, prepare, name, share).work()
+        yield from _Team(pieces, prepare, name, share, most_deaths).work()
 
 
 def absolute(name_or_path: str) -> str:
@@ -137,8 +135,14 @@ class _Team:
     """
 
     def __init__(
-        self, pieces: Sequence[Any], prepare: Callable[[str], Any], name: Callable[[Any], str], share: _Share
+        self,
+        pieces: Sequence[Any],
+        prepare: Callable[[str], Any],
+        name: Callable[[Any], str],
+        share: _Share,
+        most_deaths: int,
     ) -> None:
+        self._most_deaths = most_deaths
         self._pieces, self._prepare, self._name, self._share = pieces, prepare, name, share
         self._waiting = list(reversed(range(len(pieces))))  # the next one last
         self._idle: list[Any] = []
@@ -179,7 +183,7 @@ class _Team:
             raise error.cause from None
         except RayError as error:  # it was killed, ran out of memory, or its node is lost
             self._deaths[number] += 1
-            if self._deaths[number] >= MOST_DEATHS:
+            if self._deaths[number] >= self._most_deaths:
                 raise self._explain_deaths(number, error) from error
             if number is not None:
                 self._waiting.append(number)
@@ -193,22 +197,23 @@ class _Team:
     def _explain_deaths(self, number: int | None, error: RayError) -> ModelError:
         when = "while they got ready" if number is None else f"with {self._name(self._pieces[number])}"
         return ModelError(
-            f"{MOST_DEATHS} workers died {when}",
+            f"{self._most_deaths} workers died {when}",
             got=first_line(error),
             fix="if memory ran out, fewer workers or smaller batches; what was done is kept",
         )
 
 
 @contextmanager
-def cluster(address: str | None = None, *, at_least: int = 1) -> Iterator[int]:
+def cluster(address: str | None = None, *, at_least: int = 1, patience: int = 30) -> Iterator[int]:
     """Be connected to a cluster, the one that this process is connected to already if it is; gives its CPU cores.
 
     Args:
         address: a running cluster, ``auto`` to find it; None starts one on this machine.
         at_least: cores that a local one has on paper, though the machine may have fewer.
+        patience: seconds within which a running cluster must answer.
 
     Raises:
-        ConfigError: it cannot be started, or does not answer within `CONNECT_SECONDS`.
+        ConfigError: it cannot be started, or does not answer in time.
     """
     if ray.is_initialized():
         yield _resource("CPU")
@@ -218,7 +223,7 @@ def cluster(address: str | None = None, *, at_least: int = 1) -> Iterator[int]:
             cores = len(os.sched_getaffinity(0))
             _start(max(cores, at_least))
         else:
-            _connect(address)
+            _connect(address, patience)
             cores = _resource("CPU")
         yield cores
     finally:
@@ -249,16 +254,16 @@ def _start(cores: int) -> None:
                 ) from error
 
 
-def _connect(address: str) -> None:
+def _connect(address: str, patience: int) -> None:
     try:
         # Ray keeps trying a dead address for a quarter of an hour, deaf to Ctrl-C: it is tried in a process that can be
         # killed first.
         subprocess.run(
-            [sys.executable, "-c", _PROBE, address], check=True, capture_output=True, text=True, timeout=CONNECT_SECONDS
+            [sys.executable, "-c", _PROBE, address], check=True, capture_output=True, text=True, timeout=patience
         )
         ray.init(address, **_QUIET)
     except subprocess.TimeoutExpired as error:
-        raise _unreachable(address, f"no answer within {CONNECT_SECONDS} seconds") from error
+        raise _unreachable(address, f"no answer within {patience} seconds") from error
     except subprocess.CalledProcessError as error:
         raise _unreachable(address, error.stdout) from error
     except Exception as error:
