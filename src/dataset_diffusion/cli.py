@@ -260,7 +260,7 @@ def export(
     """
     from dataset_diffusion.stages.export import export_dataset
 
-    store = export_dataset(dataset, out, settings)
+    store = export_dataset(dataset, settings, out)
     print(f"{len(store)} labelled images in {out}, see {out / 'README.md'}")
 
 
