@@ -13,7 +13,7 @@ from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.stages.evaluate import evaluate_model
-from dataset_diffusion.stages.filter import filter_dataset
+from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import make_prompts
 from dataset_diffusion.stages.relabel import relabel_dataset
@@ -47,7 +47,7 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
         segmenters.append(row | {"ratio": on_synthetic / on_real})
     without_band = DEMO.label.model_copy(update={"uncertainty_threshold": DEMO.label.threshold})
     relabel_dataset(synthetic, without_band, models / "without_band")
-    kept, _ = filter_dataset(synthetic, DEMO.filter, work / "filtered")
+    kept = filter_samples(synthetic, DEMO.filter, work / "filtered")
     parts = [draw(models / f"part{number}", size, seed=number + 1) for number, size in enumerate(PARTS)]
     rows = {
         "demo": ("all images", [synthetic]),

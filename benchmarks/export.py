@@ -67,7 +67,7 @@ def _enlarged(sample: Sample, times: int) -> Sample:
 def measure(dataset: Path, out: Path, choice: dict) -> tuple[float, float, float]:
     settings = ExportSettings(**choice)
     wall, processor = time.perf_counter(), time.process_time()
-    store = export_dataset(dataset, out, settings)
+    store = export_dataset(dataset, settings, out)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return len(store) / wall, len(store) / processor, peak

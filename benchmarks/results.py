@@ -33,7 +33,7 @@ from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import predict
 from dataset_diffusion.segmentation.rounds import ROUNDS
 from dataset_diffusion.stages.evaluate import evaluate_model
-from dataset_diffusion.stages.filter import filter_dataset
+from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import make_prompts
 from dataset_diffusion.stages.train import make_segmenter
@@ -88,7 +88,7 @@ def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -
     """The same segmenter trained on synthetic images with pseudo-labels, all or filtered, and on real scenes."""
     make_prompts(PromptSettings(num_images=count), 0, work / "prompts.jsonl")
     make_dataset(work / "prompts.jsonl", GenerateSettings(), DEMO.label, 0, work / "synthetic")
-    kept, _ = filter_dataset(work / "synthetic", DEMO.filter, work / "filtered")
+    kept = filter_samples(work / "synthetic", DEMO.filter, work / "filtered")
     one_round = train.model_copy(update={"self_training": 1})
     models = {"real": make_segmenter([real], train, 0, work / "segmenter_real")}
     for name in ("synthetic", "filtered"):

@@ -168,13 +168,13 @@ def filter_samples(
             foreground and image_text, see docs/filtering.md.
         image_text: The CLIP model that rules about image_text ask: a hub id, or a local folder. Others need none.
     """
-    from dataset_diffusion.stages.filter import filter_dataset
+    from dataset_diffusion.stages import filter as stage
 
-    _, selection = filter_dataset(dataset, FilterSettings(rules=rule, image_text=image_text), out)
-    for one, dropped in zip(rule, selection.dropped, strict=True):
+    store = stage.filter_samples(dataset, FilterSettings(rules=rule, image_text=image_text), out)
+    step = stage.last_filter(store.manifest)
+    for one, dropped in zip(rule, step.get("dropped", ()), strict=False):
         print(f"{one}: dropped {dropped}")
-    total = len(selection.kept) + sum(selection.dropped)
-    print(f"kept {len(selection.kept)} of {total} images in {out}")
+    print(f"kept {len(store)} of {step['num_samples']} images in {out}")
 
 
 def train(
@@ -260,7 +260,7 @@ def export(
     """
     from dataset_diffusion.stages.export import export_dataset
 
-    store = export_dataset(dataset, out, settings)
+    store = export_dataset(dataset, settings, out)
     print(f"{len(store)} labelled images in {out}, see {out / 'README.md'}")
 
 

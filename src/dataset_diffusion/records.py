@@ -7,6 +7,7 @@ so that ``PIL.Image.fromarray`` takes them as they are. The axis order is always
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dataset_diffusion.errors import PromptError
@@ -90,6 +91,20 @@ class Heatmaps:
     exponents: tuple[int, ...]
     values: Float16[np.ndarray, "exponents classes h w"]
     ranges: Float32[np.ndarray, "exponents classes 2"]
+
+
+class Score(StrEnum):
+    """The scores stored with a sample; see ``labelling.quality`` for what they are."""
+
+    PRESENCE = "presence"
+    AREA = "area"
+    COMPONENTS = "components"
+    UNCERTAIN = "uncertain"
+    FOREGROUND = "foreground"
+
+    def of(self, class_id: int) -> str:
+        """The name of a class's own score: ``area.7``."""
+        return f"{self}.{class_id}"
 
 
 @dataclass(frozen=True, eq=False)

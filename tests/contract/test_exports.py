@@ -223,7 +223,7 @@ def uninterrupted(many, tmp_path_factory):
 
 @every_kind
 def test_the_same_export_has_the_same_bytes(kind, many, uninterrupted, tmp_path):
-    export_dataset(many.path, tmp_path / "out", kind.settings(val_fraction=0.3))
+    export_dataset(many.path, kind.settings(val_fraction=0.3), tmp_path / "out")
     assert files_of(tmp_path / "out") == uninterrupted(kind)
 
 

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
 
+from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 FILE_NAME = "README.md"
 
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
-
-
-@dataclass
-class LabelCounts:
-    """How often each label id occurs, counted one label map at a time.
-
-    Attributes:
-        num_images: label maps counted.
-        images: label maps that hold the id, by id.
-        pixels: pixels of the id, by id.
-    """
-
-    num_images: int = 0
-    images: Counter[int] = field(default_factory=Counter)
-    pixels: Counter[int] = field(default_factory=Counter)
-
-    def add(self, pixels: Mapping[int, int]) -> None:
-        """Count one label map, given the pixels of every id in it."""
-        self.num_images += 1
-        self.images.update(pixels.keys())
-        self.pixels.update(pixels)
-
-    def share(self, label_id: int) -> float:
-        """Share of all pixels that have the id, in [0, 1]."""
-        return self.pixels[label_id] / max(1, self.pixels.total())
 
 
 def dataset_card(
@@ -66,7 +40,7 @@ def dataset_card(
         settings=json.dumps(manifest.config, indent=2),
         rows=list(_rows(manifest.class_set, counts)),
         num_images=counts.num_images,
-        ignored=f"{counts.share(ClassSet.ignore_index):.1%}",
+        ignored=f"{counts.uncertain:.1%}",
         ignore_index=ClassSet.ignore_index,
         loading=loading.rstrip(),
         licence=" ".join(licence.split()) if licence else None,
@@ -76,6 +50,6 @@ def dataset_card(
 
 def _rows(classes: ClassSet, counts: LabelCounts) -> Iterator[tuple[int, str, int, str]]:
     """Id, name, images and share of the pixels, of the background and of every class."""
-    for class_id in range(classes.num_classes + 1):
-        name = classes.name_of(class_id).replace("|", "\\|")
-        yield class_id, name, counts.images[class_id], f"{counts.share(class_id):.2%}"
+    for label_id, name in enumerate(classes.label_names):
+        images = int(counts.labelled[label_id])
+        yield label_id, name.replace("|", "\\|"), images, f"{counts.share(label_id):.2%}"

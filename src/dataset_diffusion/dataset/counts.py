@@ -1,63 +1,82 @@
-"""What the label maps of a dataset hold: images and pixels per class, and the share that nothing is learnt from."""
+"""What label maps hold: images and pixels per class, and the share that nothing is learnt from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
-from dataset_diffusion.dataset.schema import decode_label
+from dataset_diffusion.dataset.schema import LabelMap, decode_label
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 
-@dataclass(frozen=True, eq=False)
-class LabelStatistics:
-    """Counts over the label maps of a dataset, by label id.
+def _zeros() -> Int64[np.ndarray, " 256"]:
+    return np.zeros(256, dtype=np.int64)
+
+
+@dataclass(eq=False)
+class LabelCounts:
+    """How often each label id occurs, counted one label map at a time.
 
     Attributes:
-        num_images: images counted.
-        prompted: images whose prompt names the class.
-        labelled: images in whose label map the id occurs.
-        pixels: pixels of the id.
+        num_images: label maps counted.
+        prompted: images whose prompt names the class, by label id.
+        labelled: label maps that hold the id, by label id.
+        pixels: pixels of the id, by label id.
     """
 
-    num_images: int
-    prompted: Int64[np.ndarray, " 256"]
-    labelled: Int64[np.ndarray, " 256"]
-    pixels: Int64[np.ndarray, " 256"]
+    num_images: int = 0
+    prompted: Int64[np.ndarray, " 256"] = field(default_factory=_zeros)
+    labelled: Int64[np.ndarray, " 256"] = field(default_factory=_zeros)
+    pixels: Int64[np.ndarray, " 256"] = field(default_factory=_zeros)
 
-    @property
-    def shares(self) -> Float64[np.ndarray, " 256"]:
-        """Share of all pixels, by id."""
-        return np.asarray(self.pixels / max(1, self.pixels.sum()), dtype=np.float64)
+    def add(self, pixels: Mapping[int, int], classes: Collection[int] = ()) -> None:
+        """Count one label map.
+
+        Args:
+            pixels: how many pixels of each label id it has; see `pixels_of`.
+            classes: the class ids that its prompt names.
+        """
+        ids = list(pixels)
+        self.num_images += 1
+        self.prompted[list(classes)] += 1
+        self.labelled[ids] += 1
+        self.pixels[ids] += list(pixels.values())
+
+    def share(self, label_id: int) -> float:
+        """Share of all pixels that have the id, in [0, 1]."""
+        return float(self.pixels[label_id] / max(1, self.pixels.sum()))
 
     @property
     def classes(self) -> float:
         """Share of the pixels that belong to a class, in [0, 1]."""
-        return float(self.shares[1 : ClassSet.ignore_index].sum())
+        return float(self.pixels[1 : ClassSet.ignore_index].sum() / max(1, self.pixels.sum()))
 
     @property
     def uncertain(self) -> float:
         """Share of the pixels that are ignored, in [0, 1]."""
-        return float(self.shares[ClassSet.ignore_index])
+        return self.share(ClassSet.ignore_index)
 
 
-def count_labels(store: DatasetStore) -> LabelStatistics:
+def pixels_of(label: LabelMap) -> dict[int, int]:
+    """How many pixels each label id in a label map has."""
+    counts = np.bincount(label.ravel())
+    return {int(label_id): int(counts[label_id]) for label_id in np.flatnonzero(counts)}
+
+
+def count_labels(store: DatasetStore) -> LabelCounts:
     """Count over the shards that are there.
 
     Raises:
         DatasetError: a shard is damaged.
     """
-    counts = np.zeros((3, 256), dtype=np.int64)
-    num_images = 0
+    counts = LabelCounts()
     missing = set(store.missing_shards())
-    shards = (store.read_shard(n, ("classes", "label")) for n in range(store.manifest.num_shards) if n not in missing)
-    for row in chain.from_iterable(shards):
-        pixels = np.bincount(decode_label(row["label"]["bytes"]).ravel(), minlength=256)
-        prompted = np.bincount(np.asarray(row["classes"], dtype=np.int64), minlength=256)
-        counts += (prompted, pixels > 0, pixels)
-        num_images += 1
-    return LabelStatistics(num_images, *counts)
+    for shard in range(store.manifest.num_shards):
+        if shard not in missing:
+            for row in store.read_shard(shard, ("classes", "label")):
+                counts.add(pixels_of(decode_label(row["label"]["bytes"])), row["classes"])
+    return counts

@@ -226,6 +226,23 @@ def decode_label(data: bytes) -> UInt8[np.ndarray, "h w"]:
     return np.array(picture)
 
 
+def encode_grey(picture: LabelMap) -> bytes:
+    """A grey picture, 0..255, as PNG bytes."""
+    return _save(Picture.fromarray(picture), "png", {})
+
+
+def decode_grey(data: bytes) -> LabelMap:
+    """A grey picture, 0..255, of PNG or JPEG bytes.
+
+    Raises:
+        DatasetError: the bytes are not an image, or one in colour.
+    """
+    picture = decode_image(data)
+    if (picture != picture[..., :1]).any():
+        raise DatasetError("a mask is not grey", got="a picture in colour", expected="black and white")
+    return np.ascontiguousarray(picture[..., 0])
+
+
 def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     """Rows of `SCHEMA` with other values in some columns; the bytes of pictures in the others are not touched."""
     for name, values in columns.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image as Picture
 
+from dataset_diffusion.dataset.schema import decode_grey as decode_grey  # noqa: PLC0414
 from dataset_diffusion.dataset.schema import decode_image
+from dataset_diffusion.dataset.schema import encode_grey as encode_grey  # noqa: PLC0414
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
@@ -104,25 +104,6 @@ def read_names(path: Path) -> tuple[str, ...]:
     if not names:
         raise DatasetError(f"{path} lists no image")
     return names
-
-
-def decode_grey(data: bytes) -> LabelMap:
-    """A grey picture, 0..255.
-
-    Raises:
-        DatasetError: the bytes are not an image, or one in colour.
-    """
-    picture = decode_image(data)
-    if (picture != picture[..., :1]).any():
-        raise DatasetError("a mask is not grey", got="a picture in colour", expected="black and white")
-    return np.ascontiguousarray(picture[..., 0])
-
-
-def encode_grey(picture: LabelMap) -> bytes:
-    """A grey picture as PNG bytes."""
-    buffer = io.BytesIO()
-    Picture.fromarray(picture).save(buffer, format="png")
-    return buffer.getvalue()
 
 
 def check_exist(paths: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
 from dataset_diffusion.labelling.assign import BACKGROUND, UNCERTAIN
-from dataset_diffusion.records import Heatmaps
+from dataset_diffusion.records import Heatmaps, Score
 
 
 def presence(heatmaps: Heatmaps) -> Float32[np.ndarray, " classes"]:
@@ -45,16 +45,16 @@ def quality_scores(
         ``area.<id>``: share of pixels labelled with it, and ``components.<id>``: number of connected regions of them;
         with heatmaps also its ``presence.<id>``, see `presence`, and ``presence``, the lowest of them.
     """
-    scores = {
-        "uncertain": float((label == UNCERTAIN).mean()),
-        "foreground": float(((label != BACKGROUND) & (label != UNCERTAIN)).mean()),
+    scores: dict[str, float] = {
+        Score.UNCERTAIN: float((label == UNCERTAIN).mean()),
+        Score.FOREGROUND: float(((label != BACKGROUND) & (label != UNCERTAIN)).mean()),
     }
     for class_id in class_ids:
         pixels = label == class_id
-        scores[f"area.{class_id}"] = float(pixels.mean())
-        scores[f"components.{class_id}"] = float(ndimage.label(pixels)[1])
+        scores[Score.AREA.of(class_id)] = float(pixels.mean())
+        scores[Score.COMPONENTS.of(class_id)] = float(ndimage.label(pixels)[1])
     if heatmaps is not None:
         found = presence(heatmaps).tolist()
-        scores |= {f"presence.{class_id}": score for class_id, score in zip(class_ids, found, strict=True)}
-        scores["presence"] = min(found)
+        scores |= {Score.PRESENCE.of(class_id): score for class_id, score in zip(class_ids, found, strict=True)}
+        scores[Score.PRESENCE] = min(found)
     return scores

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dataset_diffusion.dataset.counts import LabelStatistics, count_labels
+from dataset_diffusion.dataset.counts import LabelCounts, count_labels
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.report.charts import confusion_chart, training_chart
@@ -79,7 +79,7 @@ def render_report(contents: Contents, examples: Iterable[Example] = ()) -> str:
     )
 
 
-def _story(contents: Contents, statistics: LabelStatistics | None) -> Iterator[str]:
+def _story(contents: Contents, statistics: LabelCounts | None) -> Iterator[str]:
     """What was done, one sentence a stage."""
     store, training, results = contents.store, contents.training, contents.results
     if store is not None and statistics is not None:
@@ -109,7 +109,7 @@ def _passing(config: Mapping[str, Any] | None) -> str:
     return f" that pass {' and '.join(map(str, rules))}" if rules else ""
 
 
-def _key_figures(contents: Contents, statistics: LabelStatistics | None) -> Iterator[tuple[str, str]]:
+def _key_figures(contents: Contents, statistics: LabelCounts | None) -> Iterator[tuple[str, str]]:
     """(figure, what it is), the first one the headline."""
     if contents.results is not None:
         yield percent(contents.results.miou), "mean IoU"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset_diffusion.dataset.counts import LabelStatistics
+from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.prompts.class_sets import BACKGROUND, ClassSet
 from dataset_diffusion.report.contents import Contents, Results
 
@@ -62,7 +62,7 @@ def class_scores(results: Results, class_set: ClassSet | None) -> list[ClassScor
     return sorted(rows, key=lambda row: -row.iou)
 
 
-def class_counts(statistics: LabelStatistics, class_set: ClassSet) -> list[ClassCount]:
+def class_counts(statistics: LabelCounts, class_set: ClassSet) -> list[ClassCount]:
     """One row per class, in order of id."""
     return [
         ClassCount(
@@ -70,7 +70,7 @@ def class_counts(statistics: LabelStatistics, class_set: ClassSet) -> list[Class
             class_id,
             int(statistics.prompted[class_id]),
             int(statistics.labelled[class_id]),
-            float(statistics.shares[class_id]),
+            statistics.share(class_id),
         )
         for class_id, name in enumerate(class_set.names, start=1)
     ]

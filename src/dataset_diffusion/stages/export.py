@@ -13,16 +13,21 @@ from dataset_diffusion.disk.places import Location
 from dataset_diffusion.machine.progress import progress
 
 
-def export_dataset(dataset: str | Location, out: Path, settings: ExportSettings) -> DatasetStore:
+def export_dataset(source: str | Location, settings: ExportSettings, out: Path) -> DatasetStore:
     """Write a finished dataset in another format. Call again to resume; a finished export is left as it is.
 
+    Args:
+        source: the dataset's folder.
+        settings: the format and what it is to hold.
+        out: folder of the export, new or empty.
+
     Returns:
-        The dataset.
+        The dataset that is exported.
 
     Raises:
         DatasetError: there is no finished dataset; ``out`` holds something else, is being written, or cannot be.
     """
-    store = DatasetStore.open(dataset)
+    store = DatasetStore.open(source)
     export = DatasetExport(store, out, settings)
     with folder_lock(out):
         export.begin()

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from dataset_diffusion.config import FilterSettings
+from dataset_diffusion.dataset.filtering.quantities import QUANTITIES
 from dataset_diffusion.dataset.filtering.rules import Rule, parse_rule
-from dataset_diffusion.dataset.filtering.select import Selection, select
-from dataset_diffusion.dataset.schema import decode_image, sample_name, with_columns
+from dataset_diffusion.dataset.filtering.select import Selection, judge
+from dataset_diffusion.dataset.filtering.subset import write_subset
+from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.dataset.verify import check_pictures
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.machine.progress import progress
-from dataset_diffusion.prompts.captions import remove_class_prompt
-
-_BATCH_SIZE = 16
 
 
-def filter_dataset(dataset: str | Location, settings: FilterSettings, out: Path) -> tuple[DatasetStore, Selection]:
+def filter_samples(source: str | Location, settings: FilterSettings, out: Path) -> DatasetStore:
     """Write the samples that pass all rules as a new dataset, numbered anew. Call again to resume.
 
+    A finished dataset of the same source and rules is returned as it is, without judging any sample again.
+
     Args:
-        dataset: the dataset's folder.
+        source: the dataset's folder.
         settings: what to keep.
         out: folder of the new dataset.
 
     Returns:
-        The new dataset, and which samples it holds.
+        The new dataset; `last_filter` of its manifest says what was dropped.
 
     Raises:
         ConfigError: there is no rule, or one that is none.
@@ -45,27 +41,22 @@ def filter_dataset(dataset: str | Location, settings: FilterSettings, out: Path)
     rules = [parse_rule(text) for text in settings.rules]
     if not rules:
         raise ConfigError("nothing to filter by", expected='at least one --rule, such as "presence >= 0.4"')
-    source = DatasetStore.open(dataset)
-    source.check_complete()
-    needs_model = _needs_model(rules)
-    scores = {"image_text": score_image_text(source, settings.image_text)} if needs_model else {}
-    with progress("Judge", len(source), "images") as advance:
-        selection = select(source, rules, on_sample=advance, scores=scores)
-    if not selection.kept:
-        raise DatasetError("no sample passes the rules", got=", ".join(map(str, rules)), fix="use looser rules")
-    origin: dict[str, Any] = {"rules": [str(rule) for rule in rules], "num_samples": len(source)}
-    origin["config_hash"] = source.manifest.config_hash
-    if needs_model:
-        origin["image_text"] = settings.image_text
-    config = source.manifest.config | {"filter": [*source.manifest.config.get("filter", []), origin]}
+    store = DatasetStore.open(source)
+    store.check_complete()
+    begun = _resume(store, rules, settings, out)
+    if begun is not None and begun.is_complete:
+        return begun
+    selection = _select(store, rules, settings.image_text)
+    # Datasets that version 0.1.0 began do not say how many were dropped.
+    dropped = selection.dropped if begun is None else last_filter(begun.manifest).get("dropped")
+    step = filter_step(store.manifest, rules, settings.image_text, dropped)
     with folder_lock(out):
-        target = DatasetStore.create(out, source.manifest.with_config(config, num_samples=len(selection.kept)))
-        work = target.missing_shards()
-        with progress("Write", len(target), "images", done=len(target) - target.count(work)) as advance:
-            for shard in work:
-                target.write_rows(shard, _gather(source, selection.kept, target.shard_range(shard)))
-                advance(len(target.shard_range(shard)))
-    return target, selection
+        target = DatasetStore.create(out, _manifest(store.manifest, step, len(selection.kept)))
+        done = len(target) - target.count(target.missing_shards())
+        with progress("Write what is kept", len(target), "images", done=done) as advance:
+            for count in write_subset(store, selection.kept, target):
+                advance(count)
+    return target
 
 
 def check_filter(settings: FilterSettings) -> None:
@@ -81,54 +72,56 @@ def check_filter(settings: FilterSettings) -> None:
         load_image_text(settings.image_text)
 
 
-def score_image_text(store: DatasetStore, model: str) -> list[float]:
-    """How well each image of a finished dataset fits its caption, without the class words appended to it.
+def filter_step(
+    source: DatasetManifest, rules: Sequence[Rule], image_text: str, dropped: Sequence[int] | None
+) -> dict[str, Any]:
+    """What a dataset records of its making.
 
     Args:
-        store: the dataset.
-        model: a CLIP model, a hub id or a local folder.
-
-    Returns:
-        The cosine similarities, in [-1, 1], in order of index.
-
-    Raises:
-        ModelError: no such model.
-        DatasetError: the dataset is damaged.
+        source: of the dataset that it is made from.
+        rules: what its samples pass.
+        image_text: the CLIP model; recorded where a rule asks it.
+        dropped: for each rule how many samples it dropped; None where that is not known.
     """
-    # Here, since transformers takes a second to import and only these rules need it.
-    from dataset_diffusion.dataset.filtering.image_text import load_image_text
+    step: dict[str, Any] = {"rules": [str(rule) for rule in rules], "num_samples": source.num_samples}
+    step["config_hash"] = source.config_hash
+    if _needs_model(rules):
+        step["image_text"] = image_text
+    return step if dropped is None else step | {"dropped": list(dropped)}
 
-    scorer, scores = load_image_text(model), []
-    shards = range(store.manifest.num_shards)
-    rows = chain.from_iterable(store.read_shard(shard, ("image", "prompt", "class_prompt")) for shard in shards)
-    with progress("Compare", len(store), "images") as advance:
-        while batch := list(islice(rows, _BATCH_SIZE)):
-            images = [decode_image(row["image"]["bytes"]) for row in batch]
-            captions = [remove_class_prompt(row["prompt"], row["class_prompt"]) for row in batch]
-            scores += scorer.score(images, captions).tolist()
-            advance(len(batch))
-    return scores
+
+def last_filter(manifest: DatasetManifest) -> dict[str, Any]:
+    """The last `filter_step` that a dataset records; empty where it is not a filtered one."""
+    return {**manifest.config.get("filter", [{}])[-1]}
+
+
+def _resume(source: DatasetStore, rules: Sequence[Rule], settings: FilterSettings, out: Path) -> DatasetStore | None:
+    """The dataset that an earlier call began; None where none did. Another one is refused before anything is judged."""
+    if not (out / FILE_NAME).exists():
+        return None
+    there = DatasetManifest.load(out)
+    step = filter_step(source.manifest, rules, settings.image_text, last_filter(there).get("dropped"))
+    with folder_lock(out):
+        return DatasetStore.create(out, _manifest(source.manifest, step, there.num_samples))
+
+
+def _manifest(source: DatasetManifest, step: dict[str, Any], num_samples: int) -> DatasetManifest:
+    return source.with_config(
+        source.config | {"filter": [*source.config.get("filter", []), step]}, num_samples=num_samples
+    )
+
+
+def _select(store: DatasetStore, rules: Sequence[Rule], image_text: str) -> Selection:
+    broken = []
+    with progress("Apply the rules", len(store), "images") as advance:
+        for rule in judge(store, rules, image_text):
+            broken.append(rule)
+            advance()
+    selection = Selection.of(broken, len(rules))
+    if not selection.kept:
+        raise DatasetError("no sample passes the rules", got=", ".join(map(str, rules)), fix="use looser rules")
+    return selection
 
 
 def _needs_model(rules: Sequence[Rule]) -> bool:
-    return any(rule.quantity == "image_text" for rule in rules)
-
-
-def _gather(source: DatasetStore, kept: Sequence[int], indices: range) -> pa.Table:
-    """The rows of new indices. One shard of the source is in memory at a time."""
-    shards, rows = np.divmod(np.array(kept)[indices.start : indices.stop], source.manifest.shard_size)
-    parts = [source.read_table(shard).take(rows[shards == shard]) for shard in np.unique(shards).tolist()]
-    table = pa.concat_tables(parts).combine_chunks()
-    check_pictures(table, ("image", "label"), source.location)
-    return _renumber(table, indices)
-
-
-def _renumber(table: pa.Table, indices: range) -> pa.Table:
-    columns: dict[str, list[object]] = {"index": list(indices)}
-    for name in ("image", "label"):
-        pictures = table[name].to_pylist()
-        columns[name] = [
-            {"bytes": picture["bytes"], "path": sample_name(index) + Path(picture["path"]).suffix}
-            for index, picture in zip(indices, pictures, strict=True)
-        ]
-    return with_columns(table, columns)
+    return any(QUANTITIES[rule.quantity].needs_model for rule in rules)

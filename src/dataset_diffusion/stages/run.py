@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from dataset_diffusion.config import NO_BENCHMARK, MachineSettings, RunConfig
-from dataset_diffusion.dataset.manifest import FILE_NAME as DATASET
-from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
@@ -16,7 +14,7 @@ from dataset_diffusion.report.page import FILE_NAME as REPORT
 from dataset_diffusion.segmentation.model_folder import DESCRIPTION
 from dataset_diffusion.stages.drawing import DrawingJob, load_model_for
 from dataset_diffusion.stages.evaluate import evaluate_model, open_chosen
-from dataset_diffusion.stages.filter import check_filter, filter_dataset
+from dataset_diffusion.stages.filter import check_filter, filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
 from dataset_diffusion.stages.report import make_report
@@ -41,7 +39,10 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     _claim_run_folder(config, out)
     make_prompts(config.prompts, config.seed, out / "prompts.jsonl")
     make_dataset(out / "prompts.jsonl", config.generate, config.label, config.seed, out / "dataset")
-    make_segmenter([_filtered(config, out)], config.train, config.seed, out / "model")
+    dataset = out / "dataset"
+    if config.filter.rules:
+        dataset = filter_samples(dataset, config.filter, out / "filtered").path
+    make_segmenter([dataset], config.train, config.seed, out / "model")
     results, page, last = out / "results.json", out / REPORT, out / "model" / DESCRIPTION
     if config.evaluate.benchmark != NO_BENCHMARK:
         last = results
@@ -63,17 +64,6 @@ def _check(config: RunConfig) -> None:
         benchmark.check_truth()
         check_classes(classes, benchmark)
     load_model_for(DrawingJob(config.seed, tuple(prompts), config.generate, config.label))
-
-
-def _filtered(config: RunConfig, out: Path) -> Path:
-    """The dataset to train on."""
-    if not config.filter.rules:
-        return out / "dataset"
-    kept = out / "filtered"
-    # A model may have judged the images, which is not to be done again for a dataset that is there.
-    if not ((kept / DATASET).exists() and DatasetStore.open(kept).is_complete):
-        filter_dataset(out / "dataset", config.filter, kept)
-    return kept
 
 
 def _claim_run_folder(config: RunConfig, out: Path) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from dataset_diffusion.dataset.card import LabelCounts, dataset_card
+from dataset_diffusion.dataset.card import dataset_card
+from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.dataset.manifest import DatasetManifest
 
 
@@ -9,14 +10,6 @@ def counts():
     counted.add({0: 6, 1: 2})
     counted.add({0: 4, 255: 4})
     return counted
-
-
-def test_counts_are_images_and_shares_of_pixels():
-    counted = counts()
-    assert counted.num_images == 2
-    assert [counted.images[label_id] for label_id in (0, 1, 2, 255)] == [2, 1, 0, 1]
-    assert [counted.share(label_id) for label_id in (0, 1, 2, 255)] == [0.625, 0.125, 0.0, 0.25]
-    assert LabelCounts().share(0) == 0.0
 
 
 def card(classes, **changes):

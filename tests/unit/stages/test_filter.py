@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 from commands import files_of, last_line, refuse, succeed, times_of
@@ -69,11 +72,12 @@ def test_the_manifest_says_where_the_samples_are_from(source, tmp_path):
         "rules": ["foreground >= 0.5", "uncertain < 0.5"],
         "num_samples": 13,
         "config_hash": source.manifest.config_hash,
+        "dropped": [5, 2],
     }
     assert first.config == {"seed": 3, "filter": [step]}
     assert second.config["filter"] == [
         step,
-        {"rules": ["uncertain <= 0.1"], "num_samples": 6, "config_hash": first.config_hash},
+        {"rules": ["uncertain <= 0.1"], "num_samples": 6, "config_hash": first.config_hash, "dropped": [0]},
     ]
 
 
@@ -85,6 +89,20 @@ def test_the_same_command_again_writes_what_is_missing(source, tmp_path):
     assert succeed("filter", source.path, *RULES, "--out", out) == PRINTED.format(out)
     assert files_of(out) == files
     assert times_of(out)["shards/00000.parquet"] == times["shards/00000.parquet"]
+
+
+def test_a_dataset_of_version_0_1_0_does_not_say_what_was_dropped_and_goes_on(source, tmp_path):
+    out = tmp_path / "out"
+    succeed("filter", source.path, *RULES, "--out", out)
+    values = json.loads((out / "dataset.json").read_text())
+    del values["config"]["filter"][0]["dropped"]
+    (out / "dataset.json").write_text(json.dumps(values))
+    files = files_of(out)
+    for missing in ([], [1], [0, 1]):
+        for shard in missing:
+            DatasetStore.open(out).shard_path(shard).unlink()
+        assert succeed("filter", source.path, *RULES, "--out", out) == f"kept 6 of 13 images in {out}\n"
+        assert files_of(out) == files
 
 
 def test_rules_that_nothing_passes_are_refused(source, tmp_path):
@@ -114,6 +132,27 @@ def test_images_that_fit_their_captions_are_kept(source, tmp_path):
     kept = [sample.seed - 1000 for sample in DatasetStore.open(out)]
     assert kept == np.flatnonzero(scores > middle).tolist()
     assert DatasetStore.open(out).manifest.config["filter"][0]["image_text"] == str(clip)
+
+
+def test_a_finished_dataset_is_found_without_asking_the_model_again(source, tmp_path):
+    clip, out = tmp_path / "clip", tmp_path / "out"
+    save_tiny_clip(clip)
+    words = ("filter", source.path, "--rule", "image_text > -1", "--image-text", clip, "--out", out)
+    printed = succeed(*words)
+    before = times_of(out)
+    shutil.rmtree(clip)
+    assert succeed(*words) == printed == f"image_text > -1: dropped 0\nkept 13 of 13 images in {out}\n"
+    assert times_of(out) == before
+    DatasetStore.open(out).shard_path(1).unlink()
+    assert str(clip) in last_line(*words)
+
+
+def test_other_rules_are_refused_without_asking_the_model(source, tmp_path):
+    out = tmp_path / "out"
+    succeed("filter", source.path, *RULES, "--out", out)
+    words = ("--rule", "image_text > 0", "--image-text", tmp_path / "no-model")
+    message = refuse("filter", source.path, *words, "--out", out)
+    assert message.startswith(f"{out} holds a dataset of another configuration; got ")
 
 
 def test_a_model_that_cannot_be_loaded_is_one_line(source, tmp_path):

@@ -26,7 +26,7 @@ coco = COCO("annotations/instances_train.json")
 masks = [(one["category_id"], coco.annToMask(one)) for one in coco.imgToAnns[coco.getImgIds()[0]]]
 """
 
-LIMITS = (
+LIMITS: tuple[str, ...] = (
     "Uncertain pixels are a crowd annotation (`iscrowd: 1`) of category 255, `uncertain`, which training code skips.",
     "With `--instances` an object is an 8-connected component of a class: objects of one class that touch are one.",
 )
@@ -103,7 +103,7 @@ def _index_lines(job: Job, split: Split, records: Records) -> Iterator[str]:
 
 
 def _categories(classes: ClassSet) -> Iterator[dict[str, Any]]:
-    for class_id in range(1, classes.num_classes + 1):
+    for class_id in classes.ids:
         yield {"id": class_id, "name": classes.name_of(class_id), "supercategory": classes.name}
     yield {"id": classes.ignore_index, "name": "uncertain", "supercategory": "ignored"}
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.card import FILE_NAME as CARD
-from dataset_diffusion.dataset.card import LabelCounts, dataset_card
+from dataset_diffusion.dataset.card import dataset_card
+from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.dataset.exports.job import COLUMNS, Item, Job, val_indices
-from dataset_diffusion.dataset.exports.table import EXPORTS
+from dataset_diffusion.dataset.exports.table import CARD_HEADERS, EXPORTS
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers, write_json
+from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.errors import DatasetError
 
 FILE_NAME = "export.json"
@@ -31,7 +33,7 @@ class DatasetExport:
     """A dataset on its way into another format. The same dataset and settings give the same bytes.
 
     `begin` it, write the missing shards, `finish` it; after a kill do so again. Not for two processes at once: see
-    `files.folder_lock`.
+    `locks.folder_lock`.
 
     Args:
         store: the dataset.
@@ -46,7 +48,7 @@ class DatasetExport:
         store.check_complete()
         self.store = store
         self.job = Job(out, settings, store.manifest)
-        self._writer = EXPORTS[settings.format]
+        self._format = EXPORTS[settings.format]
 
     def begin(self) -> None:
         """Claim the folder, or find that the same export has.
@@ -69,7 +71,7 @@ class DatasetExport:
                 fix="use another --out",
             )
         else:
-            atomic_write(folder / FILE_NAME, (json.dumps(claim, indent=2) + "\n").encode())
+            write_json(folder / FILE_NAME, claim)
         if not self.is_finished:
             self.job.make_folders(_UNFINISHED)
 
@@ -90,7 +92,7 @@ class DatasetExport:
         Raises:
             DatasetError: the shard is damaged, the disk is full, or the folder cannot be written.
         """
-        records = self._writer.write_shard(self.job, shard, self._items(shard))
+        records = self._format.write_shard(self.job, shard, self._items(shard))
         lines = [json.dumps(record) + "\n" for record in records]
         atomic_write(self._records_file(shard), "".join(lines).encode())
 
@@ -101,7 +103,7 @@ class DatasetExport:
             DatasetError: the disk is full, or the folder cannot be written.
         """
         if not self.is_finished:
-            self._writer.write_index(self.job, _Records(self))
+            self._format.write_index(self.job, _Records(self))
             atomic_write(self.job.folder / CARD, self._card().encode())
         for name in (CARD, FILE_NAME):
             remove_leftovers(self.job.folder / name)
@@ -113,7 +115,7 @@ class DatasetExport:
             "settings": self.job.settings.model_dump(mode="json"),
             "dataset": hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()[:16],
             "num_samples": manifest.num_samples,
-            "classes": ["background", *manifest.class_set.names],
+            "classes": list(manifest.class_set.label_names),
         }
 
     def _items(self, shard: int) -> Iterator[Item]:
@@ -129,13 +131,15 @@ class DatasetExport:
         counts = LabelCounts()
         for record in _Records(self):
             counts.add({int(label_id): pixels for label_id, pixels in record["pixels"].items()})
-        return self._writer.card_header(self.job) + dataset_card(
+        card = dataset_card(
             self.store.manifest,
             counts,
-            loading=self._writer.loading.replace("{suffix}", _image_suffix(self.job)),
+            loading=self._format.LOADING.replace("{suffix}", _image_suffix(self.job)),
             licence=self.job.settings.licence,
-            limits=self._writer.limits,
+            limits=self._format.LIMITS,
         )
+        header = CARD_HEADERS.get(self.job.settings.format)
+        return card if header is None else header(self.job) + card
 
 
 class _Records:
@@ -156,6 +160,7 @@ def _image_suffix(job: Job) -> str:
 
 def _check_same(claim: dict[str, Any], folder: Path) -> None:
     """Refuse a folder with another export."""
+    mine = {**claim["settings"], "dataset": claim["dataset"]}
     try:
         there = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         other = {**there["settings"], "dataset": there["dataset"]}
@@ -163,10 +168,5 @@ def _check_same(claim: dict[str, Any], folder: Path) -> None:
         raise DatasetError(
             f"{folder / FILE_NAME} cannot be read", got=str(error), fix=f"use another --out or delete {folder}"
         ) from error
-    mine = {**claim["settings"], "dataset": claim["dataset"]}
-    if differences := [name for name in mine if other.get(name) != mine[name]]:
-        raise DatasetError(
-            f"{folder} holds another export",
-            got=", ".join(f"{name}: {other.get(name)} (here: {mine[name]})" for name in differences),
-            fix=f"use another --out or delete {folder}",
-        )
+    # "format: png (here: coco)": what the folder holds comes first, "here" is what this command asks for.
+    refuse_differences(differences(mine, other), folder, "another export", DatasetError)

@@ -22,7 +22,9 @@ dataset = datasets.load_dataset(os.getcwd(), split="train")
 image, label = dataset[0]["image"], dataset[0]["label"]  # numpy.array(label) holds class ids
 """
 
-LIMITS = ("The label ids have their names in the feature `classes`: `dataset.features['classes'].feature.names`.",)
+LIMITS: tuple[str, ...] = (
+    "The label ids have their names in the feature `classes`: `dataset.features['classes'].feature.names`.",
+)
 
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
 
@@ -63,9 +65,8 @@ def card_header(job: Job) -> str:
 def _schema(classes: ClassSet) -> pa.Schema:
     """The dataset's own columns, with the names of the class ids among the features."""
     features = json.loads(SCHEMA.metadata[b"huggingface"])["info"]["features"]
-    names = [classes.name_of(class_id) for class_id in range(classes.num_classes + 1)]
     kept = {name: features[name] for name in COLUMNS}
-    kept["classes"] = [{"names": names, "_type": "ClassLabel"}]
+    kept["classes"] = [{"names": list(classes.label_names), "_type": "ClassLabel"}]
     fields = [SCHEMA.field(name) for name in COLUMNS]
     fields[COLUMNS.index("classes")] = pa.field("classes", pa.list_(pa.int64()))
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": kept}})})

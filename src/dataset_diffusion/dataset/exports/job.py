@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dataset_diffusion.config import ExportSettings
+from dataset_diffusion.dataset.counts import pixels_of
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.schema import decode_label, file_bytes, sample_name
 from dataset_diffusion.disk.atomic import explained_write_errors
@@ -68,8 +69,7 @@ class Item:
     @property
     def record(self) -> dict[str, Any]:
         """What is kept of every sample for the dataset card: its split and the pixels of each label id."""
-        counts = np.bincount(self.label.ravel())
-        return {"split": self.split, "pixels": {int(one): int(counts[one]) for one in np.flatnonzero(counts)}}
+        return {"split": self.split, "pixels": pixels_of(self.label)}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ image = Image.open("images/00000000{suffix}")
 label = Image.open("labels/00000000.png")  # numpy.array(label) holds class ids
 """
 
-LIMITS = ()
+LIMITS: tuple[str, ...] = ()
 
 
 def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
@@ -30,8 +30,8 @@ def write_index(job: Job, records: Records) -> None:
     """Write what the ids mean and which sample belongs to which split."""
     classes = job.class_set
     rows: list[dict[str, Any]] = [
-        {"id": class_id, "name": classes.name_of(class_id), "color": classes.palette[class_id]}
-        for class_id in range(classes.num_classes + 1)
+        {"id": label_id, "name": name, "color": classes.palette[label_id]}
+        for label_id, name in enumerate(classes.label_names)
     ]
     rows.append({"id": classes.ignore_index, "name": "uncertain", "color": classes.palette[classes.ignore_index]})
     job.write_lines("classes.json", ["[", ",\n".join(f"  {json.dumps(row)}" for row in rows), "]"])

@@ -1,48 +1,46 @@
-"""The formats."""
+"""The formats: each is a module of this folder that has what `Format` lists."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from dataset_diffusion.config import ExportFormat
 from dataset_diffusion.dataset.exports import coco, huggingface, png, voc, webdataset, yolo
 from dataset_diffusion.dataset.exports.job import Item, Job, Records
 
 
-@dataclass(frozen=True)
-class Writer:
+class Format(Protocol):
     """How a format is written.
 
     Attributes:
-        write_shard: writes the samples of a shard, in order, and yields each one's ``record``, with what the index
-            needs to know of it besides. The shard is written when there is no more to yield.
-        write_index: writes what is about all samples, once their shards are written.
-        loading: three lines of Python that load it; ``{suffix}`` stands for that of the image files.
-        limits: what the format does not keep, a sentence each.
-        card_header: what stands above the dataset card.
+        LOADING: three lines of Python that load it; ``{suffix}`` stands for that of the image files.
+        LIMITS: what the format does not keep, a sentence each.
     """
 
-    write_shard: Callable[[Job, int, Iterable[Item]], Iterator[dict[str, Any]]]
-    write_index: Callable[[Job, Records], None]
-    loading: str
-    limits: tuple[str, ...] = ()
-    card_header: Callable[[Job], str] = lambda job: ""
+    LOADING: str
+    LIMITS: tuple[str, ...]
+
+    def write_shard(self, job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
+        """Write the samples of a shard, in order, which is done when there is no more to yield.
+
+        Yields:
+            Of each sample its ``record``, and what the index needs to know of it besides.
+        """
+
+    def write_index(self, job: Job, records: Records) -> None:
+        """Write what is about all samples, once their shards are written."""
 
 
-EXPORTS: dict[ExportFormat, Writer] = {
-    "voc": Writer(voc.write_shard, voc.write_index, voc.LOADING, voc.LIMITS),
-    "coco": Writer(coco.write_shard, coco.write_index, coco.LOADING, coco.LIMITS),
-    "yolo": Writer(yolo.write_shard, yolo.write_index, yolo.LOADING, yolo.LIMITS),
-    "huggingface": Writer(
-        huggingface.write_shard,
-        huggingface.write_index,
-        huggingface.LOADING,
-        huggingface.LIMITS,
-        huggingface.card_header,
-    ),
-    "webdataset": Writer(webdataset.write_shard, webdataset.write_index, webdataset.LOADING, webdataset.LIMITS),
-    "png": Writer(png.write_shard, png.write_index, png.LOADING, png.LIMITS),
+EXPORTS: dict[ExportFormat, Format] = {
+    "voc": voc,
+    "coco": coco,
+    "yolo": yolo,
+    "huggingface": huggingface,
+    "webdataset": webdataset,
+    "png": png,
 }
 """Every format by its name."""
+
+CARD_HEADERS: dict[ExportFormat, Callable[[Job], str]] = {"huggingface": huggingface.card_header}
+"""What stands above the dataset card, where a format wants something there."""

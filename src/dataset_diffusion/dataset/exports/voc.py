@@ -14,7 +14,9 @@ dataset = VOCSegmentation(".", year="2012", image_set="train", download=False)
 image, label = dataset[0]  # numpy.array(label) holds class ids, 255 as in VOC's own borders
 """
 
-LIMITS = ("VOC images are JPEG: images that the dataset keeps as PNG are stored at quality 95, without subsampling.",)
+LIMITS: tuple[str, ...] = (
+    "VOC images are JPEG: images that the dataset keeps as PNG are stored at quality 95, without subsampling.",
+)
 
 ROOT = "VOCdevkit/VOC2012"
 

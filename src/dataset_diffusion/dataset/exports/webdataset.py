@@ -9,11 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
-
 from dataset_diffusion.dataset.exports.job import Item, Job, Records, Split
+from dataset_diffusion.dataset.schema import encode_grey
 from dataset_diffusion.disk.atomic import explained_write_errors
 
 LOADING = """\
@@ -22,7 +19,7 @@ dataset = webdataset.WebDataset(sorted(glob.glob("train/*.tar")), shardshuffle=F
 image, label = next(iter(dataset.map(lambda one: (one["image{suffix}"], one["label.png"].getchannel(0)))))
 """
 
-LIMITS = (
+LIMITS: tuple[str, ...] = (
     "Label maps are greyscale, since WebDataset's decoders make pictures RGB: every channel then holds the class ids.",
 )
 
@@ -53,12 +50,6 @@ def _members(item: Item) -> dict[str, bytes]:
     texts = {name: item.row[name] for name in ("index", "seed", "prompt", "class_prompt", "classes")}
     return {
         f".image{item.image_suffix}": item.image,
-        ".label.png": _grey_png(item.label),
+        ".label.png": encode_grey(item.label),
         ".json": json.dumps(texts).encode(),
     }
-
-
-def _grey_png(label: UInt8[np.ndarray, "h w"]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(label).save(buffer, format="png")
-    return buffer.getvalue()

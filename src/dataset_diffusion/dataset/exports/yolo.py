@@ -18,7 +18,7 @@ dataset = sv.DetectionDataset.from_yolo("images/train", "labels/train", "data.ya
 path, image, objects = dataset[0]  # objects.mask, objects.class_id: 0 is the first class, not the background
 """
 
-LIMITS = (
+LIMITS: tuple[str, ...] = (
     "YOLO knows no ignored pixels: uncertain ones are background here.",
     "An object is an 8-connected component of a class: objects of one class that touch are one.",
     "Objects of one or two pixels are polygons of three vertices, some equal; trainers may drop them as too small.",
@@ -30,7 +30,7 @@ def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[st
     job.make_folders(*(f"{kind}/{split}" for kind in ("images", "labels") for split in SPLITS))
     for item in items:
         job.write(f"images/{item.split}/{item.name}{item.image_suffix}", item.image)
-        job.write(f"labels/{item.split}/{item.name}.txt", label_lines(item.label, job.class_set.num_classes).encode())
+        job.write(f"labels/{item.split}/{item.name}.txt", label_lines(item.label, job.class_set.ids).encode())
         yield item.record
 
 
@@ -46,11 +46,11 @@ def write_index(job: Job, records: Records) -> None:
     job.write("data.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
 
 
-def label_lines(label: UInt8[np.ndarray, "h w"], num_classes: int) -> str:
+def label_lines(label: UInt8[np.ndarray, "h w"], class_ids: Iterable[int]) -> str:
     """One line per object: class id from 0, then x and y of each vertex, as fractions of width and height."""
     lines = [
         f"{class_id - 1} {_fractions(ring, label.shape)}\n"
-        for class_id in range(1, num_classes + 1)
+        for class_id in class_ids
         if (label == class_id).any()
         for ring in center_polygons((label == class_id).astype(np.uint8))
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ from safetensors import SafetensorError
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedConfig
 from transformers.utils import logging
 
+from dataset_diffusion.dataset.schema import decode_image
+from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.machine.hub import prepare_hub
+from dataset_diffusion.prompts.captions import remove_class_prompt
+
+_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +42,7 @@ class ImageTextScorer:
 
         Args:
             images: uint8 RGB in [0, 255], "h w 3", of any sizes.
-            captions: as many.
+            captions: one for each image.
         """
         inputs = self.processor(
             images=list(images), text=list(captions), return_tensors="pt", padding=True, truncation=True
@@ -45,6 +51,23 @@ class ImageTextScorer:
         similarity = torch.cosine_similarity(found.image_embeds.float(), found.text_embeds.float())
         scores: Float32[np.ndarray, " images"] = similarity.cpu().numpy()
         return scores
+
+
+def score_dataset(store: DatasetStore, scorer: ImageTextScorer) -> Iterator[float]:
+    """How well each image of a dataset fits its caption, without the class words appended to it.
+
+    Yields:
+        The cosine similarities, in [-1, 1], in order of index.
+
+    Raises:
+        DatasetError: the dataset is damaged.
+    """
+    shards = range(store.manifest.num_shards)
+    rows = chain.from_iterable(store.read_shard(shard, ("image", "prompt", "class_prompt")) for shard in shards)
+    while batch := list(islice(rows, _BATCH_SIZE)):
+        images = [decode_image(row["image"]["bytes"]) for row in batch]
+        captions = [remove_class_prompt(row["prompt"], row["class_prompt"]) for row in batch]
+        yield from scorer.score(images, captions).tolist()
 
 
 def load_image_text(name_or_path: str, device: str | None = None) -> ImageTextScorer:

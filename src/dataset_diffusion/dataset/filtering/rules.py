@@ -5,26 +5,16 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from dataset_diffusion.dataset.filtering.quantities import QUANTITIES, Values
 from dataset_diffusion.errors import ConfigError
 
-QUANTITIES = {
-    "presence": "how strongly attention found a class, 1 as strongly as in the class's median image of the dataset",
-    "area": "share of the pixels labelled with a class, 0 to 1",
-    "components": "number of connected regions of a class",
-    "uncertain": "share of uncertain pixels, 0 to 1",
-    "foreground": "share of pixels labelled with any class, 0 to 1",
-    "image_text": "how well the image fits its caption, the cosine similarity of their CLIP embeddings",
-    "novelty": "bits of 64 in which the perceptual hash differs from that of every image kept before; 0 is a copy",
-}
-"""What rules can ask for."""
-
-OF_EACH_CLASS = ("presence", "area", "components")
-"""The quantities of each class that a prompt names; a rule must hold for all of them."""
-
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+_COMPARISONS: dict[str, Callable[[Any, float], Any]] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
@@ -37,15 +27,15 @@ _GRAMMAR = re.compile(
 
 @dataclass(frozen=True)
 class Rule:
-    """A sample is kept where its quantity compares so with the bound."""
+    """Which samples to keep: those whose quantity compares like this with the bound."""
 
     quantity: str
     comparison: str
     bound: float
 
-    def holds(self, values: Iterable[float]) -> bool:
+    def holds(self, values: Values) -> bool:
         """Whether every value passes."""
-        return all(_COMPARISONS[self.comparison](value, self.bound) for value in values)
+        return bool(np.all(_COMPARISONS[self.comparison](np.asarray(values), self.bound)))
 
     def __str__(self) -> str:
         return f"{self.quantity} {self.comparison} {self.bound:g}"

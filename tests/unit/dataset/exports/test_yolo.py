@@ -12,7 +12,7 @@ from dataset_diffusion.dataset.exports.yolo import label_lines
 def test_a_line_is_a_class_from_zero_and_vertices_as_fractions():
     label = np.zeros((4, 8), np.uint8)
     label[1:3, 2:6] = 3
-    [line] = label_lines(label, 3).splitlines()
+    [line] = label_lines(label, [1, 2, 3]).splitlines()
     class_id, *values = line.split()
     assert class_id == "2"
     # A quarter of a pixel past each corner pixel: columns 2 and 5 of 8, rows 1 and 2 of 4.
@@ -21,12 +21,12 @@ def test_a_line_is_a_class_from_zero_and_vertices_as_fractions():
 
 
 def test_one_pixel_is_three_equal_vertices():
-    assert label_lines(np.array([[0, 1]], np.uint8), 1) == "0 0.625000 0.250000 0.625000 0.250000 0.625000 0.250000\n"
+    assert label_lines(np.array([[0, 1]], np.uint8), [1]) == "0 0.625000 0.250000 0.625000 0.250000 0.625000 0.250000\n"
 
 
 @pytest.mark.parametrize("label", [np.zeros((3, 3), np.uint8), np.full((3, 3), 255, np.uint8)])
 def test_background_and_uncertain_pixels_have_no_line(label):
-    assert label_lines(label, 3) == ""
+    assert label_lines(label, [1, 2, 3]) == ""
 
 
 @pytest.mark.parametrize("name", HARD)
@@ -35,7 +35,7 @@ def test_readers_that_cut_off_fractions_fill_the_same_pixels(name):
     label, size = HARD[name], HARD[name].shape[::-1]
     for convert in (np.floor, np.round):
         painted = np.zeros_like(label)
-        for line in label_lines(label, 3).splitlines():
+        for line in label_lines(label, [1, 2, 3]).splitlines():
             class_id, *values = line.split()
             vertices = np.array(values, np.float32).reshape(-1, 2) * size
             cv2.fillPoly(painted, [convert(vertices).astype(np.int32)], int(class_id) + 1)

@@ -1,6 +1,7 @@
 import pytest
 
-from dataset_diffusion.dataset.filtering.rules import QUANTITIES, Rule, parse_rule
+from dataset_diffusion.dataset.filtering.quantities import QUANTITIES
+from dataset_diffusion.dataset.filtering.rules import Rule, parse_rule
 from dataset_diffusion.errors import ConfigError
 
 
