@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +12,11 @@ import pyarrow as pa
 from dataset_diffusion.config import FilterSettings
 from dataset_diffusion.dataset.filtering.rules import Rule, parse_rule
 from dataset_diffusion.dataset.filtering.select import Selection, select
+from dataset_diffusion.dataset.provenance import FilterStep
 from dataset_diffusion.dataset.schema import decode_image, sample_name, with_columns
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.verify import check_pictures
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import ConfigError, DatasetError
@@ -53,13 +54,18 @@ def filter_dataset(dataset: str | Location, settings: FilterSettings, out: Path)
         selection = select(source, rules, on_sample=advance, scores=scores)
     if not selection.kept:
         raise DatasetError("no sample passes the rules", got=", ".join(map(str, rules)), fix="use looser rules")
-    origin: dict[str, Any] = {"rules": [str(rule) for rule in rules], "num_samples": len(source)}
-    origin["config_hash"] = source.manifest.config_hash
-    if needs_model:
-        origin["image_text"] = settings.image_text
-    config = source.manifest.config | {"filter": [*source.manifest.config.get("filter", []), origin]}
+    step = FilterStep(
+        rules=tuple(map(str, rules)),
+        num_samples=len(source),
+        config_hash=source.manifest.config_hash,
+        image_text=settings.image_text if needs_model else None,
+        dropped=tuple(selection.dropped),
+    )
+    before = source.manifest.provenance
+    provenance = before.model_copy(update={"filter": (*before.filter, step)})
+    manifest = source.manifest.with_provenance(provenance, num_samples=len(selection.kept))
     with folder_lock(out):
-        target = DatasetStore.create(out, source.manifest.with_config(config, num_samples=len(selection.kept)))
+        target = DatasetWriter.create(out, manifest)
         work = target.missing_shards()
         with progress("Write", len(target), "images", done=len(target) - target.count(work)) as advance:
             for shard in work:
