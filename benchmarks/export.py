@@ -21,6 +21,7 @@ from PIL import Image
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.table import EXPORTS
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.records import Sample
 from dataset_diffusion.stages.export import export_dataset
 
@@ -51,7 +52,7 @@ def enlarge(source: Path, folder: Path, times: int, count: int, image_format: st
     """The first images of a dataset, enlarged, as a dataset."""
     scenes = DatasetStore.open(source)
     manifest = scenes.manifest.model_copy(update={"num_samples": count, "image_format": image_format})
-    store = DatasetStore.create(folder, manifest)
+    store = DatasetWriter.create(folder, manifest)
     for shard in range(manifest.num_shards):
         store.write_shard(shard, (_enlarged(scenes[index], times) for index in store.shard_range(shard)))
     return folder

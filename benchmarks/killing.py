@@ -15,6 +15,7 @@ from typing import Any
 
 from dataset_diffusion.__main__ import main
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.verify import problems_of
 
 # A server that has imported everything, so that a command starts at once and a random moment falls into its work.
 _processes = multiprocessing.get_context("forkserver")
@@ -180,7 +181,7 @@ def _half_written(out: Path) -> Iterator[str]:
     if (out / "dataset.json").exists():
         store = DatasetStore.open(out)
         for shard in sorted(set(range(store.manifest.num_shards)).difference(store.missing_shards())):
-            yield from store.problems_of(shard)
+            yield from problems_of(store, shard)
 
 
 def _new_folder(place: Place, name: str) -> Path:

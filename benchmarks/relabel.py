@@ -14,6 +14,7 @@ from PIL import Image
 from dataset_diffusion.config import STORED_EXPONENTS, LabelSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.quality import quality_scores
 from dataset_diffusion.prompts.class_sets import class_set
@@ -34,19 +35,19 @@ def main() -> None:
         manifest = DatasetManifest(
             class_set=class_set("emoji"), num_samples=options.count, image_format=options.image_format
         )
-        source = DatasetStore.create(Path(folder, "source"), manifest)
+        source = DatasetWriter.create(Path(folder, "source"), manifest)
         for shard in range(manifest.num_shards):
             source.write_shard(shard, map(make_sample, source.shard_range(shard)))
         for refine in ("none", "pamr"):
-            target = DatasetStore.create(Path(folder, refine), manifest)
+            target = DatasetWriter.create(Path(folder, refine), manifest)
             rate, megabytes = measure(source, target, LabelSettings(refine=refine))
             print(f"| {refine} | {rate:.1f} | {megabytes:.1f} |")
 
 
-def measure(source: DatasetStore, target: DatasetStore, settings: LabelSettings) -> tuple[float, float]:
+def measure(source: DatasetStore, target: DatasetWriter, settings: LabelSettings) -> tuple[float, float]:
     """Images and megabytes per second of processor time, which other work on the machine does not slow down."""
     started = time.process_time()
-    count = sum(relabel_shard(source, target, shard, settings) for shard in range(source.manifest.num_shards))
+    count = sum(relabel_shard(source, target, settings, shard) for shard in range(source.manifest.num_shards))
     seconds = time.process_time() - started
     size = sum(target.shard_path(shard).stat().st_size for shard in range(target.manifest.num_shards))
     return count / seconds, size / 2**20 / seconds

@@ -18,6 +18,7 @@ from PIL import Image
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.records import Heatmaps, Sample
 
 EXPONENTS = (0, 1, 2, 4, 8)
@@ -51,7 +52,7 @@ def measure(size: int, image_format: str, count: int, repeats: int) -> dict[str,
     )
     order = np.random.default_rng(0).permutation(count).tolist()
     with tempfile.TemporaryDirectory() as folder:
-        store = DatasetStore.create(folder, manifest)
+        store = DatasetWriter.create(folder, manifest)
         rates = {"written": rate(lambda: write(store, samples), count, repeats)}
         readers: dict[str, Callable[[], object]] = {
             "read at random (image, label)": lambda: [store.image_and_label(index) for index in order],
@@ -75,7 +76,7 @@ def rate(work: Callable[[], object], count: int, repeats: int) -> int:
     return round(count / min(seconds))
 
 
-def write(store: DatasetStore, samples: list[Sample]) -> None:
+def write(store: DatasetWriter, samples: list[Sample]) -> None:
     for shard in range(store.manifest.num_shards):
         store.write_shard(shard, (samples[index] for index in store.shard_range(shard)))
 

@@ -13,7 +13,7 @@ from torch import nn
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.schema import encode_label
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.evaluation.readers.cityscapes import ORIGINAL_IDS
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
 from dataset_diffusion.records import Prompt, Sample
@@ -181,7 +181,7 @@ def scenes_folder(root: Path) -> Folder:
         Sample(index, Prompt(index, "a boat; boat", "boat", (2,)), paint(label, (0, 2, 5)), label, None, {})
         for index, label in enumerate(labels)
     ]
-    DatasetStore.create(root, DatasetManifest(class_set=classes, num_samples=2)).write_shard(0, samples)
+    DatasetWriter.create(root, DatasetManifest(class_set=classes, num_samples=2)).write_shard(0, samples)
     return Folder(root, {f"{index:08d}": label for index, label in enumerate(labels)}, None, None)
 
 

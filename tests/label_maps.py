@@ -5,7 +5,8 @@ from hypothesis import strategies
 from hypothesis.extra.numpy import arrays
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.provenance import Provenance
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Prompt, Sample
 
@@ -73,9 +74,9 @@ def make_store(folder, labels, image_format="png", shard_size=5):
         image_format=image_format,
         model="some/model",
         model_revision="0123abcd",
-        config={"seed": 7},
+        provenance=Provenance(seed=7),
     )
-    store = DatasetStore.create(folder, manifest)
+    store = DatasetWriter.create(folder, manifest)
     for shard in range(manifest.num_shards):
         store.write_shard(shard, [_sample(index, labels[index]) for index in store.shard_range(shard)])
     return store

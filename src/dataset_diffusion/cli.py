@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -18,6 +18,7 @@ from dataset_diffusion.config import (
     FilterSettings,
     GenerateSettings,
     LabelSettings,
+    ModelWorkerSettings,
     PromptSettings,
     RunConfig,
     TrainSettings,
@@ -75,7 +76,7 @@ def prompts(
     seed: int = 0,
     report: Path | None = None,
     skip_bad: bool = False,
-    executor: Annotated[WorkerSettings, Flat] = WorkerSettings(),
+    executor: Annotated[ModelWorkerSettings, Flat] = ModelWorkerSettings(),
 ) -> None:
     """Write prompts, balanced over the classes, and show what was found. The same command again does nothing.
 
@@ -131,10 +132,8 @@ def generate(
 def relabel(
     dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
     out: Path | None = None,
-    num_workers: int | None = None,
-    executor: Literal["local", "ray"] = "local",
-    address: str | None = None,
     *,
+    workers: Annotated[WorkerSettings, Flat] = WorkerSettings(),
     settings: Annotated[LabelSettings, Flat] = LabelSettings(),
 ) -> None:
     """Label a dataset anew from its stored heatmaps, without a model. The same command again resumes.
@@ -142,14 +141,10 @@ def relabel(
     Args:
         dataset: Folder of the dataset.
         out: Folder of the relabelled dataset; None relabels the dataset in its place.
-        num_workers: Processes; None takes one per core.
-        executor: `local` works here, `ray` in the workers of a Ray cluster.
-        address: Address of a running Ray cluster, `auto` to find it; None starts one on this machine.
     """
     from dataset_diffusion.stages.relabel import relabel_dataset
 
-    where = make_settings(WorkerSettings, executor=executor, address=address)
-    store = relabel_dataset(dataset, settings, out, num_workers, where)
+    store = relabel_dataset(dataset, settings, out, workers=workers)
     print(f"{len(store)} images relabelled in {store.path}")
 
 
@@ -172,7 +167,7 @@ def filter_samples(
 
     store = stage.filter_samples(dataset, FilterSettings(rules=rule, image_text=image_text), out)
     step = stage.last_filter(store.manifest)
-    for one, dropped in zip(rule, step.get("dropped", ()), strict=False):
+    for one, dropped in zip(rule, step.dropped or (), strict=False):
         print(f"{one}: dropped {dropped}")
     print(f"kept {len(store)} of {step['num_samples']} images in {out}")
 
@@ -289,27 +284,25 @@ def verify(
         prompts: The prompts that it was drawn from, for --repair; None takes prompts.jsonl beside its folder.
         num_workers: Threads that check shards; None takes a few more than there are cores.
     """
-    from dataset_diffusion.dataset.store import DatasetStore
-    from dataset_diffusion.stages.verify import find_broken_shards
+    from dataset_diffusion.stages.verify import verify_dataset
 
-    store = DatasetStore.open(dataset)
-    broken = find_broken_shards(store, num_workers)
-    if repair and broken:
+    generate_again = None
+    if repair:
         from dataset_diffusion.stages.generate import repair_dataset
 
-        repair_dataset(store, list(broken), prompts)
-        for shard in broken:
-            print(f"{store.shard_path(shard)}: drawn again")
-        broken = find_broken_shards(store, num_workers)
-    problems = [*chain.from_iterable(broken.values()), *store.unknown_files()]
-    if problems:
-        print(*problems, sep="\n", flush=True)
+        generate_again = partial(repair_dataset, prompts_file=prompts)
+    workers = make_settings(WorkerSettings, num_workers=num_workers)
+    found = verify_dataset(dataset, workers=workers, repair=generate_again)
+    for shard in found.repaired:
+        print(f"{shard}: drawn again")
+    if found.problems:
+        print(*found.problems, sep="\n", flush=True)
         raise DatasetError(
             f"{dataset} is not whole",
-            got=f"the {len(problems)} problems listed before",
+            got=f"the {len(found.problems)} problems listed before",
             fix=f"`dataset-diffusion verify {dataset} --repair` draws missing and damaged shards again",
         )
-    print(f"{dataset}: {len(store)} samples in {store.manifest.num_shards} shards, all whole")
+    print(f"{dataset}: {len(found.store)} samples in {found.store.manifest.num_shards} shards, all whole")
 
 
 def doctor() -> None:

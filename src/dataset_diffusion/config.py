@@ -113,6 +113,10 @@ class MachineSettings(Settings):
     """Keep on the GPU only the part of the model that is computing, for small cards."""
 
 
+MACHINE_SETTINGS = frozenset(f"generate.{name}" for name in MachineSettings.model_fields)
+"""Their names in a recipe: settings that a dataset or a run may be resumed with others of."""
+
+
 # The options of the last base come first.
 class GenerateSettings(MachineSettings, DrawSettings):
     """How images are drawn."""
@@ -124,19 +128,35 @@ class WorkerSettings(Settings):
     executor: Literal["local", "ray"] = "local"
     """`local` works here, `ray` in the workers of a Ray cluster."""
     num_workers: PositiveInt | None = None
-    """Workers of `ray`; None takes one per GPU or, where there is none, as many as the CPU cores allow."""
+    """Processes; None takes one per core."""
     address: str | None = None
     """Address of a running Ray cluster, `auto` to find it; None starts one on this machine."""
 
-    @field_validator("num_workers", "address")
+    @field_validator("address")
     @classmethod
-    def _check_ray(cls, value: AnyValue, info: Any) -> AnyValue:
-        if value is not None and info.data.get("executor") != "ray":
-            raise ValueError("--executor ray, the only one that takes it")
-        return value
+    def _check_address(cls, address: str | None, info: Any) -> str | None:
+        return _only_with_ray(address, info)
 
 
-class ExecutorSettings(WorkerSettings):
+class ModelWorkerSettings(WorkerSettings):
+    """Where work is done that takes a model: this process has one, and every worker of a Ray cluster its own."""
+
+    num_workers: PositiveInt | None = None
+    """Workers of `ray`; None takes one per GPU or, where there is none, as many as the CPU cores allow."""
+
+    @field_validator("num_workers")
+    @classmethod
+    def _check_num_workers(cls, num_workers: int | None, info: Any) -> int | None:
+        return _only_with_ray(num_workers, info)
+
+
+def _only_with_ray(value: AnyValue, info: Any) -> AnyValue:
+    if value is not None and info.data.get("executor") != "ray":
+        raise ValueError("--executor ray, the only one that takes it")
+    return value
+
+
+class ExecutorSettings(ModelWorkerSettings):
     """Where the images of a dataset are drawn, and which of them."""
 
     part: str | None = None

@@ -14,10 +14,14 @@ import pytest
 from PIL import Image
 from upath import UPath
 
+from dataset_diffusion.config import GenerateSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.replacement import finish_replacement
 from dataset_diffusion.dataset.schema import SCHEMA
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.verify import problems_of
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Heatmaps, Prompt, Sample
@@ -41,7 +45,7 @@ class Kind:
             "num_samples": self.num_samples,
             "shard_size": self.shard_size,
             "image_format": self.image_format,
-            "config": {"seed": 0, "generate": {"steps": 20}},
+            "provenance": Provenance(seed=0, generate=GenerateSettings(steps=20)),
         }
         return DatasetManifest(**(fields | changes))
 
@@ -67,13 +71,13 @@ class Kind:
 
     def replace_samples(self, path):
         """Put samples of another seed in the place of a dataset's, as relabelling in place does."""
-        new = DatasetStore.create(path / ".replacement-new", self.manifest(config={"seed": 1}))
+        new = DatasetWriter.create(path / ".replacement-new", self.manifest(provenance=Provenance(seed=1)))
         for shard in new.missing_shards():
             new.write_shard(shard, map(self.sample, new.shard_range(shard)))
         finish_replacement(new)
 
     def fill(self, path, shards=None):
-        store = DatasetStore.create(path, self.manifest())
+        store = DatasetWriter.create(path, self.manifest())
         for shard in store.missing_shards() if shards is None else shards:
             store.write_shard(shard, map(self.sample, store.shard_range(shard)))
         return store
@@ -238,7 +242,7 @@ def test_resuming_a_finished_dataset_touches_nothing(tmp_path, kind):
 
 
 def test_shards_share_out_all_samples(tmp_path, kind):
-    store = DatasetStore.create(tmp_path, kind.manifest())
+    store = DatasetWriter.create(tmp_path, kind.manifest())
     ranges = [store.shard_range(shard) for shard in range(store.manifest.num_shards)]
     assert [index for indices in ranges for index in indices] == list(range(kind.num_samples))
     assert all(len(indices) == kind.shard_size for indices in ranges[:-1])
@@ -281,7 +285,7 @@ def test_a_reader_does_not_mix_old_samples_with_those_that_took_their_place(tmp_
     with fails(CHANGED.format(r"config\.seed: 1 \(here: 0\)")):
         late.read_table(1)
     with fails(CHANGED.format(r"config\.seed: 1 \(here: 0\)")):
-        late.problems_of(1)  # which are none
+        problems_of(late, 1)  # which are none
     assert_same_sample(reader[0], first)  # of a shard that was open before
     assert DatasetStore.open(tmp_path / "set")[10].prompt.index == 10
 
@@ -302,10 +306,10 @@ def test_a_dataset_that_several_jobs_began_together_is_unchanged(tmp_path):
 def test_another_configuration_is_refused_and_nothing_is_lost(tmp_path):
     PNG.fill(tmp_path / "set")
     before = files(tmp_path / "set")
-    other = PNG.manifest(config={"seed": 0, "generate": {"steps": 50}}, num_samples=40)
+    other = PNG.manifest(provenance=Provenance(seed=0, generate=GenerateSettings(steps=50)), num_samples=40)
     there = r"num_samples: 40 \(here: 21\), config\.generate\.steps: 50 \(here: 20\)"
     with fails(rf"another configuration; got {there}; fix: use another --out or delete "):
-        DatasetStore.create(tmp_path / "set", other)
+        DatasetWriter.create(tmp_path / "set", other)
     assert files(tmp_path / "set") == before
 
 
@@ -313,7 +317,7 @@ def test_shards_without_a_manifest_are_not_taken_over(tmp_path):
     PNG.fill(tmp_path)
     (tmp_path / "dataset.json").unlink()
     with fails(r"has shards but no dataset\.json; fix: restore dataset\.json, use another --out or delete "):
-        DatasetStore.create(tmp_path, PNG.manifest())
+        DatasetWriter.create(tmp_path, PNG.manifest())
     with fails(r"not a dataset; got .*; expected a folder with dataset\.json"):
         DatasetStore.open(tmp_path)
 
@@ -322,11 +326,11 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with fails("cannot write .*; got (File exists|Not a directory); fix: .*another --out"):
-            DatasetStore.create(path, PNG.manifest())
+            DatasetWriter.create(path, PNG.manifest())
 
 
 def test_a_folder_that_vanished_while_writing(tmp_path):
-    store = DatasetStore.create(tmp_path, PNG.manifest())
+    store = DatasetWriter.create(tmp_path, PNG.manifest())
     (tmp_path / "shards").rmdir()
     with fails("cannot write .*00000.parquet; got No such file or directory; fix: "):
         store.write_shard(0, map(PNG.sample, range(10)))
@@ -347,12 +351,12 @@ def test_a_dataset_is_read_from_any_storage_that_fsspec_knows(tmp_path):
     (remote / "shards" / "00001.parquet").unlink()
     assert store.missing_shards() == [1]
     with fails("datasets are written to local folders; got memory://bucket/set; fix: "):
-        store.write_shard(1, map(PNG.sample, store.shard_range(1)))
+        DatasetWriter.open("memory://bucket/set").write_shard(1, map(PNG.sample, store.shard_range(1)))
 
 
 def test_a_storage_that_cannot_be_written_or_is_not_known():
     with fails("datasets are written to local folders; got memory://bucket/other; fix: "):
-        DatasetStore.create("memory://bucket/other", PNG.manifest())
+        DatasetWriter.create("memory://bucket/other", PNG.manifest())
     with fails("not a dataset; got memory://bucket/other; expected a folder with dataset.json"):
         DatasetStore.open("memory://bucket/other")
     with fails(r"cannot read from this storage; got nowhere://bucket/set \(.*\); expected an URL of fsspec"):
@@ -446,7 +450,7 @@ def test_verify_says_which_sample_is_wrong(tmp_path):
 
 def test_a_shard_is_written_whole_from_rows_that_were_encoded_piece_by_piece(tmp_path):
     PNG.fill(tmp_path / "whole", shards=[0])
-    pieces = DatasetStore.create(tmp_path / "pieces", PNG.manifest())
+    pieces = DatasetWriter.create(tmp_path / "pieces", PNG.manifest())
     rows = [row for index in range(10) for row in pieces.encode([PNG.sample(index)])]
     pieces.write_rows(0, rows)
     assert files(tmp_path / "pieces") == files(tmp_path / "whole")
@@ -457,8 +461,8 @@ def test_a_shard_is_written_whole_from_rows_that_were_encoded_piece_by_piece(tmp
 def test_broken_shards_are_told_apart_from_whole_ones(tmp_path):
     store = PNG.fill(tmp_path, shards=[0, 1])
     store.shard_path(1).write_bytes(b"half")
-    assert store.problems_of(0) == []
-    [damaged], [missing] = map(store.problems_of, (1, 2))
+    assert problems_of(store, 0) == []
+    [damaged], [missing] = (problems_of(store, shard) for shard in (1, 2))
     assert "00001.parquet is damaged" in damaged
     assert "00002.parquet is missing" in missing
 
@@ -468,7 +472,7 @@ def test_what_a_killed_writer_left_goes_when_its_shard_is_there(tmp_path, shard)
     PNG.fill(tmp_path, shards=[0])
     left = tmp_path / "shards" / f".0000{shard}.parquet.0badcafe.tmp"
     left.write_bytes(b"half")
-    DatasetStore.create(tmp_path, PNG.manifest())
+    DatasetWriter.create(tmp_path, PNG.manifest())
     assert left.exists() == (shard == 1)  # a writer of it may be at work
     PNG.fill(tmp_path)
     assert not left.exists()
@@ -476,14 +480,14 @@ def test_what_a_killed_writer_left_goes_when_its_shard_is_there(tmp_path, shard)
 
 @pytest.mark.parametrize("indices", [range(9), range(1, 11), range(11), [0, 0, *range(2, 10)], []])
 def test_a_shard_takes_its_own_samples_only(tmp_path, indices):
-    store = DatasetStore.create(tmp_path, PNG.manifest())
+    store = DatasetWriter.create(tmp_path, PNG.manifest())
     with fails("shard 0 takes other samples; got indices .*; expected 0 to 9 in order"):
         store.write_shard(0, map(PNG.sample, indices))
     assert list(files(tmp_path)) == ["dataset.json"]
 
 
 def test_a_sample_that_is_not_valid_is_not_stored(tmp_path):
-    store = DatasetStore.create(tmp_path, PNG.manifest())
+    store = DatasetWriter.create(tmp_path, PNG.manifest())
     strange = dataclasses.replace(PNG.sample(0), label=np.full(PNG.size, 21, np.uint8))
     with fails("sample 0 cannot be stored; got label ids outside the class set: 21"):
         store.write_shard(0, [strange])

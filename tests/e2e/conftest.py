@@ -13,6 +13,7 @@ from commands import Outcome, refuse, run_command, times_of
 from PIL import Image
 
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.specs import MODELS
 
 
@@ -43,7 +44,7 @@ def scenes(tmp_path_factory) -> Path:
     source = DatasetStore.open(files("dataset_diffusion") / "assets" / "scenes")
     folder = tmp_path_factory.mktemp("scenes")
     manifest = source.manifest.model_copy(update={"num_samples": 6, "shard_size": 6})
-    DatasetStore.create(folder, manifest).write_shard(0, [source[index] for index in range(6)])
+    DatasetWriter.create(folder, manifest).write_shard(0, [source[index] for index in range(6)])
     return folder
 
 

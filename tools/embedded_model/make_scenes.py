@@ -9,7 +9,9 @@ from scenes import make_scene
 from sprites import ICONS, render_sprites
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.labelling.quality import quality_scores
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.prompts.compose import compose_prompt
@@ -36,9 +38,10 @@ def write_scenes(out: Path, num_scenes: int, seed: int, icons: Path) -> DatasetS
     if classes.words != tuple(ICONS):
         raise ValueError("the class set `emoji` and the icons name other classes")
     sprites = render_sprites(icons)
-    config = {"scenes": "tools/embedded_model/scenes.py", "seed": seed}
-    manifest = DatasetManifest(num_samples=num_scenes, class_set=classes, image_format="jpeg", config=config)
-    store = DatasetStore.create(out, manifest)
+    manifest = DatasetManifest(
+        num_samples=num_scenes, class_set=classes, image_format="jpeg", provenance=Provenance(seed=seed)
+    )
+    store = DatasetWriter.create(out, manifest)
     for shard in store.missing_shards():
         store.write_shard(shard, [_sample(sprites, seed, index) for index in store.shard_range(shard)])
     return store

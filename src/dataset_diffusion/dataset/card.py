@@ -37,7 +37,7 @@ def dataset_card(
     environment = jinja2.Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         manifest=manifest,
-        settings=json.dumps(manifest.config, indent=2),
+        settings=json.dumps(manifest.provenance.asked(), indent=2),
         rows=list(_rows(manifest.class_set, counts)),
         num_images=counts.num_images,
         ignored=f"{counts.uncertain:.1%}",

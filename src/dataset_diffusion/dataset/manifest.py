@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic_core import to_json
 
-from dataset_diffusion.config import MachineSettings, Settings, config_hash
-from dataset_diffusion.dataset.schema import SCHEMA_VERSION, ImageFormat
+from dataset_diffusion.config import MACHINE_SETTINGS, config_hash
+from dataset_diffusion.dataset.provenance import Provenance
+from dataset_diffusion.dataset.schema import ImageFormat
+from dataset_diffusion.disk import claims
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import ConfigError, DatasetError
@@ -25,24 +28,27 @@ Stamp: TypeAlias = tuple[int, int]
 REPLACING = ".replacing"
 """Folder in a dataset whose samples are just taking the place of the dataset's own; see `replacement`."""
 
-# None of them changes what a sample is: synonyms only find classes in captions, and the version is there to be read.
-_NOT_COMPARED = {"package_version", "config_hash", "class_set.synonyms"}
-_NOT_COMPARED |= {f"config.generate.{name}" for name in MachineSettings.model_fields}
+SCHEMA_VERSION = 2
+"""Version of ``dataset.json``. Version 1, of 0.1.0, holds what was asked for as ``config`` and not what was used."""
+
+# None of them changes what a sample is: synonyms only find classes in captions, and the versions are there to be read.
+_NOT_COMPARED = {"schema_version", "package_version", "config_hash", "class_set.synonyms"}
+_NOT_COMPARED |= {f"config.{name}" for name in MACHINE_SETTINGS}
 
 
 class DatasetManifest(BaseModel):
     """What a dataset is made of. Two datasets with the same manifest have the same samples on the same hardware.
 
     Attributes:
-        schema_version: version of the columns; see `schema.SCHEMA`.
+        schema_version: version of the file that it was read from.
         package_version: version of this package that began the dataset.
         num_samples: samples of the finished dataset, indexed 0..num_samples-1.
         shard_size: samples per shard; the last one may hold fewer.
         image_format: how images are stored; label maps are always PNG.
-        model: the diffusion model's name or path; None for scenes that no model drew.
+        model: the diffusion model's name or path; None for scenes that no model generated.
         model_revision: the commit of the model on the hub, or a hash of its folder, where known.
-        config_hash: hash of ``config``, see `config.config_hash`.
-        config: the resolved settings the samples follow from.
+        config_hash: hash of what was asked for, see `config.config_hash`.
+        provenance: what the samples follow from.
         class_set: the classes that label ids stand for.
     """
 
@@ -57,19 +63,26 @@ class DatasetManifest(BaseModel):
     model: str | None = None
     model_revision: str | None = None
     config_hash: str = ""
-    config: dict[str, Any] = {}
+    provenance: Provenance = Provenance()
     class_set: ClassSet
 
-    @classmethod
-    def from_settings(cls, settings: Settings, **fields: Any) -> DatasetManifest:
-        """A manifest whose config and hash are those of resolved settings; the other fields as they are."""
-        return cls(config=settings.model_dump(mode="json"), config_hash=config_hash(settings), **fields)
+    # The provenance as the file holds it, where this version would write it otherwise.
+    _recorded: dict[str, Any] | None = PrivateAttr(None)
 
-    def with_config(self, config: dict[str, Any], **fields: Any) -> DatasetManifest:
-        """The manifest of a dataset made from this one: another config with its hash, and other fields as they are."""
-        version = __version__
-        changed = {"config": config, "config_hash": config_hash(config), "package_version": version, **fields}
-        return self.model_copy(update=changed)
+    @classmethod
+    def made_from(cls, provenance: Provenance, **fields: Any) -> DatasetManifest:
+        """A manifest with a provenance and its hash; the other fields as they are."""
+        return cls(provenance=provenance, config_hash=config_hash(provenance.asked()), **fields)
+
+    def with_provenance(self, provenance: Provenance, **fields: Any) -> DatasetManifest:
+        """The manifest of a dataset made from this one: another provenance, and other fields as they are."""
+        kept = {"num_samples", "shard_size", "image_format", "model", "model_revision", "class_set"}
+        return self.made_from(provenance, **({name: value for name, value in self if name in kept} | fields))
+
+    @property
+    def identity(self) -> str:
+        """What tells it from all other manifests: the JSON text of its file, without spaces."""
+        return self._json().decode()
 
     @property
     def num_shards(self) -> int:
@@ -87,13 +100,21 @@ class DatasetManifest(BaseModel):
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.num_samples))
 
     def differences(self, other: DatasetManifest) -> list[str]:
-        """Where another manifest asks for other samples: ``name: its value (here: this one's)``, one entry each."""
-        mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+        """Where another manifest asks for other samples: ``name: its value (here: this one's)``, one entry each.
+
+        Where both ask for the same and know what was used, this is compared too: a model's own settings may have
+        changed from one version of this package to the next.
+        """
         left_out = _NOT_COMPARED
         if None in (self.model_revision, other.model_revision):  # it is not known of every model and every dataset
             left_out = left_out | {"model_revision"}
-        names = [name for name in {**mine, **theirs} if name not in left_out and mine.get(name) != theirs.get(name)]
-        return [f"{name}: {theirs.get(name)} (here: {mine.get(name)})" for name in names]
+        if found := claims.differences(self._asked(), other._asked(), left_out):
+            return found
+        mine, theirs = self.provenance.used, other.provenance.used
+        if mine is None or theirs is None:
+            return []
+        # What was not asked for follows from the device.
+        return claims.differences({"used": mine.model_dump()}, {"used": theirs.model_dump()}, {"used.dtype"})
 
     def save(self, folder: Path) -> None:
         """Write ``dataset.json`` into a folder that exists.
@@ -102,7 +123,7 @@ class DatasetManifest(BaseModel):
             DatasetError: the folder cannot be written.
         """
         path = folder / FILE_NAME
-        atomic_write(path, (self.model_dump_json(indent=2) + "\n").encode())
+        atomic_write(path, self._json(indent=2) + b"\n")
         remove_leftovers(path)
 
     @classmethod
@@ -123,7 +144,7 @@ class DatasetManifest(BaseModel):
         version = values.get("schema_version") if isinstance(values, dict) else None
         if not isinstance(version, int):
             raise _damaged(path, "no schema version")
-        if version != SCHEMA_VERSION:
+        if version not in (1, SCHEMA_VERSION):
             newer = "upgrade dataset-diffusion"
             older = (
                 f"make the dataset again, or install dataset-diffusion=={values.get('package_version')}, which made it"
@@ -131,16 +152,42 @@ class DatasetManifest(BaseModel):
             raise DatasetError(
                 f"{path} has another schema version",
                 got=version,
-                expected=SCHEMA_VERSION,
+                expected=f"1 or {SCHEMA_VERSION}",
                 fix=newer if version > SCHEMA_VERSION else older,
             )
+        recorded = values.pop(_provenance_key(version), {})
+        if not isinstance(recorded, dict):
+            raise _damaged(path, "no provenance")
         try:
-            return cls.model_validate(values)
+            manifest = cls.model_validate(values | {"provenance": Provenance.read(recorded)})
         except ValidationError as error:
             first = error.errors()[0]
             raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         except ConfigError as error:
             raise _damaged(path, str(error)) from error
+        if recorded != manifest.provenance.model_dump(mode="json"):
+            manifest._recorded = recorded
+        return manifest
+
+    def _json(self, indent: int | None = None) -> bytes:
+        values = self.model_dump(mode="json")
+        if self._recorded is not None:
+            values["provenance"] = self._recorded
+        key = _provenance_key(self.schema_version)
+        renamed = {key if name == "provenance" else name: value for name, value in values.items()}
+        return to_json(renamed, indent=indent, inf_nan_mode="null")
+
+    def _asked(self) -> dict[str, Any]:
+        """The fields as JSON values, what was asked for under the name ``config``."""
+        values = self.model_dump(mode="json")
+        known, class_set = claims.flatten(values.pop("provenance")), values.pop("class_set")
+        recorded = claims.flatten(self._recorded or {})
+        unknown = {f"config.{name}": value for name, value in recorded.items() if name not in known}
+        return {**values, "config": self.provenance.asked(), **unknown, "class_set": class_set}
+
+
+def _provenance_key(schema_version: int) -> str:
+    return "config" if schema_version == 1 else "provenance"
 
 
 def stamp_of(folder: Location) -> Stamp | None:
@@ -168,10 +215,3 @@ def check_not_in_between(folder: Location) -> None:
 
 def _damaged(path: Location, reason: str) -> DatasetError:
     return DatasetError(f"{path} cannot be read", got=reason, fix="restore the file or make the dataset again")
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

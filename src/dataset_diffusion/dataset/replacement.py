@@ -13,12 +13,13 @@ from pathlib import Path
 
 from dataset_diffusion.dataset.manifest import FILE_NAME, REPLACING, DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.atomic import explained_write_errors
 
 _UNFINISHED = ".replacement-"
 
 
-def begin_replacement(store: DatasetStore, manifest: DatasetManifest) -> DatasetStore:
+def begin_replacement(store: DatasetStore, manifest: DatasetManifest) -> DatasetWriter:
     """The dataset, empty or partly written, that is to take the place of another one with as many samples.
 
     Hold the dataset's lock for this and all that follows, and call `resume_replacement` first.
@@ -31,7 +32,7 @@ def begin_replacement(store: DatasetStore, manifest: DatasetManifest) -> Dataset
     for other in store.path.glob(f"{_UNFINISHED}*"):
         if other != folder:
             _remove(other)
-    return DatasetStore.create(folder, manifest)
+    return DatasetWriter.create(folder, manifest)
 
 
 def finish_replacement(new: DatasetStore) -> None:

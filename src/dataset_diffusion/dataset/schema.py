@@ -20,8 +20,6 @@ from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Heatmaps, Prompt, Sample
 
-SCHEMA_VERSION = 1
-
 ROWS_PER_GROUP = 4
 """Rows read together: few, so that a random read is cheap; several, so that reading in order opens few groups."""
 
@@ -99,6 +97,11 @@ _SHORT_COLUMNS = ("index", "seed", "prompt", "class_prompt", "class_words", "cla
 def sample_name(index: int) -> str:
     """What files about a sample are called, without their suffix."""
     return f"{index:08d}"
+
+
+def shard_name(shard: int) -> str:
+    """What the file of a shard is called."""
+    return f"{shard:05d}.parquet"
 
 
 def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat = "png") -> dict[str, Any]:

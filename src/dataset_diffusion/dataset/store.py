@@ -1,20 +1,20 @@
-"""A folder of shards that many processes can fill, that stops and resumes anywhere, and that reads like a list."""
+"""A dataset on disk that reads like a list."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
-from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest, Stamp, check_not_in_between, stamp_of
+from dataset_diffusion.dataset.manifest import DatasetManifest, Stamp, stamp_of
 from dataset_diffusion.dataset.schema import (
     IMAGE,
     LABEL,
@@ -23,22 +23,16 @@ from dataset_diffusion.dataset.schema import (
     decode_image,
     decode_label,
     decode_row,
-    encode_sample,
     picture_bytes,
-    shard_bytes,
+    shard_name,
 )
-from dataset_diffusion.dataset.verify import sample_problems, shard_problems
-from dataset_diffusion.disk.atomic import (
-    atomic_write,
-    clear_leftovers,
-    explained_write_errors,
-    find_leftovers,
-    remove_files,
-)
-from dataset_diffusion.disk.places import Location, locate
+from dataset_diffusion.dataset.verify import find_problems, unknown_files
+from dataset_diffusion.disk.places import Location, local_folder, locate
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Sample
+
+AnyStore = TypeVar("AnyStore", bound="DatasetStore")
 
 _OPEN_FILES = 64
 """Shards kept open, so that reading at random seldom opens one."""
@@ -53,7 +47,7 @@ class DatasetStore:
     """A dataset on disk: ``dataset.json`` and ``shards/00000.parquet``, ``shards/00001.parquet``, ...
 
     Each shard holds a fixed range of sample indices and takes its name only when it is whole: a shard that exists is
-    complete, a missing one is the work to do. Use `create` or `open` rather than the constructor.
+    complete, a missing one is the work to do. Use `open` rather than the constructor; `DatasetWriter` writes.
 
     Attributes:
         location: its folder, or the URL that it is read from.
@@ -77,29 +71,7 @@ class DatasetStore:
         return type(self), (self.location, self.manifest, self._stamp)
 
     @classmethod
-    def create(cls, path: str | Location, manifest: DatasetManifest) -> DatasetStore:
-        """Begin a dataset, or go on with one that the same manifest began.
-
-        Raises:
-            DatasetError: the folder holds a dataset of another configuration, or cannot be written.
-        """
-        folder = _local(path)
-        with explained_write_errors(folder):
-            begun = (folder / FILE_NAME).exists()
-            check_not_in_between(folder)
-            (folder / "shards").mkdir(parents=True, exist_ok=True)
-            if not begun and any((folder / "shards").glob("*.parquet")):
-                raise DatasetError(
-                    f"{folder} has shards but no {FILE_NAME}",
-                    fix=f"restore {FILE_NAME}, use another --out or delete {folder}",
-                )
-        if begun:
-            return cls._resume(folder, manifest)
-        manifest.save(folder)
-        return cls(folder, manifest, stamp_of(folder))
-
-    @classmethod
-    def open(cls, path: str | Location) -> DatasetStore:
+    def open(cls: type[AnyStore], path: str | Location) -> AnyStore:
         """Open a dataset, complete or not.
 
         Args:
@@ -119,7 +91,7 @@ class DatasetStore:
         Raises:
             DatasetError: it is read from a URL.
         """
-        return _local(self.location)
+        return local_folder(self.location)
 
     @property
     def class_set(self) -> ClassSet:
@@ -165,12 +137,16 @@ class DatasetStore:
     def missing_shards(self) -> list[int]:
         """The shards that are still to be written, in order."""
         # One listing: a question per shard takes minutes on the file systems that have the most of them.
-        there = self._file_names()
-        return [shard for shard in range(self.manifest.num_shards) if _file_name(shard) not in there]
+        there = self.shard_files()
+        return [shard for shard in range(self.manifest.num_shards) if shard_name(shard) not in there]
+
+    def shard_files(self) -> set[str]:
+        """Names of all files among the shards."""
+        return {path.name for path in (self.location / "shards").glob("*.parquet")}
 
     def shard_path(self, shard: int) -> Path:
         """Where a shard is written. Raises as `path`."""
-        return self.path / "shards" / _file_name(shard)
+        return self.path / "shards" / shard_name(shard)
 
     def shard_range(self, shard: int) -> range:
         """The sample indices of a shard. Raises an IndexError where the dataset has no such shard."""
@@ -179,44 +155,6 @@ class DatasetStore:
     def count(self, shards: Iterable[int]) -> int:
         """Samples of some shards."""
         return sum(len(self.shard_range(shard)) for shard in shards)
-
-    def write_shard(self, shard: int, samples: Iterable[Sample]) -> None:
-        """Write all samples of a shard at once, in order of index. The same samples give the same bytes.
-
-        Raises:
-            DatasetError: the samples are not those of the shard, one of them is not valid (see `verify`), the disk is
-                full, or the folder cannot be written. Nothing is left behind.
-            IndexError: the dataset has no such shard.
-        """
-        self.write_rows(shard, self.encode(samples))
-
-    def encode(self, samples: Iterable[Sample]) -> list[dict[str, Any]]:
-        """Samples as rows for `write_rows`: the slow half of `write_shard`, which can be done piece by piece.
-
-        Raises:
-            DatasetError: a sample is not valid.
-        """
-        rows = []
-        for sample in samples:
-            if problem := next(sample_problems(sample, self.class_set), None):
-                raise DatasetError(f"sample {sample.prompt.index} cannot be stored", got=problem)
-            rows.append(encode_sample(sample, self.class_set, self.manifest.image_format))
-        return rows
-
-    def write_rows(self, shard: int, rows: Sequence[dict[str, Any]] | pa.Table) -> None:
-        """Write what `encode` made of all samples of a shard, or `read_table` gave. Raises as `write_shard`."""
-        indices, path = self.shard_range(shard), self.shard_path(shard)
-        found = rows["index"].to_pylist() if isinstance(rows, pa.Table) else [row["index"] for row in rows]
-        if found != list(indices):
-            raise DatasetError(
-                f"shard {shard} takes other samples",
-                got=f"indices {found}",
-                expected=f"{indices.start} to {indices.stop - 1} in order",
-            )
-        leftovers = self._leftovers  # listed before the first write, and not again: a dataset may have many shards
-        atomic_write(path, shard_bytes(rows))
-        remove_files(leftovers.pop(path, ()))
-        self._forget_files()
 
     def __len__(self) -> int:
         """Samples of the finished dataset, whether or not they are all written."""
@@ -250,15 +188,20 @@ class DatasetStore:
         for group in range(self._file(shard).num_row_groups):
             yield from self._read_group(shard, group, tuple(columns)).to_pylist()
 
-    def read_table(self, shard: int) -> pa.Table:
+    def read_table(self, shard: int, *, reopen: bool = False) -> pa.Table:
         """Read a whole shard as it is stored, pictures still encoded.
+
+        Args:
+            shard: its number.
+            reopen: read the file that has the shard's name by now, though another may be open. Several threads may.
 
         Raises:
             DatasetError: the shard is missing or damaged.
         """
+        file = self._open_shard(shard) if reopen else self._file(shard)
         try:
             # Parquet names what lists hold otherwise, which would change the bytes of what is written from the table.
-            return self._file(shard).read(use_threads=False).cast(SCHEMA)
+            return file.read(use_threads=False).cast(SCHEMA)
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
 
@@ -278,34 +221,8 @@ class DatasetStore:
         Returns:
             What is wrong, one line each and in order; empty where nothing is.
         """
-        shards = map(self.problems_of, range(self.manifest.num_shards))
-        return [*chain.from_iterable(shards), *self.unknown_files()]
-
-    def unknown_files(self) -> list[str]:
-        """What `verify` says about files among the shards that are none."""
-        strangers = self._file_names().difference(map(_file_name, range(self.manifest.num_shards)))
-        return [f"{name}: no shard of this dataset" for name in sorted(strangers)]
-
-    def problems_of(self, shard: int) -> list[str]:
-        """What is wrong with a shard, one line each. Several threads may ask at once.
-
-        Raises:
-            DatasetError: the dataset was changed since it was opened.
-        """
-        try:
-            # Not the open file: it may be another one than the one that has the name by now.
-            table = self._open_shard(shard).read(use_threads=False)
-        except DatasetError as error:
-            self.check_unchanged()  # else all shards would seem broken, and be drawn over by a repair
-            return [str(error)]
-        except _UNREADABLE as error:
-            return [str(self._damaged(shard, error))]
-        problems = shard_problems(table, self.shard_range(shard), self.class_set)
-        return [f"{_file_name(shard)}: {problem}" for problem in problems]
-
-    @cached_property
-    def _leftovers(self) -> dict[Path, list[Path]]:
-        return find_leftovers(self.path / "shards")
+        found = chain.from_iterable(problems for _, problems in find_problems(self, num_threads=1))
+        return [*found, *unknown_files(self)]
 
     def _forget_files(self) -> None:
         self._file.cache_clear()
@@ -326,9 +243,6 @@ class DatasetStore:
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
 
-    def _file_names(self) -> set[str]:
-        return {path.name for path in (self.location / "shards").glob("*.parquet")}
-
     def _open_shard(self, shard: int) -> pq.ParquetFile:
         path = self._place(shard)
         if not path.exists():
@@ -347,26 +261,12 @@ class DatasetStore:
         return file
 
     def _place(self, shard: int) -> Location:
-        return self.location / "shards" / _file_name(shard)
+        return self.location / "shards" / shard_name(shard)
 
     def _damaged(self, shard: int, reason: object) -> DatasetError:
         path = self._place(shard)
         fix = f"delete {path} and run the command that made the dataset again"
         return DatasetError(f"{path} is damaged", got=str(reason), fix=fix)
-
-    @classmethod
-    def _resume(cls, folder: Path, manifest: DatasetManifest) -> DatasetStore:
-        store = cls.open(folder)
-        if differences := store.manifest.differences(manifest):
-            more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-            raise DatasetError(
-                f"{folder} holds a dataset of another configuration",
-                got=", ".join(differences[:3]) + more,
-                fix=f"use another --out or delete {folder}",
-            )
-        for place in (folder, folder / "shards"):
-            clear_leftovers(place)
-        return store
 
 
 def _find_row(metadata: pq.FileMetaData, offset: int) -> tuple[int, int]:
@@ -376,16 +276,3 @@ def _find_row(metadata: pq.FileMetaData, offset: int) -> tuple[int, int]:
         offset -= metadata.row_group(group).num_rows
         group += 1
     return group, offset
-
-
-def _file_name(shard: int) -> str:
-    return f"{shard:05d}.parquet"
-
-
-def _local(path: str | Location) -> Path:
-    folder = locate(path)
-    if not isinstance(folder, Path):
-        raise DatasetError(
-            "datasets are written to local folders", got=str(path), fix="copy them when they are finished"
-        )
-    return folder

@@ -23,7 +23,7 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any], ignore: Coll
         >>> differences({"train": {"steps": 1}}, {"train": {"steps": 2}})
         ['train.steps: 2 (here: 1)']
     """
-    mine, theirs = _flatten(there), _flatten(asked)
+    mine, theirs = flatten(there), flatten(asked)
     names = [name for name in {**mine, **theirs} if name not in ignore and mine.get(name) != theirs.get(name)]
     return [f"{name}: {theirs.get(name)} (here: {mine.get(name)})" for name in names]
 
@@ -49,8 +49,9 @@ def refuse_differences(
         raise error(f"{folder} holds {holds}", got=", ".join(found[:MAX_SHOWN]) + more, fix=fix)
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by name, those inside others with dots."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat

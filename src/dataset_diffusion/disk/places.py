@@ -31,3 +31,17 @@ def locate(path: str | Location) -> Location:
             "cannot read from this storage", got=f"{path} ({error})", expected="an URL of fsspec"
         ) from error
     return remote
+
+
+def local_folder(path: str | Location) -> Path:
+    """A folder of this machine, to be written to.
+
+    Raises:
+        DatasetError: it is in another storage.
+    """
+    folder = locate(path)
+    if not isinstance(folder, Path):
+        raise DatasetError(
+            "datasets are written to local folders", got=str(path), fix="copy them when they are finished"
+        )
+    return folder

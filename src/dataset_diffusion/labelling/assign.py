@@ -93,18 +93,24 @@ def label_map(
         ConfigError: the exponent is not among the stored ones, refinement lacks its image, or the arguments do not fit;
             see `assign_labels`.
     """
-    if settings.exponent not in heatmaps.exponents:
-        raise ConfigError(
-            "no heatmaps are stored for this exponent",
-            got=settings.exponent,
-            expected=f"one of {', '.join(map(str, heatmaps.exponents))}",
-        )
+    check_exponent(settings.exponent, heatmaps.exponents)
     if not (heatmaps.ranges.any() or heatmaps.values.any()):
         return np.full(size, UNCERTAIN, np.uint8)
     maps = torch.from_numpy(heatmaps.values[heatmaps.exponents.index(settings.exponent)])
     if settings.refine == "pamr":
         maps = _refined(maps, size, image)
     return assign_labels(maps, class_ids, size, settings.threshold, settings.uncertainty_threshold).numpy()
+
+
+def check_exponent(exponent: int, stored: Sequence[int]) -> None:
+    """Refuse an exponent whose heatmaps are not among the stored ones.
+
+    Raises:
+        ConfigError: naming those that are.
+    """
+    if exponent not in stored:
+        expected = f"one of {', '.join(map(str, stored))}"
+        raise ConfigError("no heatmaps are stored for this exponent", got=exponent, expected=expected)
 
 
 def _refined(

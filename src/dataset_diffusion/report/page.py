@@ -52,7 +52,7 @@ def render_report(contents: Contents, examples: Iterable[Example] = ()) -> str:
     class_set, store, results = contents.class_set, contents.store, contents.results
     statistics = None if store is None else count_labels(store)
     confusion = np.array(results.confusion_matrix, dtype=np.int64) if results and results.confusion_matrix else None
-    manifest_config = {} if store is None else store.manifest.config
+    asked = {} if store is None else store.manifest.provenance.asked()
     counts = class_counts(statistics, class_set) if statistics and class_set else []
     return (
         _environment()
@@ -73,7 +73,7 @@ def render_report(contents: Contents, examples: Iterable[Example] = ()) -> str:
             training_charts=_training_charts(contents.training_log),
             confusion_chart=confusion_chart(confusion, results.classes) if results and confusion is not None else "",
             provenance=provenance(contents),
-            settings=settings_groups(contents.config or manifest_config),
+            settings=settings_groups(contents.config or asked),
             recipe=recipe(contents.config) if contents.config else "",
         )
     )
@@ -135,9 +135,8 @@ def _training_charts(log: tuple[TrainingStep, ...]) -> dict[str, str]:
 
 def _exponent(store: DatasetStore) -> int | None:
     """The exponent that the labels were made with, where the dataset says it."""
-    label = store.manifest.config.get("label")
-    exponent = label.get("exponent") if isinstance(label, dict) else None
-    return exponent if isinstance(exponent, int) else None
+    label = store.manifest.provenance.label
+    return None if label is None else label.exponent
 
 
 def percent(share: float) -> str:

@@ -81,11 +81,10 @@ def provenance(contents: Contents) -> list[tuple[str, str]]:
     rows: list[tuple[str, object]] = []
     if contents.store is not None:
         manifest = contents.store.manifest
-        seed = manifest.config.get("seed")
         rows += [
             ("Diffusion model", manifest.model),
             ("Model revision", manifest.model_revision),
-            ("Dataset seed", seed),
+            ("Dataset seed", manifest.provenance.seed),
             ("Dataset settings", manifest.config_hash),
             ("Package version", manifest.package_version),
         ]

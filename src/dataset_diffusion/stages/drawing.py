@@ -14,6 +14,7 @@ import torch
 from dataset_diffusion.config import GenerateSettings, LabelSettings
 from dataset_diffusion.dataset.schema import ImageFormat, as_stored
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.families.unet import DiffusionModel
 from dataset_diffusion.diffusion.load import load_from_settings
 from dataset_diffusion.labelling.assign import label_map
@@ -64,7 +65,7 @@ def work_of(store: DatasetStore, job: DrawingJob, shards: Iterable[int]) -> Iter
 
 def draw_shards(
     model: DiffusionModel,
-    store: DatasetStore,
+    store: DatasetWriter,
     job: DrawingJob,
     work: Iterable[WorkItem],
     *,
@@ -203,12 +204,12 @@ class InBackground:
             self._pending.popleft().result()
 
 
-def _encode(store: DatasetStore, label: LabelSettings, drawn: list[Drawn]) -> list[dict[str, Any]]:
+def _encode(store: DatasetWriter, label: LabelSettings, drawn: list[Drawn]) -> list[dict[str, Any]]:
     image_format = store.manifest.image_format
     return store.encode(label_generation(one.prompt, one.seed, one.generation, label, image_format) for one in drawn)
 
 
-def _write(store: DatasetStore, shard: int, rows: list[Future[list[dict[str, Any]]]]) -> None:
+def _write(store: DatasetWriter, shard: int, rows: list[Future[list[dict[str, Any]]]]) -> None:
     store.write_rows(shard, list(chain.from_iterable(encoded.result() for encoded in rows)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dataset_diffusion.config import FilterSettings
 from dataset_diffusion.dataset.filtering.quantities import QUANTITIES
@@ -12,7 +11,9 @@ from dataset_diffusion.dataset.filtering.rules import Rule, parse_rule
 from dataset_diffusion.dataset.filtering.select import Selection, judge
 from dataset_diffusion.dataset.filtering.subset import write_subset
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
+from dataset_diffusion.dataset.provenance import FilterStep
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import ConfigError, DatasetError
@@ -48,10 +49,10 @@ def filter_samples(source: str | Location, settings: FilterSettings, out: Path) 
         return begun
     selection = _select(store, rules, settings.image_text)
     # Datasets that version 0.1.0 began do not say how many were dropped.
-    dropped = selection.dropped if begun is None else last_filter(begun.manifest).get("dropped")
-    step = filter_step(store.manifest, rules, settings.image_text, dropped)
+    dropped = selection.dropped if begun is None else last_filter(begun.manifest).dropped
+    manifest = _manifest(store.manifest, rules, settings.image_text, dropped, len(selection.kept))
     with folder_lock(out):
-        target = DatasetStore.create(out, _manifest(store.manifest, step, len(selection.kept)))
+        target = DatasetWriter.create(out, manifest)
         done = len(target) - target.count(target.missing_shards())
         with progress("Write what is kept", len(target), "images", done=done) as advance:
             for count in write_subset(store, selection.kept, target):
@@ -72,27 +73,9 @@ def check_filter(settings: FilterSettings) -> None:
         load_image_text(settings.image_text)
 
 
-def filter_step(
-    source: DatasetManifest, rules: Sequence[Rule], image_text: str, dropped: Sequence[int] | None
-) -> dict[str, Any]:
-    """What a dataset records of its making.
-
-    Args:
-        source: of the dataset that it is made from.
-        rules: what its samples pass.
-        image_text: the CLIP model; recorded where a rule asks it.
-        dropped: for each rule how many samples it dropped; None where that is not known.
-    """
-    step: dict[str, Any] = {"rules": [str(rule) for rule in rules], "num_samples": source.num_samples}
-    step["config_hash"] = source.config_hash
-    if _needs_model(rules):
-        step["image_text"] = image_text
-    return step if dropped is None else step | {"dropped": list(dropped)}
-
-
-def last_filter(manifest: DatasetManifest) -> dict[str, Any]:
-    """The last `filter_step` that a dataset records; empty where it is not a filtered one."""
-    return {**manifest.config.get("filter", [{}])[-1]}
+def last_filter(manifest: DatasetManifest) -> FilterStep:
+    """The last filtering that a filtered dataset records."""
+    return manifest.provenance.filter[-1]
 
 
 def _resume(source: DatasetStore, rules: Sequence[Rule], settings: FilterSettings, out: Path) -> DatasetStore | None:
@@ -100,15 +83,24 @@ def _resume(source: DatasetStore, rules: Sequence[Rule], settings: FilterSetting
     if not (out / FILE_NAME).exists():
         return None
     there = DatasetManifest.load(out)
-    step = filter_step(source.manifest, rules, settings.image_text, last_filter(there).get("dropped"))
+    manifest = _manifest(source.manifest, rules, settings.image_text, None, there.num_samples)
     with folder_lock(out):
-        return DatasetStore.create(out, _manifest(source.manifest, step, there.num_samples))
+        return DatasetWriter.create(out, manifest)
 
 
-def _manifest(source: DatasetManifest, step: dict[str, Any], num_samples: int) -> DatasetManifest:
-    return source.with_config(
-        source.config | {"filter": [*source.config.get("filter", []), step]}, num_samples=num_samples
+def _manifest(
+    source: DatasetManifest, rules: Sequence[Rule], image_text: str, dropped: tuple[int, ...] | None, num_samples: int
+) -> DatasetManifest:
+    """The manifest of the samples of a dataset that pass some rules."""
+    step = FilterStep(
+        rules=tuple(map(str, rules)),
+        num_samples=source.num_samples,
+        config_hash=source.config_hash,
+        image_text=image_text if _needs_model(rules) else None,
+        dropped=dropped,
     )
+    steps = (*source.provenance.filter, step)
+    return source.with_provenance(source.provenance.model_copy(update={"filter": steps}), num_samples=num_samples)
 
 
 def _select(store: DatasetStore, rules: Sequence[Rule], image_text: str) -> Selection:

@@ -8,16 +8,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings, Settings
+from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
+from dataset_diffusion.dataset.provenance import Layers, Provenance, Used
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.families.unet import DiffusionModel
-from dataset_diffusion.diffusion.specs import model_fingerprint
+from dataset_diffusion.diffusion.specs import capture_choice, model_fingerprint, model_spec
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError
+from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import read_prompts
@@ -31,15 +32,6 @@ from dataset_diffusion.stages.drawing import (
     load_model_for,
     work_of,
 )
-
-
-class DatasetSettings(Settings):
-    """What a dataset's samples follow from, beside the model's weights and the class set. Kept in its manifest."""
-
-    seed: int
-    prompts_sha256: str
-    generate: GenerateSettings
-    label: LabelSettings
 
 
 def make_dataset(
@@ -69,11 +61,11 @@ def make_dataset(
     """
     manifest, job = plan_dataset(prompts_file, generate, label, seed, classes)
     begun = (out / FILE_NAME).exists()
-    if begun and (store := DatasetStore.create(out, manifest)).is_complete:
+    if begun and (store := DatasetWriter.create(out, manifest)).is_complete:
         return store
     model = None if begun else _checked_model(job, executor)
     with folder_lock(out, shared=executor.part is not None):
-        store = DatasetStore.create(out, manifest)
+        store = DatasetWriter.create(out, manifest)
         mine = executor.shards_of(store.manifest.num_shards)
         missing = set(store.missing_shards())
         work = [shard for shard in mine if shard in missing]
@@ -107,7 +99,7 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
         DatasetError: the dataset was not drawn, its prompts are not to be found, or what is there now (the prompts, the
             model) is not what it was drawn from. Nothing is changed.
     """
-    settings = _recorded_settings(store)
+    generate, label, seed = _recorded_settings(store)
     file = prompts_file or store.path.resolve().parent / "prompts.jsonl"
     if not file.exists():
         raise DatasetError(
@@ -115,7 +107,7 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
             got=str(file),
             fix="name their file with --prompts",
         )
-    manifest, job = plan_dataset(file, settings.generate, settings.label, settings.seed, store.class_set)
+    manifest, job = plan_dataset(file, generate, label, seed, store.class_set)
     if differences := store.manifest.differences(manifest):
         raise DatasetError(
             f"{store.path} was not drawn from what is there now",
@@ -124,7 +116,7 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
         )
     with folder_lock(store.path), progress("Repair", store.count(broken), "images") as advance:
         store.check_unchanged()
-        _draw(store, job, broken, ExecutorSettings(), advance)
+        _draw(DatasetWriter.open(store.path), job, broken, ExecutorSettings(), advance)
 
 
 def plan_dataset(
@@ -134,9 +126,11 @@ def plan_dataset(
     prompts, classes = read_prompts(prompts_file, classes)
     _check_numbered(prompts, prompts_file)
     prompts = sorted(prompts, key=lambda prompt: prompt.index)
-    settings = DatasetSettings(seed=seed, prompts_sha256=_hash_of(prompts), generate=generate, label=label)
-    manifest = DatasetManifest.from_settings(
-        settings,
+    provenance = Provenance(
+        seed=seed, prompts_sha256=_hash_of(prompts), generate=generate, label=label, used=_used_for(generate)
+    )
+    manifest = DatasetManifest.made_from(
+        provenance,
         num_samples=len(prompts),
         shard_size=generate.shard_size,
         image_format=generate.image_format,
@@ -147,8 +141,29 @@ def plan_dataset(
     return manifest, DrawingJob(seed, tuple(prompts), generate, label)
 
 
+def _used_for(settings: GenerateSettings) -> Used:
+    """The settings, with the model's own where they leave a choice open."""
+    spec = model_spec(settings.model)
+    cross, own = capture_choice(spec, settings.capture)
+    scale, negative = settings.guidance_scale, settings.negative_prompt
+    # By name, as the workers of a Ray cluster may have a device that this machine has not.
+    device = settings.device or resolve_device(None).type
+    return Used(
+        scheduler=settings.scheduler or spec.scheduler,
+        steps=settings.steps or spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale if scale is None else scale,
+        negative_prompt=spec.negative_prompt if negative is None else negative,
+        height=settings.height or spec.height,
+        width=settings.width or spec.width,
+        dtype=settings.dtype or ("float32" if device == "cpu" else spec.dtype),
+        cross_attention=Layers(resolution=cross.resolution, prefixes=cross.prefixes),
+        self_attention=Layers(resolution=own.resolution, prefixes=own.prefixes),
+        attention_prompt=settings.capture.prompt,
+    )
+
+
 def _draw(
-    store: DatasetStore,
+    store: DatasetWriter,
     job: DrawingJob,
     shards: Sequence[int],
     executor: ExecutorSettings,
@@ -165,7 +180,7 @@ def _draw(
 
 
 def _draw_with_ray(
-    store: DatasetStore, job: DrawingJob, shards: Sequence[int], executor: ExecutorSettings, on_images: OnImages
+    store: DatasetWriter, job: DrawingJob, shards: Sequence[int], executor: ExecutorSettings, on_images: OnImages
 ) -> None:
     """Draw shards in the workers of a Ray cluster, each of which writes those it draws."""
     from dataset_diffusion.machine.ray_pool import absolute, work_in_ray
@@ -187,7 +202,7 @@ def _draw_with_ray(
 def _prepare_worker(job: DrawingJob, dataset: Path, device: str) -> Callable[[WorkItem], str]:
     """Load the model; gives what draws and writes a shard, and says what that takes."""
     job = replace(job, generate=job.generate.model_copy(update={"device": device}))
-    store, model, batch = DatasetStore.open(dataset), load_model_for(job), BatchSize(job.generate.batch_size)
+    store, model, batch = DatasetWriter.open(dataset), load_model_for(job), BatchSize(job.generate.batch_size)
 
     def draw(item: WorkItem) -> str:
         notes = [""]
@@ -206,14 +221,14 @@ def _checked_model(job: DrawingJob, executor: ExecutorSettings) -> DiffusionMode
     return None
 
 
-def _recorded_settings(store: DatasetStore) -> DatasetSettings:
-    try:
-        return DatasetSettings.model_validate(store.manifest.config)
-    except ValidationError as error:
+def _recorded_settings(store: DatasetStore) -> tuple[GenerateSettings, LabelSettings, int]:
+    recorded = store.manifest.provenance
+    if recorded.generate is None or recorded.label is None or recorded.seed is None or recorded.filter:
         raise DatasetError(
             f"{store.path} cannot be repaired, since no model drew it as it is",
             fix="make it again the way it was made",
-        ) from error
+        )
+    return recorded.generate, recorded.label, recorded.seed
 
 
 def _check_numbered(prompts: list[Prompt], file: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion.config import NO_BENCHMARK, MachineSettings, RunConfig
+from dataset_diffusion.config import MACHINE_SETTINGS, NO_BENCHMARK, RunConfig
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
@@ -19,9 +19,6 @@ from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
 from dataset_diffusion.stages.report import make_report
 from dataset_diffusion.stages.train import check_training, make_segmenter
-
-_NOT_COMPARED = {f"generate.{name}" for name in MachineSettings.model_fields}
-"""Settings that a run may be resumed with others of."""
 
 
 def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
@@ -71,7 +68,7 @@ def _claim_run_folder(config: RunConfig, out: Path) -> None:
     resolved = config.model_dump(mode="json")
     if file.exists():
         for name, there, here in _differences(_read_json(file), resolved):
-            if name not in _NOT_COMPARED:
+            if name not in MACHINE_SETTINGS:
                 raise ConfigError(
                     f"{out} holds a run of another configuration",
                     got=f"{name} = {here}",

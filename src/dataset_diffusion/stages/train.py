@@ -96,7 +96,7 @@ def make_segmenter(
         raise ConfigError("self-training labels synthetic images", got="no dataset", fix="leave out --self-training")
     if synthetic and real:
         _check_same_classes(synthetic.class_set, real.class_set)
-    manifests = "".join(store.manifest.model_dump_json() for store in stores)
+    manifests = "".join(store.manifest.identity for store in stores)
     steps = settings.iterations * (settings.self_training + 1)
     _, processes = process_and_count()
     with folder_lock(out, shared=processes > 1), progress("Train", steps, "steps") as advance:

@@ -1,39 +1,66 @@
-"""Checks every byte of a dataset, with a bar."""
+"""Checks every byte of a dataset, with a bar, and has what is broken generated again."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
+from dataset_diffusion.config import WorkerSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.dataset.verify import find_problems, unknown_files
+from dataset_diffusion.disk.places import Location
 from dataset_diffusion.machine.progress import progress
 
+Repair = Callable[[DatasetStore, list[int]], None]
+"""Writes the shards of a dataset again that have these numbers."""
 
-def find_broken_shards(store: DatasetStore, num_workers: int | None = None) -> dict[int, list[str]]:
-    """What `DatasetStore.problems_of` says about every shard, found by several threads.
+
+@dataclass(frozen=True)
+class Verification:
+    """What is known of a dataset after it was verified.
+
+    Attributes:
+        store: the dataset.
+        repaired: files of the shards that were written again.
+        problems: what is wrong with it, one line each; empty where nothing is.
+    """
+
+    store: DatasetStore
+    repaired: list[Path]
+    problems: list[str]
+
+
+def verify_dataset(
+    source: str | Location, *, workers: WorkerSettings = WorkerSettings(), repair: Repair | None = None
+) -> Verification:
+    """Check every byte of a dataset, and again after repairing it.
 
     Args:
-        store: the dataset.
-        num_workers: threads; None takes a few more than there are cores.
-
-    Returns:
-        The problems of missing and damaged shards, by shard and in order; whole ones are left out.
+        source: the dataset's folder, or the URL of one.
+        workers: how many threads check shards; None takes a few more than there are cores.
+        repair: called where shards are missing or damaged; None leaves them as they are.
 
     Raises:
-        ConfigError: fewer than one worker.
+        DatasetError: there is no dataset, or it was changed meanwhile.
+        DatasetDiffusionError: whatever ``repair`` refuses.
     """
-    if num_workers is not None and num_workers < 1:
-        raise ConfigError("bad number of workers", got=num_workers, expected="1 or more")
-    shards = range(store.manifest.num_shards)
+    store = DatasetStore.open(source)
+    broken, repaired = find_broken_shards(store, workers.num_workers), list[Path]()
+    if broken and repair is not None:
+        repair(store, list(broken))
+        repaired = [store.shard_path(shard) for shard in broken]
+        broken = find_broken_shards(store, workers.num_workers)
+    return Verification(store, repaired, [*chain.from_iterable(broken.values()), *unknown_files(store)])
+
+
+def find_broken_shards(store: DatasetStore, num_threads: int | None = None) -> dict[int, list[str]]:
+    """The problems of missing and damaged shards, by shard and in order. Whole ones are left out."""
     broken = {}
-    # Threads do: hashing, decompressing and decoding leave Python's lock to the others.
-    pool = ThreadPoolExecutor(num_workers)
-    try:
-        with progress("Verify", len(store), "images") as advance:
-            for shard, problems in zip(shards, pool.map(store.problems_of, shards), strict=True):
-                if problems:
-                    broken[shard] = problems
-                advance(len(store.shard_range(shard)))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with progress("Verify", len(store), "images") as advance:
+        for shard, problems in find_problems(store, num_threads):
+            if problems:
+                broken[shard] = problems
+            advance(len(store.shard_range(shard)))
     return broken

@@ -7,7 +7,7 @@ import pytest
 
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.prompts.class_sets import class_set
 
 
@@ -39,7 +39,7 @@ def test_figures_without_options_are_measured_anew(load, tmp_path, options):
 def test_the_rate_is_that_of_all_shards(load, tmp_path):
     relabel = load("relabel")
     manifest = DatasetManifest(class_set=class_set("emoji"), num_samples=2, shard_size=1)
-    source, target = (DatasetStore.create(tmp_path / name, manifest) for name in ("source", "target"))
+    source, target = (DatasetWriter.create(tmp_path / name, manifest) for name in ("source", "target"))
     for shard in range(2):
         source.write_shard(shard, [relabel.make_sample(shard)])
     images, megabytes = relabel.measure(source, target, LabelSettings())

@@ -5,7 +5,7 @@ import pytest
 
 from dataset_diffusion.config import PromptSettings, RunConfig
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels, to_results
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import write_prompts
@@ -43,7 +43,7 @@ def make_dataset(classes, make_sample):
         manifest = DatasetManifest(
             class_set=classes, num_samples=num_samples, shard_size=shard_size, model="embedded", config=config
         )
-        store = DatasetStore.create(path, manifest)
+        store = DatasetWriter.create(path, manifest)
         for shard in range(manifest.num_shards) if shards is None else shards:
             store.write_shard(shard, [make_sample(index, **options) for index in store.shard_range(shard)])
         return store

@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation import data as training_data
@@ -16,7 +16,7 @@ def fill(tmp_path, classes, make_sample):
     """A function that makes a complete dataset whose samples are those of the given start on, shifted to index 0."""
 
     def make(name, num_samples, class_set=classes):
-        store = DatasetStore.create(
+        store = DatasetWriter.create(
             tmp_path / name, DatasetManifest(class_set=class_set, num_samples=num_samples, shard_size=2)
         )
         for shard in store.missing_shards():

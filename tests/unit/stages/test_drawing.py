@@ -6,7 +6,7 @@ import torch
 
 from dataset_diffusion.config import GenerateSettings, LabelSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.families.unet import DiffusionModel
 from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
 from dataset_diffusion.prompts.class_sets import class_set
@@ -40,7 +40,7 @@ def draw(model, job, prompts=None, size=None):
 
 
 def new_store(folder, num_samples=5, shard_size=2):
-    return DatasetStore.create(
+    return DatasetWriter.create(
         folder, DatasetManifest(class_set=CLASSES, num_samples=num_samples, shard_size=shard_size)
     )
 

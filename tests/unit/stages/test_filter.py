@@ -8,7 +8,9 @@ from tiny_clip import save_tiny_clip
 
 from dataset_diffusion.dataset.filtering.image_text import load_image_text
 from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.provenance import FilterStep, Provenance
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Prompt, Sample
 
@@ -34,8 +36,8 @@ def make_sample(index):
 def source(tmp_path):
     manifest = DatasetManifest(
         class_set=class_set("emoji"), num_samples=13, shard_size=4, image_format="jpeg"
-    ).with_config({"seed": 3})
-    store = DatasetStore.create(tmp_path / "source", manifest)
+    ).with_provenance(Provenance(seed=3))
+    store = DatasetWriter.create(tmp_path / "source", manifest)
     for shard in range(manifest.num_shards):
         store.write_shard(shard, map(make_sample, store.shard_range(shard)))
     return store
@@ -68,17 +70,15 @@ def test_the_manifest_says_where_the_samples_are_from(source, tmp_path):
     succeed("filter", source.path, *RULES, "--out", tmp_path / "out")
     succeed("filter", tmp_path / "out", "--rule", "uncertain <= 0.1", "--out", tmp_path / "again")
     first, second = (DatasetStore.open(tmp_path / name).manifest for name in ("out", "again"))
-    step = {
-        "rules": ["foreground >= 0.5", "uncertain < 0.5"],
-        "num_samples": 13,
-        "config_hash": source.manifest.config_hash,
-        "dropped": [5, 2],
-    }
-    assert first.config == {"seed": 3, "filter": [step]}
-    assert second.config["filter"] == [
-        step,
-        {"rules": ["uncertain <= 0.1"], "num_samples": 6, "config_hash": first.config_hash, "dropped": [0]},
-    ]
+    step = FilterStep(
+        rules=("foreground >= 0.5", "uncertain < 0.5"),
+        num_samples=13,
+        config_hash=source.manifest.config_hash,
+        dropped=(5, 2),
+    )
+    assert first.provenance == Provenance(seed=3, filter=(step,))
+    again = FilterStep(rules=("uncertain <= 0.1",), num_samples=6, config_hash=first.config_hash, dropped=(0,))
+    assert second.provenance.filter == (step, again)
 
 
 def test_the_same_command_again_writes_what_is_missing(source, tmp_path):
@@ -131,7 +131,7 @@ def test_images_that_fit_their_captions_are_kept(source, tmp_path):
     assert printed.endswith(f": dropped 7\nkept 6 of 13 images in {out}\n")
     kept = [sample.seed - 1000 for sample in DatasetStore.open(out)]
     assert kept == np.flatnonzero(scores > middle).tolist()
-    assert DatasetStore.open(out).manifest.config["filter"][0]["image_text"] == str(clip)
+    assert DatasetStore.open(out).manifest.provenance.filter[0].image_text == str(clip)
 
 
 def test_a_finished_dataset_is_found_without_asking_the_model_again(source, tmp_path):

@@ -6,7 +6,8 @@ import pytest
 from commands import run_command, succeed
 from tiny_models import add_safety_checker, thin_pipeline
 
-from dataset_diffusion.config import ExecutorSettings, FilterSettings, GenerateSettings, LabelSettings
+from dataset_diffusion.config import ExecutorSettings, FilterSettings, GenerateSettings, LabelSettings, WorkerSettings
+from dataset_diffusion.dataset.provenance import Layers
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError
@@ -19,6 +20,7 @@ from dataset_diffusion.stages.relabel import relabel_dataset
 
 CLASSES = class_set("emoji")
 SMALL = GenerateSettings(steps=1, height=32, width=32, batch_size=2, shard_size=2, device="cpu")
+ONE = WorkerSettings(num_workers=1)
 
 
 @pytest.fixture
@@ -56,9 +58,9 @@ def test_the_manifest_says_what_the_samples_follow_from(draw):
     manifest = draw(2, seed=5).manifest
     assert manifest.model == "embedded"
     assert manifest.model_revision
-    assert manifest.config["seed"] == 5
-    assert manifest.config["generate"]["steps"] == 1
-    assert manifest.config["label"] == LabelSettings().model_dump()
+    assert manifest.provenance.seed == 5
+    assert manifest.provenance.generate.steps == 1
+    assert manifest.provenance.label == LabelSettings()
 
 
 def test_prompts_with_gaps_between_their_indices_are_refused(draw, tmp_path):
@@ -75,20 +77,63 @@ def test_prompts_with_gaps_between_their_indices_are_refused(draw, tmp_path):
 MACHINE = {"batch_size": 1, "channels_last": True, "vae_slicing": True, "device": None}
 
 
+def as_version_1(store, **changes):
+    """Rewrite a dataset.json as 0.1.0 wrote it; gives its bytes."""
+    file = store.path / "dataset.json"
+    values = json.loads(file.read_text())
+    config = store.manifest.provenance.asked()
+    config["generate"] = {name: value for name, value in (config["generate"] | changes).items() if value != "unknown"}
+    renamed = {"config" if name == "provenance" else name: value for name, value in values.items()}
+    file.write_text(json.dumps(renamed | {"schema_version": 1, "config": config}, indent=2) + "\n")
+    return file.read_bytes()
+
+
 def test_a_dataset_is_resumed_on_another_machine(draw):
     store = draw(4)
     first, _ = shards(store)
-    recorded = (store.path / "dataset.json").read_bytes()
     store.shard_path(1).unlink()
-    # As begun before the settings existed.
-    values = json.loads(recorded)
-    for name in ("cpu_offload", "vae_slicing"):
-        del values["config"]["generate"][name]
-    (store.path / "dataset.json").write_text(json.dumps(values))
     resumed = draw(4, settings=SMALL.model_copy(update=MACHINE))
     assert resumed.is_complete
     assert shards(resumed)[0] == first
     assert resumed.verify() == []
+
+
+def test_a_dataset_of_version_1_is_continued_and_stays_one(draw):
+    store = draw(4)
+    before = shards(store)
+    store.shard_path(1).unlink()
+    # As begun before these settings existed.
+    recorded = as_version_1(store, cpu_offload="unknown", vae_slicing="unknown")
+    assert shards(draw(4)) == before
+    store.shard_path(0).unlink()
+    repair_dataset(DatasetStore.open(store.path), [0])
+    assert shards(store) == before
+    assert (store.path / "dataset.json").read_bytes() == recorded
+    with pytest.raises(DatasetError, match=r"got config\.generate\.steps: 2 \(here: 1\); fix"):
+        draw(4, settings=SMALL.model_copy(update={"steps": 2}))
+
+
+def test_a_dataset_of_version_1_with_an_unknown_setting_is_read_and_not_continued(draw):
+    store = draw(2)
+    as_version_1(store, brush="oil")
+    opened = DatasetStore.open(store.path)
+    assert opened.verify() == []
+    assert opened.manifest.provenance.generate == SMALL
+    with pytest.raises(DatasetError, match=r"got config\.generate\.brush: None \(here: oil\); fix"):
+        draw(2)
+
+
+def test_what_was_used_is_recorded_and_compared(draw):
+    store = draw(2)
+    used = store.manifest.provenance.used
+    assert (used.scheduler, used.steps, used.guidance_scale, used.height, used.dtype) == ("ddim", 1, 4.0, 32, "float32")
+    assert used.cross_attention == Layers(resolution=16, prefixes=("up_blocks.1",))
+    # As if this version drew with another guidance scale and on another device.
+    other = used.model_copy(update={"guidance_scale": 5.0, "dtype": "float16"})
+    recorded = store.manifest.provenance.model_copy(update={"used": other})
+    store.manifest.with_provenance(recorded).save(store.path)
+    with pytest.raises(DatasetError, match=r"configuration; got used\.guidance_scale: 4\.0 \(here: 5\.0\); fix"):
+        draw(2)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +167,7 @@ def test_an_image_that_the_safety_checker_refuses_teaches_nothing(draw, tmp_path
     assert not store[refused].image.any()
     assert (store[refused].label == 255).all()
     # Relabelling knows it too, and a filter drops it.
-    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0, uncertainty_threshold=0), num_workers=1)
+    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0, uncertainty_threshold=0), workers=ONE)
     assert [bool((sample.label == 255).all()) for sample in relabelled].index(True) == refused
     kept = filter_samples(store.path, FilterSettings(rules=("presence > 0",)), tmp_path / "kept")
     assert [sample.seed for sample in kept] == [store[index].seed for index in range(3) if index != refused]
@@ -195,7 +240,7 @@ def test_the_bar_counts_the_images_that_are_there(draw, capsys):
 
 def test_a_dataset_that_was_relabelled_meanwhile_is_not_repaired(draw):
     store = draw(4)
-    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0.5), num_workers=1)
+    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0.5), workers=ONE)
     before = shards(relabelled)
     with pytest.raises(DatasetError, match=r"was changed while it was read; got config\.label\.threshold: 0\.5 "):
         repair_dataset(store, [0])
@@ -228,7 +273,7 @@ def test_repair_refuses_other_prompts_and_changes_nothing(draw, tmp_path):
 
 def test_a_dataset_that_was_not_drawn_cannot_be_repaired(draw):
     store = draw(2)
-    values = json.loads((store.path / "dataset.json").read_text()) | {"config": {}}
+    values = json.loads((store.path / "dataset.json").read_text()) | {"provenance": {}}
     (store.path / "dataset.json").write_text(json.dumps(values))
     store.shard_path(0).unlink()
     with pytest.raises(DatasetError) as raised:

@@ -7,11 +7,13 @@ import pytest
 import torch
 from commands import Command, files_of, last_line, refuse, succeed, times_of
 
-from dataset_diffusion.config import LabelSettings
+from dataset_diffusion.config import LabelSettings, WorkerSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.replacement import finish_replacement
 from dataset_diffusion.dataset.schema import with_columns
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
@@ -20,6 +22,7 @@ from dataset_diffusion.stages.relabel import relabel_dataset
 
 CLASSES = class_set("emoji")
 OLD = LabelSettings()
+ONE = WorkerSettings(num_workers=1)
 NEW = LabelSettings(exponent=1, threshold=0.45, uncertainty_threshold=0.3, refine="pamr")
 NEW_OPTIONS = ("--exponent", 1, "--threshold", 0.45, "--uncertainty-threshold", 0.3, "--refine", "pamr")
 
@@ -41,8 +44,8 @@ def write_dataset(path, settings, num_samples=11, image_format="jpeg"):
     """What drawing writes, from attention that no model had to pay."""
     manifest = DatasetManifest(
         class_set=CLASSES, num_samples=num_samples, shard_size=5, image_format=image_format
-    ).with_config({"seed": 0, "label": settings.model_dump()})
-    store = DatasetStore.create(path, manifest)
+    ).with_provenance(Provenance(seed=0, label=settings))
+    store = DatasetWriter.create(path, manifest)
     for shard in range(manifest.num_shards):
         samples = [
             label_generation(Prompt(i, "cat dog", "cat dog", (5, 6)), i, draw(i), settings, image_format)
@@ -59,7 +62,7 @@ def test_the_bytes_are_those_that_drawing_with_the_new_settings_gives(tmp_path, 
     write_dataset(tmp_path / "drawn", NEW, image_format=image_format)
     before = files_of(tmp_path / "old")
     out = None if in_place else tmp_path / "new"
-    store = relabel_dataset(tmp_path / "old", NEW, out, num_workers=1)
+    store = relabel_dataset(tmp_path / "old", NEW, out, workers=ONE)
     assert files_of(store.path) == files_of(tmp_path / "drawn") != before
     assert store.verify() == []
     if not in_place:
@@ -68,8 +71,8 @@ def test_the_bytes_are_those_that_drawing_with_the_new_settings_gives(tmp_path, 
 
 def test_worker_processes_write_the_same_bytes(tmp_path):
     write_dataset(tmp_path / "old", OLD)
-    one = relabel_dataset(tmp_path / "old", NEW, tmp_path / "one", num_workers=1)
-    two = relabel_dataset(tmp_path / "old", NEW, tmp_path / "two", num_workers=2)
+    one = relabel_dataset(tmp_path / "old", NEW, tmp_path / "one", workers=ONE)
+    two = relabel_dataset(tmp_path / "old", NEW, tmp_path / "two", workers=WorkerSettings(num_workers=2))
     assert files_of(one.path) == files_of(two.path)
 
 
@@ -77,16 +80,16 @@ def test_worker_processes_write_the_same_bytes(tmp_path):
 def test_the_same_settings_again_write_nothing(tmp_path, in_place):
     write_dataset(tmp_path / "old", OLD)
     out = None if in_place else tmp_path / "new"
-    store = relabel_dataset(tmp_path / "old", NEW, out, num_workers=1)
+    store = relabel_dataset(tmp_path / "old", NEW, out, workers=ONE)
     times = times_of(store.path)
-    relabel_dataset(tmp_path / "old", NEW, out, num_workers=1)
+    relabel_dataset(tmp_path / "old", NEW, out, workers=ONE)
     assert times_of(store.path) == times
 
 
 def test_the_dataset_itself_as_out_is_relabelled_in_place(tmp_path):
     write_dataset(tmp_path / "old", OLD)
-    store = relabel_dataset(tmp_path / "old", NEW, tmp_path / "old" / ".." / "old", num_workers=1)
-    assert store.manifest.config["label"] == NEW.model_dump()
+    store = relabel_dataset(tmp_path / "old", NEW, tmp_path / "old" / ".." / "old", workers=ONE)
+    assert store.manifest.provenance.label == NEW
 
 
 class _KilledError(Exception):
@@ -111,10 +114,10 @@ def test_a_change_of_places_that_stops_halfway_is_refused_and_finished_by_the_ne
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", stop_after_some)
         with pytest.raises(_KilledError):
-            relabel_dataset(old.path, NEW, num_workers=1)
+            relabel_dataset(old.path, NEW, workers=ONE)
     assert len(renamed) == survived
     if survived == 0:
-        assert DatasetStore.open(old.path).manifest.config["label"] == OLD.model_dump()
+        assert DatasetStore.open(old.path).manifest.provenance.label == OLD
     else:
         message = (
             rf"^{old.path} is half relabelled; got a relabelling in place that was interrupted; "
@@ -123,10 +126,10 @@ def test_a_change_of_places_that_stops_halfway_is_refused_and_finished_by_the_ne
         with pytest.raises(DatasetError, match=message):
             DatasetStore.open(old.path)
         with pytest.raises(DatasetError, match=message):
-            DatasetStore.create(old.path, old.manifest)
+            DatasetWriter.create(old.path, old.manifest)
     # With yet other settings it finishes what was begun first, and then does what it is asked.
-    relabel_dataset(old.path, NEW if survived % 2 else OLD, num_workers=1)
-    relabel_dataset(old.path, NEW, num_workers=1)
+    relabel_dataset(old.path, NEW if survived % 2 else OLD, workers=ONE)
+    relabel_dataset(old.path, NEW, workers=ONE)
     assert files_of(old.path) == expected
 
 
@@ -149,7 +152,7 @@ def test_a_replacement_begun_with_other_settings_is_thrown_away(tmp_path):
     stale = old.path / ".replacement-0123456789abcdef"
     stale.mkdir()
     (stale / "shards").mkdir()
-    relabel_dataset(old.path, NEW, num_workers=1)
+    relabel_dataset(old.path, NEW, workers=ONE)
     assert files_of(old.path) == files_of(write_dataset(tmp_path / "drawn", NEW).path)
     assert not stale.exists()
 
@@ -157,7 +160,7 @@ def test_a_replacement_begun_with_other_settings_is_thrown_away(tmp_path):
 def test_an_exponent_that_is_not_stored_is_refused(tmp_path):
     store = write_dataset(tmp_path / "old", OLD, num_samples=1)
     heatmaps = store[0].heatmaps
-    few = DatasetStore.create(tmp_path / "few", store.manifest)
+    few = DatasetWriter.create(tmp_path / "few", store.manifest)
     kept = type(heatmaps)((0, 4), heatmaps.values[[0, 3]], heatmaps.ranges[[0, 3]])
     few.write_shard(0, [type(store[0])(**{**vars(store[0]), "heatmaps": kept})])
     message = "no heatmaps are stored for this exponent; got 1; expected one of 0, 4"
@@ -167,7 +170,7 @@ def test_an_exponent_that_is_not_stored_is_refused(tmp_path):
 
 def test_a_dataset_whose_labels_are_not_from_attention_is_refused(tmp_path):
     store = write_dataset(tmp_path / "old", OLD, num_samples=1)
-    known = DatasetStore.create(tmp_path / "known", store.manifest)
+    known = DatasetWriter.create(tmp_path / "known", store.manifest)
     known.write_shard(0, [type(store[0])(**{**vars(store[0]), "heatmaps": None})])
     assert refuse("relabel", known.path) == (
         f"there are no heatmaps to label from; got {known.path}; expected a dataset that a model drew"
@@ -190,7 +193,9 @@ def test_what_is_no_dataset_is_refused_and_left_alone(tmp_path):
 
 
 def test_less_than_one_worker_is_refused(tmp_path):
-    assert refuse("relabel", tmp_path, "--num-workers", 0) == "bad number of workers; got 0; expected 1 or more"
+    assert refuse("relabel", tmp_path, "--num-workers", 0) == (
+        "bad value of --num-workers; got 0; expected greater than or equal to 1"
+    )
 
 
 def test_an_address_is_for_ray(tmp_path):
@@ -217,7 +222,7 @@ def test_a_damaged_dataset_is_not_relabelled(tmp_path):
     data[image.data_page_offset + image.total_compressed_size // 2] ^= 1
     store.shard_path(2).write_bytes(bytes(data))
     assert "00002.parquet is damaged; got " in last_line("relabel", store.path, *NEW_OPTIONS, "--num-workers", 1)
-    assert DatasetStore.open(store.path).manifest.config["label"] == OLD.model_dump()
+    assert DatasetStore.open(store.path).manifest.provenance.label == OLD
 
 
 def test_an_image_without_its_recorded_hash_is_not_copied(tmp_path):

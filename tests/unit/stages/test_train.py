@@ -8,7 +8,7 @@ from PIL import Image
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, ModelError
 from dataset_diffusion.evaluation.table import open_benchmark
@@ -41,7 +41,7 @@ def dataset(tmp_path):
 
     def make(classes):
         manifest = DatasetManifest(class_set=classes, num_samples=2, shard_size=2)
-        store = DatasetStore.create(tmp_path / f"dataset of {classes.name}", manifest)
+        store = DatasetWriter.create(tmp_path / f"dataset of {classes.name}", manifest)
         image, label = np.full((32, 32, 3), 90, np.uint8), np.ones((32, 32), np.uint8)
         prompts = [Prompt(index, "a photo; x", "x", (1,)) for index in range(2)]
         store.write_shard(0, [Sample(0, prompt, image, label, None, {}) for prompt in prompts])

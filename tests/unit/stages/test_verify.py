@@ -6,7 +6,8 @@ import pytest
 from commands import refuse, run_command, succeed
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.verify import problems_of, unknown_files
+from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.stages.verify import find_broken_shards
@@ -14,7 +15,7 @@ from dataset_diffusion.stages.verify import find_broken_shards
 
 @pytest.fixture
 def store(tmp_path):
-    store = DatasetStore.create(
+    store = DatasetWriter.create(
         tmp_path / "dataset", DatasetManifest(class_set=class_set("emoji"), num_samples=9, shard_size=2)
     )
     blank = np.zeros((4, 4, 3), np.uint8)
@@ -36,8 +37,8 @@ def test_threads_find_what_the_store_finds_in_the_same_order(store, workers):
     broken = find_broken_shards(store, workers)
     assert list(broken) == [0, 1, 3, 4]
     for shard, problems in broken.items():
-        assert problems == store.problems_of(shard)
-    assert [*chain.from_iterable(broken.values()), *store.unknown_files()] == store.verify()
+        assert problems == problems_of(store, shard)
+    assert [*chain.from_iterable(broken.values()), *unknown_files(store)] == store.verify()
 
 
 def test_the_command_says_what_is_wrong(store):
@@ -51,7 +52,9 @@ def test_the_command_says_what_is_wrong(store):
 
 
 def test_no_worker_is_refused(store):
-    assert refuse("verify", store.path, "--num-workers", 0) == "bad number of workers; got 0; expected 1 or more"
+    assert refuse("verify", store.path, "--num-workers", 0) == (
+        "bad value of --num-workers; got 0; expected greater than or equal to 1"
+    )
 
 
 def test_a_dataset_at_a_url(store, tmp_path):

@@ -113,7 +113,7 @@ class DatasetExport:
         manifest = self.store.manifest
         return {
             "settings": self.job.settings.model_dump(mode="json"),
-            "dataset": hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()[:16],
+            "dataset": hashlib.sha256(manifest.identity.encode()).hexdigest()[:16],
             "num_samples": manifest.num_samples,
             "classes": list(manifest.class_set.label_names),
         }

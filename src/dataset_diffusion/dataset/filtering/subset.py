@@ -11,9 +11,10 @@ import pyarrow as pa
 from dataset_diffusion.dataset.schema import sample_name, with_columns
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.verify import check_pictures
+from dataset_diffusion.dataset.writer import DatasetWriter
 
 
-def write_subset(source: DatasetStore, kept: Sequence[int], target: DatasetStore) -> Iterator[int]:
+def write_subset(source: DatasetStore, kept: Sequence[int], target: DatasetWriter) -> Iterator[int]:
     """Write the missing shards of a dataset of chosen samples. One shard of the source is in memory at a time.
 
     Args:

@@ -8,7 +8,7 @@ from tiny_clip import save_tiny_clip
 from dataset_diffusion.dataset.filtering.rules import parse_rule
 from dataset_diffusion.dataset.filtering.select import Selection, judge
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.writer import DatasetWriter
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def store_of(tmp_path, classes, make_sample):
 
     def write(scores, images=None):
         manifest = DatasetManifest(class_set=classes, num_samples=len(scores), shard_size=2)
-        store = DatasetStore.create(tmp_path / "dataset", manifest)
+        store = DatasetWriter.create(tmp_path / "dataset", manifest)
         samples = [replace(make_sample(index), quality=one) for index, one in enumerate(scores)]
         if images is not None:
             samples = [

@@ -1,0 +1,110 @@
+"""What a dataset's samples follow from: what was asked for, and what was used where that left a choice open."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dataset_diffusion.config import GenerateSettings, LabelSettings
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Layers(_Record):
+    """Attention layers whose maps are averaged.
+
+    Attributes:
+        resolution: the grid's shorter side at the model's own image size, in cells.
+        prefixes: starts of the layers' names.
+    """
+
+    resolution: int
+    prefixes: tuple[str, ...]
+
+
+class Used(_Record):
+    """How the images were generated, with the model's own value for every setting that was left open.
+
+    Attributes:
+        scheduler: name of the denoising scheduler; None is the one in the model's files, which its revision fixes.
+        steps: denoising steps.
+        guidance_scale: classifier-free guidance scale.
+        negative_prompt: what the images should not show.
+        height: image height in pixels.
+        width: image width in pixels.
+        dtype: floating-point type on the machine that began the dataset.
+        cross_attention: layers whose cross-attention was read.
+        self_attention: layers whose self-attention was read.
+        attention_prompt: which prompt the attention was read against.
+    """
+
+    scheduler: str | None
+    steps: int
+    guidance_scale: float
+    negative_prompt: str
+    height: int
+    width: int
+    dtype: str
+    cross_attention: Layers
+    self_attention: Layers
+    attention_prompt: Literal["class", "text"]
+
+
+class FilterStep(_Record):
+    """One filtering that the samples passed.
+
+    Attributes:
+        rules: what every sample passed.
+        num_samples: samples before it.
+        config_hash: that of the dataset it was done to.
+        image_text: the CLIP model that was asked; None where no rule asks one.
+        dropped: samples that each rule dropped; None in datasets of version 0.1.0, which did not record it.
+    """
+
+    rules: tuple[str, ...]
+    num_samples: int
+    config_hash: str
+    image_text: str | None = None
+    dropped: tuple[int, ...] | None = None
+
+
+class Provenance(_Record):
+    """What the samples follow from, beside the model's weights and the class set. What is not known is None.
+
+    Attributes:
+        seed: the run's seed.
+        prompts_sha256: hash of the prompts.
+        generate: how the images were asked for.
+        label: how the labels were asked for.
+        filter: the filterings of the samples, the first one first.
+        used: what generated the images; None where no model did, and in datasets of version 0.1.0.
+    """
+
+    seed: int | None = None
+    prompts_sha256: str | None = None
+    generate: GenerateSettings | None = None
+    label: LabelSettings | None = None
+    filter: tuple[FilterStep, ...] = ()
+    used: Used | None = None
+
+    @classmethod
+    def read(cls, recorded: dict[str, Any]) -> Provenance:
+        """What a file records, as far as this version knows it: settings that it no longer has are left out, and groups
+        with values that it no longer allows are not known.
+        """
+        try:
+            return cls.model_validate(recorded, extra="ignore")
+        except ValidationError as error:
+            bad = {problem["loc"][0] for problem in error.errors()}
+            known = {name: value for name, value in recorded.items() if name not in bad}
+            return cls.model_validate(known, extra="ignore")
+
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, as JSON values by name. What is not known is left out."""
+        values = self.model_dump(mode="json", exclude={"filter", "used"})
+        known = {name: value for name, value in values.items() if value is not None}
+        steps = [step.model_dump(mode="json", exclude={"dropped"}, exclude_none=True) for step in self.filter]
+        return known | ({"filter": steps} if steps else {})
