@@ -20,7 +20,7 @@ from dataset_diffusion.stages.filter import check_filter, filter_dataset
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
 from dataset_diffusion.stages.report import make_report
-from dataset_diffusion.stages.train import check_training, make_segmenter
+from dataset_diffusion.stages.train import check_training, train
 
 _NOT_COMPARED = {f"generate.{name}" for name in MachineSettings.model_fields}
 """Settings that a run may be resumed with others of."""
@@ -41,7 +41,7 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     _claim_run_folder(config, out)
     make_prompts(config.prompts, config.seed, out / "prompts.jsonl")
     make_dataset(out / "prompts.jsonl", config.generate, config.label, config.seed, out / "dataset")
-    make_segmenter([_filtered(config, out)], config.train, config.seed, out / "model")
+    train([_filtered(config, out)], config.train, out / "model", seed=config.seed)
     results, page, last = out / "results.json", out / REPORT, out / "model" / DESCRIPTION
     if config.evaluate.benchmark != NO_BENCHMARK:
         last = results
