@@ -31,13 +31,7 @@ from dataset_diffusion.segmentation.model_folder import (
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
 from dataset_diffusion.segmentation.processes import lightning_devices, loader_workers, process_and_count
-from dataset_diffusion.segmentation.sampling import (
-    ConsecutiveBatches,
-    LabelledImages,
-    MixedDraws,
-    Pair,
-    TrainingDraws,
-)
+from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, Pair, TrainingDraws
 from dataset_diffusion.segmentation.task import TrainingTask
 
 

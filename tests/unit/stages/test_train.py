@@ -12,7 +12,8 @@ from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, ModelError
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Prompt, Sample
-from dataset_diffusion.stages.train import check_training
+from dataset_diffusion.segmentation.model_folder import ModelFolder
+from dataset_diffusion.stages.train import check_training, train
 
 VOC = class_set("voc")
 QUICK = ("--iterations", 1, "--batch-size", 2, "--crop-size", 32)
@@ -110,12 +111,15 @@ def test_a_folder_has_one_training_at_a_time(dataset, tmp_path, monkeypatch):
         succeed(*command)
 
 
-def test_a_finished_model_reads_no_image(dataset, tmp_path):
+def test_a_finished_model_reads_no_image_and_no_weights(dataset, tmp_path):
     data = dataset(VOC)
     command = ["train", data, *QUICK, "--out", tmp_path / "model"]
     succeed(*command)
     (data / "shards" / "00000.parquet").write_bytes(b"unreadable")
+    (tmp_path / "model" / "model.safetensors").unlink()
     succeed(*command)
+    settings = TrainSettings(iterations=1, batch_size=2, crop_size=32)
+    assert train([data], settings, tmp_path / "model", seed=0) == ModelFolder(tmp_path / "model", VOC, settings)
     (tmp_path / "model" / "model.json").unlink()
     refuse(*command)
 
