@@ -17,7 +17,7 @@ from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import make_prompts
 from dataset_diffusion.stages.relabel import relabel_dataset
-from dataset_diffusion.stages.train import make_segmenter
+from dataset_diffusion.stages.train import train as train_stage
 
 SEGMENTERS = {"DeepLabV3": "deeplabv3-resnet18", "Mask2Former": "mask2former-small"}
 """The paper's segmenters in the sizes that a CPU trains in minutes."""
@@ -74,6 +74,6 @@ def draw(folder: Path, count: int, seed: int) -> Path:
 
 def score(datasets: Sequence[Path], settings: TrainSettings, model: Path, seed: int = 0) -> float:
     """MIoU on the held-out scenes of a segmenter trained on datasets."""
-    make_segmenter(datasets, settings, seed, model)
+    train_stage(datasets, settings, model, seed=seed)
     miou: float = evaluate_model(model, EvaluateSettings(), model.with_suffix(".json"))["miou"]
     return miou

@@ -12,7 +12,7 @@ from dataset_diffusion.config import EvaluateSettings, TrainSettings
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels
 from dataset_diffusion.evaluation.table import open_benchmark
 from dataset_diffusion.stages.evaluate import evaluate_model
-from dataset_diffusion.stages.train import make_segmenter
+from dataset_diffusion.stages.train import train
 
 ITERATIONS = (150, 600, 1500)
 SIDE = 128
@@ -31,7 +31,7 @@ def measure_photos(work: Path, root: Path) -> dict[str, Any]:
         settings = TrainSettings(
             iterations=iterations, real="voc2012", real_root=root, augmentation="published", crop_size=SIDE
         )
-        model = make_segmenter([], settings, 0, work / "photos" / str(iterations))
+        model = train([], settings, work / "photos" / str(iterations), seed=0).path
         shown = EvaluateSettings(benchmark="voc2012", root=root, short_side=SIDE * 3 // 4)
         scores = evaluate_model(model, shown, model.with_suffix(".json"))
         rows.append({"trained for": f"{iterations} steps", "mIoU": scores["miou"]})

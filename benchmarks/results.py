@@ -36,7 +36,7 @@ from dataset_diffusion.stages.evaluate import evaluate_model
 from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import make_prompts
-from dataset_diffusion.stages.train import make_segmenter
+from dataset_diffusion.stages.train import train as train_stage
 
 ROOT = Path(__file__).parent.parent
 HELD_OUT = ROOT / "src" / "dataset_diffusion" / "assets" / "scenes"
@@ -90,10 +90,10 @@ def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -
     make_dataset(work / "prompts.jsonl", GenerateSettings(), DEMO.label, 0, work / "synthetic")
     kept = filter_samples(work / "synthetic", DEMO.filter, work / "filtered")
     one_round = train.model_copy(update={"self_training": 1})
-    models = {"real": make_segmenter([real], train, 0, work / "segmenter_real")}
+    models = {"real": train_stage([real], train, work / "segmenter_real", seed=0).path}
     for name in ("synthetic", "filtered"):
-        models[f"{name}_self_trained"] = make_segmenter([work / name], one_round, 0, work / f"segmenter_{name}")
-        models[name] = models[f"{name}_self_trained"] / ROUNDS / "0"
+        trained = train_stage([work / name], one_round, work / f"segmenter_{name}", seed=0).path
+        models |= {f"{name}_self_trained": trained, name: trained / ROUNDS / "0"}
     views = {"": EvaluateSettings(), "_tta": EvaluateSettings(tta=True, scales=(1.0, 1.25))}
     results: dict[str, Any] = {"kept": len(kept)}
     for name, model in models.items():

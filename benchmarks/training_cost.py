@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.segmentation.models import SEGMENTERS, build_segmenter
-from dataset_diffusion.segmentation.optimization import Training, lightning_precision
+from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
 from dataset_diffusion.stages.plan import TRAINING_PASSES
 
 NUM_CLASSES = 21
@@ -57,7 +57,7 @@ def measure_training(options: argparse.Namespace, device: torch.device) -> tuple
     """Seconds and 10^12 operations of a training step."""
     crop, size = options.crop_size, options.batch_size
     settings = TrainSettings(segmenter=options.segmenter)
-    training = Training(build_segmenter(options.segmenter, NUM_CLASSES), settings, seed=0, ignore_index=255).to(device)
+    training = TrainingModule(build_segmenter(options.segmenter, NUM_CLASSES), settings, seed=0).to(device)
     optimizer = training.configure_optimizers()["optimizer"]
     images = torch.rand((size, 3, crop, crop), device=device)
     labels = torch.randint(NUM_CLASSES, (size, crop, crop), device=device)
@@ -66,7 +66,7 @@ def measure_training(options: argparse.Namespace, device: torch.device) -> tuple
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            loss = training.segmenter.loss(images, labels, 255)
+            loss = training.segmenter.loss(images, labels)
         loss.backward()
         optimizer.step()
 

@@ -25,7 +25,7 @@ from dataset_diffusion.config import (
     WorkerSettings,
     make_settings,
 )
-from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError, Skipped
 from dataset_diffusion.recipe import load_recipe
 
 Flat = arg(name="")
@@ -169,7 +169,7 @@ def filter_samples(
     step = stage.last_filter(store.manifest)
     for one, dropped in zip(rule, step.dropped or (), strict=False):
         print(f"{one}: dropped {dropped}")
-    print(f"kept {len(store)} of {step['num_samples']} images in {out}")
+    print(f"kept {len(store)} of {step.num_samples} images in {out}")
 
 
 def train(
@@ -192,10 +192,15 @@ def train(
         device: cpu, cuda, cuda:1, mps; None takes the best one there is.
         skip_bad: Leave out real photos whose files cannot be used, and list them.
     """
-    from dataset_diffusion.stages.train import make_segmenter
+    from dataset_diffusion.stages import train as stage
 
-    on_bad = _print_skipped if skip_bad else None
-    print(f"trained {make_segmenter(dataset, settings, seed, out, device=device, on_bad=on_bad)}")
+    skipped = Skipped() if skip_bad else None
+    try:
+        stage.train(dataset, settings, out, seed=seed, device=device, skip_bad=skipped)
+    finally:
+        for image_id, reason in skipped.reasons.items() if skipped else ():
+            _print_skipped(image_id, reason)
+    print(f"trained {out}")
 
 
 def evaluate(

@@ -220,8 +220,9 @@ class TrainSettings(Settings):
     """How the segmenter is trained."""
 
     segmenter: str = "unet-resnet18"
-    """Segmenter by name: unet-resnet18, deeplabv3-resnet18, -50, -101, mask2former-small, -resnet50, segformer-b0 to
-    -b5."""
+    """Segmenter by name: unet-resnet18, deeplabv3-resnet18, deeplabv3-resnet50, deeplabv3-resnet101,
+    mask2former-small, mask2former-resnet50,
+    segformer-b0, segformer-b1, segformer-b2, segformer-b3, segformer-b4, segformer-b5."""
     iterations: PositiveInt = 1000
     """Optimiser steps."""
     batch_size: PositiveInt = 16

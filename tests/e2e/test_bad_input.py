@@ -217,7 +217,7 @@ TRAIN = {
     ),
     "another configuration there": (
         ["dataset", "--out", "model", "--iterations", "7", "--batch-size", "2"],
-        "model holds a segmenter that was trained otherwise; got iterations 6; expected iterations 7; "
+        "model holds a segmenter that was trained otherwise; got iterations: 7 (here: 6); "
         "fix: choose another --out, or what it was trained with",
     ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -13,10 +13,8 @@ from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
-Pair = tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "h w"]]
-
 PRELOAD_BYTES = 2 * 2**30
-"""Decoded images and label maps that are kept in memory rather than read again: 2,000 of 512x512 pixels."""
+"""What a training keeps in memory rather than reads again: 2,000 images of 512x512 pixels and their label maps."""
 
 
 class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
@@ -26,20 +24,19 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         stores: one complete dataset or several.
-        preload: read everything into memory once, which suits small datasets that are read for many epochs; None does
-            so where it takes at most ``PRELOAD_BYTES``.
+        preload_bytes: everything is read into memory once where it takes at most this many bytes, decoded; 0 reads
+            nothing before it is asked for.
 
     Raises:
         DatasetError: a dataset is incomplete or damaged, or two datasets have other classes.
     """
 
-    def __init__(self, stores: DatasetStore | Sequence[DatasetStore], preload: bool | None = False) -> None:
+    def __init__(self, stores: DatasetStore | Sequence[DatasetStore], preload_bytes: int = 0) -> None:
         self.stores = (stores,) if isinstance(stores, DatasetStore) else tuple(stores)
         _check(self.stores)
         self._places = [(store, index) for store in self.stores for index in range(len(store))]
-        if preload is None:
-            preload = sum(map(_decoded_bytes, self.stores)) <= PRELOAD_BYTES
-        self._memory = [self._read(index) for index in range(len(self))] if preload else None
+        fits = preload_bytes > 0 and sum(map(_decoded_bytes, self.stores)) <= preload_bytes
+        self._memory = [self._read(index) for index in range(len(self))] if fits else None
 
     @property
     def class_set(self) -> ClassSet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,32 +14,27 @@ from torch import Tensor
 
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ModelError
+from dataset_diffusion.segmentation.listener import TrainingListener
 from dataset_diffusion.segmentation.model_folder import CHECKPOINT, TRAINING_LOG, Identity
-
-OnStep = Callable[[int, int, float], None]
-"""Called after every step with (steps done, steps in all, loss)."""
+from dataset_diffusion.segmentation.task import TrainingTask
 
 
 class Journal(Callback):  # type: ignore[misc]
     """Training log, progress and checkpoints, in this order after every step.
 
     Args:
+        task: what is trained; a checkpoint says it.
         out: the model folder.
-        identity: what is trained; a checkpoint says it.
         start_step: the steps that the checkpoint in ``out`` has behind it.
-        checkpoint_every: steps between checkpoints.
-        on_step: progress.
+        listener: told of every step.
     """
 
-    def __init__(
-        self, out: Path, identity: Identity, start_step: int, checkpoint_every: int, on_step: OnStep | None
-    ) -> None:
+    def __init__(self, task: TrainingTask, out: Path, start_step: int, listener: TrainingListener) -> None:
+        self._task = task
         self._checkpoint = out / CHECKPOINT
         self._log = out / TRAINING_LOG
-        self._identity = identity
         self._start_step = start_step
-        self._every = checkpoint_every
-        self._on_step = on_step
+        self._listener = listener
         self._learning_rate = math.nan
         self._losses: list[float] = []
 
@@ -66,13 +60,12 @@ class Journal(Callback):  # type: ignore[misc]
             raise ModelError("training diverged", got=f"loss {loss} at step {step}", fix="lower --learning-rate")
         if trainer.is_global_zero:
             self._write(step, loss)
-        if self._on_step is not None:
-            self._on_step(step, trainer.max_steps, loss)
-        if step % self._every == 0:
+        self._listener.on_step(self._task.earlier_steps + step, self._task.total_steps, loss)
+        if step % self._task.checkpoint_every == 0:
             self._save_checkpoint(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["identity"] = self._identity.to_json()
+        checkpoint["identity"] = self._task.identity.to_json()
 
     def _write(self, step: int, loss: float) -> None:
         entry = {"step": step, "loss": loss, "learning_rate": self._learning_rate}

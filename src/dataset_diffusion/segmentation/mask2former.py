@@ -17,6 +17,8 @@ from transformers.models.mask2former.modeling_mask2former import (
     sigmoid_cross_entropy_loss,
 )
 
+from dataset_diffusion.prompts.class_sets import ClassSet
+
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 # It warns that a ResNet "may not be compatible", the paper's own backbone.
 logging.getLogger("transformers.models.mask2former.configuration_mask2former").setLevel(logging.ERROR)
@@ -98,21 +100,18 @@ class Mask2Former(nn.Module):
         scores = torch.einsum("bqc,bqhw->bchw", classes, masks)
         return interpolate(scores, images.shape[-2:], mode="bilinear").clamp(min=1e-6).log()
 
-    def loss(
-        self, images: Float[Tensor, "batch 3 h w"], labels: Integer[Tensor, "batch h w"], ignore_index: int
-    ) -> Float[Tensor, ""]:
+    def loss(self, images: Float[Tensor, "batch 3 h w"], labels: Integer[Tensor, "batch h w"]) -> Float[Tensor, ""]:
         """The paper's loss (classification, masks and their overlap, after every decoder layer), labelled pixels only.
 
         Args:
             images: normalised.
-            labels: class ids, or ``ignore_index``.
-            ignore_index: the id that belongs to no mask and has no loss.
+            labels: class ids, or 255, which belongs to no mask and has no loss.
 
         Returns:
             A scalar; 0 where no pixel of the batch is labelled.
         """
         present = [label.unique() for label in labels]
-        classes = [ids[ids != ignore_index].long() for ids in present]
+        classes = [ids[ids != ClassSet.ignore_index].long() for ids in present]
         masks = [(label == ids[:, None, None]).float() for label, ids in zip(labels, classes, strict=True)]
         outputs = self.model(images, output_auxiliary_logits=True)
         labelled = [number for number, ids in enumerate(classes) if len(ids)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.disk.atomic import atomic_write
+from dataset_diffusion.disk.atomic import atomic_write, write_json
+from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError
 from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -63,17 +66,15 @@ class Identity:
             folder: where it was found.
 
         Raises:
-            ConfigError: naming the first difference.
+            ConfigError: naming the first differences.
         """
-        got, wanted = _flat(found), _flat(self.to_json())
-        for name, value in wanted.items():
-            if got.get(name) != value:
-                raise ConfigError(
-                    f"{folder} holds a segmenter that was trained otherwise",
-                    got=f"{name} {got.get(name)}",
-                    expected=f"{name} {value}",
-                    fix="choose another --out, or what it was trained with",
-                )
+        refuse_differences(
+            differences(_shown(found), _shown(self.to_json())),
+            folder,
+            "a segmenter that was trained otherwise",
+            ConfigError,
+            fix="choose another --out, or what it was trained with",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +86,47 @@ class TrainedSegmenter:
     settings: TrainSettings
 
 
-def _flat(description: dict[str, Any]) -> dict[str, Any]:
-    """Every setting by its own name, in an order in which the first difference is the one to tell."""
-    classes = description.get("class_set", {})
-    names = ", ".join(classes.get("names", ()))
-    shown = {name: description.get(name) for name in ("segmenter", "seed", "num_images", "data_id")}
-    return {"classes": names, **description.get("settings", {}), **shown, "class_set": classes}
+@dataclass(frozen=True)
+class ModelFolder:
+    """A finished segmenter on disk, whose weights are read when they are asked for.
+
+    Attributes:
+        path: the folder.
+        class_set: the classes it tells apart.
+        settings: how it was trained.
+    """
+
+    path: Path
+    class_set: ClassSet
+    settings: TrainSettings
+
+    @classmethod
+    def open(cls, path: Path) -> ModelFolder:
+        """Read what a folder holds.
+
+        Raises:
+            ModelError: no finished segmenter there, or a damaged description.
+        """
+        description = read_description(path)
+        with _explained_damage(path):
+            class_set = ClassSet.from_json(description["class_set"])
+            return cls(path, class_set, TrainSettings.model_validate(description["settings"]))
+
+    def load(self, device: str | None = None) -> TrainedSegmenter:
+        """Build the segmenter and read its weights.
+
+        Args:
+            device: where to put it; None takes the accelerator there is, or the CPU.
+
+        Raises:
+            ModelError: the weights are damaged, or do not fit the description.
+            ConfigError: no such device.
+        """
+        where = resolve_device(device)
+        with _explained_damage(self.path):
+            segmenter = build_segmenter(self.settings.segmenter, len(self.class_set.label_ids))
+            segmenter.load_state_dict(load_file(self.path / WEIGHTS))
+        return TrainedSegmenter(segmenter.to(where).eval(), self.class_set, self.settings)
 
 
 def save_segmenter(segmenter: Segmenter, identity: Identity, folder: Path) -> None:
@@ -101,8 +137,7 @@ def save_segmenter(segmenter: Segmenter, identity: Identity, folder: Path) -> No
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()}
     atomic_write(folder / WEIGHTS, save(weights))
-    description = {**identity.to_json(), "package_version": __version__}
-    atomic_write(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
+    write_json(folder / DESCRIPTION, {**identity.to_json(), "package_version": __version__})
 
 
 def load_segmenter(path: Path, device: str | None = None) -> TrainedSegmenter:
@@ -116,21 +151,7 @@ def load_segmenter(path: Path, device: str | None = None) -> TrainedSegmenter:
         ModelError: no finished segmenter there, or one that does not fit its description.
         ConfigError: no such device.
     """
-    path, where = Path(path), resolve_device(device)
-    description = read_description(path)
-    try:
-        class_set = ClassSet.from_json(description["class_set"])
-        settings = TrainSettings.model_validate(description["settings"])
-        segmenter = build_segmenter(settings.segmenter, class_set.num_classes + 1)
-        segmenter.load_state_dict(load_file(path / WEIGHTS))
-    # load_state_dict raises RuntimeError for names or shapes that do not fit.
-    except (KeyError, ValidationError, SafetensorError, OSError, RuntimeError, DatasetDiffusionError) as error:
-        raise ModelError(
-            f"cannot load the segmenter in {path}",
-            got=f"{type(error).__name__}: {error}",
-            fix="train it again into an empty folder",
-        ) from error
-    return TrainedSegmenter(segmenter.to(where).eval(), class_set, settings)
+    return ModelFolder.open(Path(path)).load(device)
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -153,3 +174,24 @@ def read_description(path: Path) -> dict[str, Any]:
     if not isinstance(description, dict):
         raise ModelError("not a segmenter's description", got=str(path / DESCRIPTION), expected="a JSON object")
     return description
+
+
+def _shown(description: dict[str, Any]) -> dict[str, Any]:
+    """What is compared of a description: every setting by its own name, the one to tell first."""
+    classes = dict(description.get("class_set", {}))
+    compared = {name: description.get(name) for name in ("seed", "num_images", "data_id")}
+    names = ", ".join(classes.pop("names", ()))
+    return {"classes": names, **description.get("settings", {}), **compared, "class_set": classes}
+
+
+@contextmanager
+def _explained_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    # load_state_dict raises RuntimeError for names or shapes that do not fit.
+    except (KeyError, ValidationError, SafetensorError, OSError, RuntimeError, DatasetDiffusionError) as error:
+        raise ModelError(
+            f"cannot load the segmenter in {path}",
+            got=f"{type(error).__name__}: {error}",
+            fix="train it again into an empty folder",
+        ) from error

@@ -19,6 +19,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.hub import prepare_hub
+from dataset_diffusion.prompts.class_sets import ClassSet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -30,7 +31,7 @@ AUXILIARY_WEIGHT = 0.4
 class HasLoss(Protocol):
     """A network whose loss is not a cross-entropy of its logits. Its arguments are ``Segmenter.loss``'s, normalised."""
 
-    def loss(self, images: Tensor, labels: Tensor, ignore_index: int) -> Tensor: ...
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor: ...
 
 
 class Segmenter(nn.Module):
@@ -59,27 +60,24 @@ class Segmenter(nn.Module):
         """
         return self._heads(images)["out"]
 
-    def loss(
-        self, images: Float[Tensor, "batch 3 h w"], labels: Integer[Tensor, "batch h w"], ignore_index: int
-    ) -> Float[Tensor, ""]:
+    def loss(self, images: Float[Tensor, "batch 3 h w"], labels: Integer[Tensor, "batch h w"]) -> Float[Tensor, ""]:
         """The network's own loss; by default, mean cross-entropy over the labelled pixels.
 
         Where there is an auxiliary head, 0.4 times its cross-entropy is added.
 
         Args:
             images: RGB in [0, 1].
-            labels: class ids, 0 background, ``ignore_index`` where the label says nothing.
-            ignore_index: the id that has no loss.
+            labels: class ids, 0 background, 255 where the label says nothing.
 
         Returns:
             A scalar; 0 where no pixel of the batch is labelled.
         """
         if isinstance(self.network, HasLoss):
-            return self.network.loss(_normalized(images), labels, ignore_index)
+            return self.network.loss(_normalized(images), labels)
         heads = self._heads(images)
-        loss = _cross_entropy(heads["out"], labels, ignore_index)
+        loss = _cross_entropy(heads["out"], labels)
         if "aux" in heads:
-            loss = loss + AUXILIARY_WEIGHT * _cross_entropy(heads["aux"], labels, ignore_index)
+            loss = loss + AUXILIARY_WEIGHT * _cross_entropy(heads["aux"], labels)
         return loss
 
     @property
@@ -167,10 +165,10 @@ def _normalized(images: Tensor) -> Tensor:
     return normalized.contiguous(memory_format=torch.channels_last)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     # reduction="mean" is 0 / 0 for a batch without a labelled pixel: one such batch would undo the whole training.
-    total = cross_entropy(logits.float(), labels.long(), ignore_index=ignore_index, reduction="sum")
-    return total / (labels != ignore_index).sum().clamp(min=1)
+    total = cross_entropy(logits.float(), labels.long(), ignore_index=ClassSet.ignore_index, reduction="sum")
+    return total / (labels != ClassSet.ignore_index).sum().clamp(min=1)
 
 
 SEGMENTERS: dict[str, Callable[[int, bool], nn.Module]] = {

@@ -22,7 +22,7 @@ garbage now and then (torch 2.15): one in three steps of a ResNet-18 U-Net on 16
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-class Training(LightningModule):  # type: ignore[misc]
+class TrainingModule(LightningModule):  # type: ignore[misc]
     """What Lightning runs.
 
     Attributes:
@@ -30,12 +30,11 @@ class Training(LightningModule):  # type: ignore[misc]
         average: the running average of its weights and buffers, which is what gets saved.
     """
 
-    def __init__(self, segmenter: Segmenter, settings: TrainSettings, seed: int, ignore_index: int) -> None:
+    def __init__(self, segmenter: Segmenter, settings: TrainSettings, seed: int) -> None:
         super().__init__()
         self.segmenter = segmenter
         self._settings = settings
         self._seed = seed
-        self._ignore_index = ignore_index
         average = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
         # Buffers too: batch statistics of the last weights do not fit the averaged ones.
         self.average = AveragedModel(segmenter, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
@@ -45,7 +44,7 @@ class Training(LightningModule):  # type: ignore[misc]
         place = (self.global_step, batch_idx % self._settings.accumulate, self.global_rank)
         torch.manual_seed(random_from(self._seed, "segmenter step", *place).getrandbits(63))
         images, labels = batch
-        return self.segmenter.loss(images.float() / 255, labels, self._ignore_index)
+        return self.segmenter.loss(images.float() / 255, labels)
 
     def configure_optimizers(self) -> dict[str, Any]:
         settings = self._settings

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import to_dtype
 
-from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.dataset.schema import decode_label, encode_label
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.segmentation.journal import OnStep
+from dataset_diffusion.segmentation.listener import SILENT, TrainingListener
 from dataset_diffusion.segmentation.model_folder import DESCRIPTION, load_segmenter
 from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.predict import Views, predict
 from dataset_diffusion.segmentation.sampling import LabelledImages
+from dataset_diffusion.segmentation.task import TrainingTask
 from dataset_diffusion.segmentation.train import enough_memory, images_at_once, train_segmenter
 
 ROUNDS = "rounds"
@@ -32,24 +33,8 @@ ROUNDS = "rounds"
 LABELS = "labels.parquet"
 """What the segmenter beside it says about every image: one palette PNG a row, in order."""
 
-OnLabel = Callable[[int, int], None]
-"""Called after every image that is labelled anew with (images done, images in all)."""
 
-
-def train_in_rounds(
-    data: LabelledImages,
-    class_set: ClassSet,
-    settings: TrainSettings,
-    out: Path,
-    seed: int,
-    *,
-    real: LabelledImages | None = None,
-    data_id: str = "",
-    on_step: OnStep | None = None,
-    on_label: OnLabel | None = None,
-    checkpoint_every: int = 200,
-    device: str | None = None,
-) -> Path:
+def train_in_rounds(task: TrainingTask, out: Path, listener: TrainingListener = SILENT) -> Path:
     """Train a segmenter, and ``settings.self_training`` times train it on, on what it says itself.
 
     Every round goes on from the last one's weights with a new optimiser and schedule. The segmenters of the earlier
@@ -57,35 +42,19 @@ def train_in_rounds(
     stopped, in whichever round, and ends with the same bytes as without the stop.
 
     Args:
-        data: the synthetic images, and their labels of the first round.
-        real: other images, whose labels are true and stay as they are.
-        on_step: progress; the steps of all rounds are counted together.
-        on_label: progress between the rounds.
+        task: what to train; ``data`` are the synthetic images and their labels of the first round, ``real`` keep
+            theirs in all.
+        out: the model folder.
+        listener: told of every step, and of every image that is labelled between rounds.
 
-    The other arguments, the result and the errors are those of ``train.train_segmenter``.
+    The result and the errors are those of ``train.train_segmenter``.
     """
-
-    def train_round(number: int, folder: Path, labelled: LabelledImages, start: Path | None) -> Path:
-        return train_segmenter(
-            labelled,
-            class_set,
-            settings.model_copy(update={"self_training": number}),
-            folder,
-            seed,
-            real=real,
-            start=start,
-            data_id=data_id,
-            on_step=on_step and _over_all_rounds(on_step, number, settings.self_training + 1),
-            checkpoint_every=checkpoint_every,
-            device=device,
-        )
-
-    out, labelled, teacher = Path(out), data, None
+    out, current = Path(out), task
     # A finished model needs no earlier round, but must still be the one that is asked for.
-    for number in () if (out / DESCRIPTION).exists() else range(settings.self_training):
-        teacher = train_round(number, out / ROUNDS / str(number), labelled, teacher)
-        labelled = Relabelled(data, _labels_of(teacher, data, settings, on_label, device))
-    return train_round(settings.self_training, out, labelled, teacher)
+    for number in () if (out / DESCRIPTION).exists() else range(task.settings.self_training):
+        teacher = train_segmenter(replace(current, round=number), out / ROUNDS / str(number), listener)
+        current = replace(task, data=Relabelled(task.data, _labels_of(teacher, task, listener)), start=teacher)
+    return train_segmenter(current, out, listener)
 
 
 class Relabelled(Dataset[tuple[Tensor, Tensor]]):
@@ -108,43 +77,33 @@ class Relabelled(Dataset[tuple[Tensor, Tensor]]):
 
 
 def pseudo_labels(
-    segmenter: Segmenter, data: LabelledImages, confidence: float, ignore_index: int, batch_size: int = 16
+    segmenter: Segmenter, data: LabelledImages, confidence: float, batch_size: int = 16
 ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
     """What a segmenter says about images, the mean of each and its mirror image.
 
     Args:
         segmenter: in evaluation mode, on any device.
         data: the images; their labels are not looked at.
-        confidence: a pixel whose most probable class is below this becomes ``ignore_index``.
-        ignore_index: the id without loss.
+        confidence: a pixel whose most probable class is below this becomes 255.
         batch_size: images at once.
 
     Yields:
-        Class ids or ``ignore_index``, at the image's own size, in order.
+        Class ids or 255, at the image's own size, in order.
     """
 
     def confident(probabilities: Float[Tensor, "batch classes h w"]) -> UInt8[Tensor, "batch h w"]:
         probability, ids = probabilities.max(dim=1)
-        return ids.masked_fill(probability < confidence, ignore_index).to(torch.uint8)
+        return ids.masked_fill(probability < confidence, ClassSet.ignore_index).to(torch.uint8)
 
     images = (to_dtype(data[index][0], torch.uint8, scale=True).permute(1, 2, 0) for index in range(len(data)))
     return predict(segmenter, (image.numpy() for image in images), Views(flip=True), batch_size, confident)
 
 
-def _labels_of(
-    teacher: Path, data: LabelledImages, settings: TrainSettings, on_label: OnLabel | None, device: str | None
-) -> pa.Array:
+def _labels_of(teacher: Path, task: TrainingTask, listener: TrainingListener) -> pa.Array:
     """The label maps that the segmenter in a folder gives to the images, kept beside it."""
     file = teacher / LABELS
     if not file.exists():
-        trained = load_segmenter(teacher, device)
-        classes, encoded = trained.class_set, []
-        confidence, batch_size = settings.self_training_confidence, images_at_once(settings)
-        with enough_memory(settings):
-            for label in pseudo_labels(trained.model, data, confidence, classes.ignore_index, batch_size):
-                encoded.append(encode_label(label, classes))
-                if on_label is not None:
-                    on_label(len(encoded), len(data))
+        encoded = _label_anew(teacher, task, listener)
         buffer = io.BytesIO()
         pq.write_table(pa.table({"label": pa.array(encoded, pa.binary())}), buffer)
         atomic_write(file, buffer.getvalue())
@@ -155,5 +114,11 @@ def _labels_of(
         raise DatasetError(f"cannot read {file}", got=type(error).__name__, fix="delete it and train again") from error
 
 
-def _over_all_rounds(on_step: OnStep, number: int, rounds: int) -> OnStep:
-    return lambda step, total, loss: on_step(number * total + step, rounds * total, loss)
+def _label_anew(teacher: Path, task: TrainingTask, listener: TrainingListener) -> list[bytes]:
+    """What a segmenter says about every image, as palette PNGs."""
+    segmenter, settings, encoded = load_segmenter(teacher, task.device).model, task.settings, []
+    with enough_memory(settings):
+        for label in pseudo_labels(segmenter, task.data, settings.self_training_confidence, images_at_once(settings)):
+            encoded.append(encode_label(label, task.class_set))
+            listener.on_label(len(encoded), len(task.data))
+    return encoded

@@ -16,6 +16,7 @@ from torchvision.transforms.v2.functional import to_dtype
 
 from dataset_diffusion.config import Augmentation
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.transforms import augment, training_transform
 
@@ -38,10 +39,9 @@ class TrainingDraws(Dataset[Pair]):
 
     Args:
         data: what is drawn from, not empty.
-        num_classes: ids of the label maps are below this (background included) or ``ignore_index``.
+        num_classes: ids of the label maps are below this (background included) or 255.
         crop_size: (height, width) of every pair, in pixels.
         seed: the run's seed.
-        ignore_index: the id without loss.
         augmentation: see ``training_transform``.
 
     Raises:
@@ -55,13 +55,11 @@ class TrainingDraws(Dataset[Pair]):
         crop_size: tuple[int, int],
         seed: int,
         *,
-        ignore_index: int = 255,
         augmentation: Augmentation = "light",
     ) -> None:
         self._data = data
         self._num_classes = num_classes
-        self._ignore_index = ignore_index
-        self._transform = training_transform(augmentation, crop_size, ignore_index)
+        self._transform = training_transform(augmentation, crop_size)
         self._seed = seed
         self._epoch: int | None = None
         self._order: list[int] = []
@@ -81,7 +79,7 @@ class TrainingDraws(Dataset[Pair]):
 
     def _pair(self, index: int) -> Pair:
         image, label = self._data[index]
-        _check_label(label, index, image.shape[-2:], self._num_classes, self._ignore_index)
+        _check_label(label, index, image.shape[-2:], self._num_classes)
         return to_dtype(image, torch.uint8, scale=True), label.to(torch.uint8)
 
 
@@ -127,17 +125,15 @@ class ConsecutiveBatches:
             yield list(range(first, first + self._size))
 
 
-def _check_label(
-    label: Integer[Tensor, "h w"], index: int, image_size: torch.Size, num_classes: int, ignore_index: int
-) -> None:
+def _check_label(label: Integer[Tensor, "h w"], index: int, image_size: torch.Size, num_classes: int) -> None:
     if label.shape != image_size:
         raise DatasetError(
             f"training image {index}: its label map has another size", got=list(label.shape), expected=list(image_size)
         )
-    labelled = label[label != ignore_index]
+    labelled = label[label != ClassSet.ignore_index]
     if labelled.numel() and not 0 <= labelled.min() <= labelled.max() < num_classes:
         raise DatasetError(
             f"training image {index}: its label map has ids outside the class set",
             got=f"{int(labelled.min())}..{int(labelled.max())}",
-            expected=f"0..{num_classes - 1}, or {ignore_index} where uncertain",
+            expected=f"0..{num_classes - 1}, or {ClassSet.ignore_index} where uncertain",
         )

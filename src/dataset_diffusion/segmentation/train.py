@@ -3,73 +3,51 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from lightning.pytorch import Trainer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.disk.atomic import explained_write_errors, find_leftovers, remove_files
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.machine.devices import explained_memory_errors, resolve_device
-from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import random_from
-from dataset_diffusion.segmentation.journal import Journal, OnStep, resumable_step
+from dataset_diffusion.segmentation.journal import Journal, resumable_step
+from dataset_diffusion.segmentation.listener import SILENT, TrainingListener
 from dataset_diffusion.segmentation.model_folder import (
     CHECKPOINT,
     DESCRIPTION,
-    Identity,
     load_segmenter,
     read_description,
     save_segmenter,
 )
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
-from dataset_diffusion.segmentation.optimization import Training, lightning_precision
-from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, TrainingDraws
+from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
+from dataset_diffusion.segmentation.processes import lightning_devices, loader_workers, process_and_count
+from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, Pair, TrainingDraws
+from dataset_diffusion.segmentation.task import TrainingTask
 
 
-def train_segmenter(
-    data: LabelledImages,
-    class_set: ClassSet,
-    settings: TrainSettings,
-    out: Path,
-    seed: int,
-    *,
-    real: LabelledImages | None = None,
-    start: Path | None = None,
-    data_id: str = "",
-    on_step: OnStep | None = None,
-    checkpoint_every: int = 200,
-    device: str | None = None,
-) -> Path:
+def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = SILENT) -> Path:
     """Train a segmenter and save the running average of its weights.
 
-    Cross-entropy that ignores 255, AdamW and polynomial decay to 0 as published. The result follows from the arguments
+    Cross-entropy that ignores 255, AdamW and polynomial decay to 0 as published. The result follows from the task
     alone: a run that was stopped at any point and called again ends, on the same CPU, with the same bytes as one that
-    was not. ``settings.self_training`` is only noted here; ``self_training.train_in_rounds`` acts on it.
+    was not. This is one round; `rounds.train_in_rounds` trains them all.
 
     Under ``torchrun`` every process trains on its share of each step's images.
 
     Args:
-        data: images "3 h w" (uint8, or floats in [0, 1]) and label maps "h w" (0 background, 1..K, 255 ignored). Every
-            draw reads it: on the CPU keep it in memory (``SegmentationData(..., preload=True)``) where it fits.
-        class_set: what the ids mean.
-        settings: segmenter and hyperparameters.
+        task: what to train.
         out: the model folder; created, resumed, or left alone when it already holds this very model.
-        seed: the run's seed.
-        real: other images, mixed in with the share ``settings.real_ratio``.
-        start: folder of a model of the same segmenter to go on from; None takes random weights, or pretrained ones.
-        data_id: what identifies the data, such as a hash; a folder trained on other data is refused.
-        on_step: progress.
-        checkpoint_every: steps between checkpoints.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best one there is.
+        listener: told of every step.
 
     Returns:
         ``out``; ``load_segmenter`` reads it.
@@ -81,51 +59,33 @@ def train_segmenter(
             number.
     """
     out = Path(out)
-    identity = Identity(class_set, settings, seed, len(data) + (0 if real is None else len(real)), data_id)
     if (out / DESCRIPTION).exists():
-        identity.check(read_description(out), out)
+        task.identity.check(read_description(out), out)
         return out
-    _check_trainable(data, settings)
+    _check_trainable(task)
     with explained_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     # Initial weights, dropout and crops are drawn from torch's global generator, which belongs to the caller.
-    with torch.random.fork_rng(), _tamed_lightning(), enough_memory(settings):
-        trainer, segmenter = _fit(
-            data, real, identity, out, start=start, on_step=on_step, checkpoint_every=checkpoint_every, device=device
-        )
+    with torch.random.fork_rng(), _tamed_lightning(), enough_memory(task.settings):
+        trainer, segmenter = _fit(task, out, listener)
         if trainer.is_global_zero:
-            save_segmenter(segmenter, identity, out)
+            save_segmenter(segmenter, task.identity, out)
             (out / CHECKPOINT).unlink(missing_ok=True)
             remove_files(chain.from_iterable(find_leftovers(out).values()))
         trainer.strategy.barrier()
     return out
 
 
-def _fit(
-    data: LabelledImages,
-    real: LabelledImages | None,
-    identity: Identity,
-    out: Path,
-    *,
-    start: Path | None,
-    on_step: OnStep | None,
-    checkpoint_every: int,
-    device: str | None,
-) -> tuple[Trainer, Segmenter]:
-    settings, num_classes = identity.settings, identity.class_set.num_classes + 1
-    start_step = resumable_step(out, identity)
-    torch.manual_seed(random_from(identity.seed, "segmenter weights").getrandbits(63))
-    segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained and start is None)
-    if start is not None:
-        segmenter.load_state_dict(load_segmenter(start, "cpu").model.state_dict())
-    training = Training(segmenter, settings, identity.seed, identity.class_set.ignore_index)
-    where, crop_size = resolve_device(device), _crop_size(data, settings)
+def _fit(task: TrainingTask, out: Path, listener: TrainingListener) -> tuple[Trainer, Segmenter]:
+    settings, start_step = task.settings, resumable_step(out, task.identity)
+    module = TrainingModule(_untrained(task), settings, task.seed)
+    where, crop_size = resolve_device(task.device), _crop_size(task)
     trainer = Trainer(
-        **_devices(where),
+        **lightning_devices(where),
         precision=lightning_precision(settings, where, crop_size),
         max_steps=settings.iterations,
         accumulate_grad_batches=settings.accumulate,
-        callbacks=[Journal(out, identity, start_step, checkpoint_every, on_step)],
+        callbacks=[Journal(task, out, start_step, listener)],
         default_root_dir=out,
         use_distributed_sampler=False,
         logger=False,
@@ -133,12 +93,19 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    draws = _draws(data, crop_size, identity)
-    if real is not None:
-        draws = MixedDraws(draws, _draws(real, crop_size, identity), settings.real_ratio)
-    loader = _loader(draws, settings, start_step, on_gpu=where.type == "cuda")
-    trainer.fit(training, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
-    return trainer, cast(Segmenter, training.average.module)
+    loader = _loader(_draws(task, crop_size), settings, start_step, on_gpu=where.type == "cuda")
+    trainer.fit(module, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
+    return trainer, cast(Segmenter, module.average.module)
+
+
+def _untrained(task: TrainingTask) -> Segmenter:
+    """The segmenter that training starts from."""
+    torch.manual_seed(random_from(task.seed, "segmenter weights").getrandbits(63))
+    settings, num_classes = task.settings, len(task.class_set.label_ids)
+    segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained and task.start is None)
+    if task.start is not None:
+        segmenter.load_state_dict(load_segmenter(task.start, "cpu").model.state_dict())
+    return segmenter
 
 
 def enough_memory(settings: TrainSettings) -> AbstractContextManager[None]:
@@ -155,18 +122,19 @@ def images_at_once(settings: TrainSettings) -> int:
     return settings.batch_size // (settings.accumulate * processes)
 
 
-def _draws(data: LabelledImages, crop_size: tuple[int, int], identity: Identity) -> Any:
-    return TrainingDraws(
-        data,
-        identity.class_set.num_classes + 1,
-        crop_size=crop_size,
-        seed=identity.seed,
-        ignore_index=identity.class_set.ignore_index,
-        augmentation=identity.settings.augmentation,
-    )
+def _draws(task: TrainingTask, crop_size: tuple[int, int]) -> Dataset[Pair]:
+    """The pairs to train on, real ones mixed in where there are any."""
+
+    def draws(data: LabelledImages) -> TrainingDraws:
+        ids = len(task.class_set.label_ids)
+        return TrainingDraws(data, ids, crop_size, task.seed, augmentation=task.settings.augmentation)
+
+    if task.real is None:
+        return draws(task.data)
+    return MixedDraws(draws(task.data), draws(task.real), task.settings.real_ratio)
 
 
-def _loader(draws: Any, settings: TrainSettings, start_step: int, *, on_gpu: bool) -> DataLoader[Any]:
+def _loader(draws: Dataset[Pair], settings: TrainSettings, start_step: int, *, on_gpu: bool) -> DataLoader[Pair]:
     rank, processes = process_and_count()
     batches = ConsecutiveBatches(
         settings.batch_size, start_step, parts=settings.accumulate, process=rank, num_processes=processes
@@ -176,51 +144,17 @@ def _loader(draws: Any, settings: TrainSettings, start_step: int, *, on_gpu: boo
     return DataLoader(draws, batch_sampler=batches, num_workers=workers, pin_memory=on_gpu)
 
 
-def loader_workers() -> int:
-    """How many of the cores that a process here may use are its own, as far as they are of use."""
-    # macOS cannot bind a process to cores.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores // _processes_here())
-
-
-def process_and_count() -> tuple[int, int]:
-    """Which process of a ``torchrun`` this is, and how many there are; (0, 1) without one."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _processes_here() -> int:
-    """Processes of a ``torchrun`` on this machine."""
-    _, processes = process_and_count()
-    return int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-
-
-def _devices(device: torch.device) -> dict[str, Any]:
-    """Lightning's arguments for one device, or for all processes of a ``torchrun``."""
-    _, processes = process_and_count()
-    if processes == 1:
-        return {"accelerator": device.type, "devices": [device.index or 0] if device.type == "cuda" else 1}
-    here = _processes_here()
-    return {
-        "accelerator": device.type,
-        "devices": here,
-        "num_nodes": processes // here,
-        "strategy": "ddp",
-        # torch has synchronised batch statistics on GPUs only.
-        "sync_batchnorm": device.type == "cuda",
-    }
-
-
-def _crop_size(data: LabelledImages, settings: TrainSettings) -> tuple[int, int]:
-    if settings.crop_size is not None:
-        return settings.crop_size, settings.crop_size
-    height, width = data[0][1].shape
+def _crop_size(task: TrainingTask) -> tuple[int, int]:
+    if task.settings.crop_size is not None:
+        return task.settings.crop_size, task.settings.crop_size
+    height, width = task.data[0][1].shape
     return height, width
 
 
-def _check_trainable(data: LabelledImages, settings: TrainSettings) -> None:
-    if not len(data):
+def _check_trainable(task: TrainingTask) -> None:
+    if not len(task.data):
         raise DatasetError("nothing to train on", got="a dataset of 0 images", fix="generate some first")
-    _, processes = process_and_count()
+    settings, (_, processes) = task.settings, process_and_count()
     if settings.batch_size % (settings.accumulate * processes):
         raise ConfigError(
             "the batch cannot be divided",

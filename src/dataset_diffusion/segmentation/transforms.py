@@ -11,68 +11,60 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dataset_diffusion.config import Augmentation
+from dataset_diffusion.prompts.class_sets import ClassSet
 
 SCALE_RANGE = (0.5, 2.0)
 CATEGORY_MAX_RATIO = 0.75
 CROP_ATTEMPTS = 10
 PHOTOMETRIC_DISTORTION = {"brightness": 32 / 255, "contrast": 0.5, "saturation": 0.5, "hue": 18 / 180}
 """How far each may be shifted; each is applied half of the time."""
+PADDING = {tv_tensors.Image: 0, tv_tensors.Mask: ClassSet.ignore_index}
 
 
 class CategoryCrop(v2.RandomCrop):  # type: ignore[misc]
     """A random crop with labelled pixels, of which no class covers more than a given share.
 
-    Smaller inputs are padded: the image with 0, the label map with ``ignore_index``. Crops are redrawn up to
+    Smaller inputs are padded: the image with 0, the label map with 255. Crops are redrawn up to
     ``CROP_ATTEMPTS`` times; the last one is taken as it is, since an image of one class has no better one.
 
     Args:
         size: (height, width) of the crop, in pixels.
         max_ratio: largest share one class may have, in (0, 1].
-        ignore_index: the id that belongs to no class.
     """
 
-    def __init__(self, size: tuple[int, int], max_ratio: float = CATEGORY_MAX_RATIO, ignore_index: int = 255) -> None:
-        super().__init__(size, pad_if_needed=True, fill={tv_tensors.Image: 0, tv_tensors.Mask: ignore_index})
+    def __init__(self, size: tuple[int, int], max_ratio: float = CATEGORY_MAX_RATIO) -> None:
+        super().__init__(size, pad_if_needed=True, fill=PADDING)
         self.max_ratio = max_ratio
-        self.ignore_index = ignore_index
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         label = next(item for item in flat_inputs if isinstance(item, tv_tensors.Mask))
         for _ in range(CROP_ATTEMPTS):
             params: dict[str, Any] = super().make_params(flat_inputs)
-            if self._largest_share(self.transform(label, params)) <= self.max_ratio:
+            if _largest_share(self.transform(label, params)) <= self.max_ratio:
                 break
         return params
 
-    def _largest_share(self, label: Tensor) -> float:
-        pixels = label.as_subclass(Tensor).flatten().bincount(minlength=self.ignore_index + 1)
-        pixels[self.ignore_index] = 0
-        # NaN, which is never small enough, where nothing is labelled: such a crop would teach nothing.
-        return float(pixels.max() / pixels.sum())
 
-
-def training_transform(augmentation: Augmentation, crop_size: tuple[int, int], ignore_index: int = 255) -> v2.Transform:
+def training_transform(augmentation: Augmentation, crop_size: tuple[int, int]) -> v2.Transform:
     """A random transform of training pairs.
 
     Args:
         augmentation: ``published`` resizes by 0.5-2.0, crops, flips and distorts colours, for tens of thousands of
             steps from ImageNet weights; ``light`` crops and flips, for hundreds of steps from nothing.
         crop_size: (height, width) of every result, in pixels; also the size that scale 1.0 fits the image into.
-        ignore_index: the label of padded pixels.
 
     Returns:
         A transform of (``tv_tensors.Image``, ``tv_tensors.Mask``) pairs.
     """
     if augmentation == "light":
-        padding = {tv_tensors.Image: 0, tv_tensors.Mask: ignore_index}
-        return v2.Compose([v2.RandomCrop(crop_size, pad_if_needed=True, fill=padding), v2.RandomHorizontalFlip()])
+        return v2.Compose([v2.RandomCrop(crop_size, pad_if_needed=True, fill=PADDING), v2.RandomHorizontalFlip()])
     distortions = (
         v2.RandomApply([v2.ColorJitter(**{what: amount})], p=0.5) for what, amount in PHOTOMETRIC_DISTORTION.items()
     )
     return v2.Compose(
         [
             v2.ScaleJitter(crop_size, scale_range=SCALE_RANGE),
-            CategoryCrop(crop_size, ignore_index=ignore_index),
+            CategoryCrop(crop_size),
             v2.RandomHorizontalFlip(),
             *distortions,
         ]
@@ -95,3 +87,11 @@ def augment(
         torch.default_generator.manual_seed(seed)
         new_image, new_label = transform(tv_tensors.Image(image), tv_tensors.Mask(label))
     return new_image.as_subclass(Tensor), new_label.as_subclass(Tensor)
+
+
+def _largest_share(label: Tensor) -> float:
+    """Share that the largest class has of the labelled pixels."""
+    pixels = label.as_subclass(Tensor).flatten().bincount(minlength=ClassSet.ignore_index + 1)
+    pixels[ClassSet.ignore_index] = 0
+    # NaN, which is never small enough, where nothing is labelled: such a crop would teach nothing.
+    return float(pixels.max() / pixels.sum())

@@ -18,7 +18,7 @@ from dataset_diffusion.stages.filter import check_filter, filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
 from dataset_diffusion.stages.report import make_report
-from dataset_diffusion.stages.train import check_training, make_segmenter
+from dataset_diffusion.stages.train import check_training, train
 
 
 def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     dataset = out / "dataset"
     if config.filter.rules:
         dataset = filter_samples(dataset, config.filter, out / "filtered").path
-    make_segmenter([dataset], config.train, config.seed, out / "model")
+    train([dataset], config.train, out / "model", seed=config.seed)
     results, page, last = out / "results.json", out / REPORT, out / "model" / DESCRIPTION
     if config.evaluate.benchmark != NO_BENCHMARK:
         last = results

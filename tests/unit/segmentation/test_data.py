@@ -7,8 +7,26 @@ from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.segmentation import data as training_data
+from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.segmentation.data import SegmentationData
+
+
+@pytest.fixture
+def classes():
+    return ClassSet.from_names(["forklift", "hand truck"])
+
+
+@pytest.fixture
+def make_sample():
+    """A function that makes the sample of an index: 6 x 9 pixels of two classes."""
+
+    def make(index):
+        random = np.random.default_rng(index)
+        image = random.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+        label = random.choice(np.array([0, 1, 2, 255], np.uint8), (6, 9))
+        return Sample(index, Prompt(index, "a yard; forklift", "forklift", (1,)), image, label, None, {})
+
+    return make
 
 
 @pytest.fixture
@@ -26,9 +44,9 @@ def fill(tmp_path, classes, make_sample):
     return make
 
 
-@pytest.mark.parametrize("preload", [False, True])
-def test_pairs_are_the_samples_in_order(fill, make_sample, preload):
-    data = SegmentationData(fill("one", 3), preload=preload)
+@pytest.mark.parametrize("preload_bytes", [0, 10_000])
+def test_pairs_are_the_samples_in_order(fill, make_sample, preload_bytes):
+    data = SegmentationData(fill("one", 3), preload_bytes)
     assert len(data) == 3
     for index, (image, label) in enumerate(data):
         sample = make_sample(index)
@@ -41,10 +59,9 @@ def test_pairs_are_the_samples_in_order(fill, make_sample, preload):
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(3 * 6 * 9 * 4, True), (3 * 6 * 9 * 4 - 1, False)])
-def test_what_is_small_is_kept_in_memory(fill, monkeypatch, limit, kept):
-    monkeypatch.setattr(training_data, "PRELOAD_BYTES", limit)
+def test_what_is_small_is_kept_in_memory(fill, limit, kept):
     store = fill("one", 3)
-    data = SegmentationData(store, preload=None)
+    data = SegmentationData(store, preload_bytes=limit)
     for shard in range(store.manifest.num_shards):
         store.shard_path(shard).unlink()
     if kept:

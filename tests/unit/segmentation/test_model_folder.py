@@ -1,16 +1,19 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, ModelError
-from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.prompts.class_sets import ClassSet, class_set
 from dataset_diffusion.segmentation.model_folder import (
     CHECKPOINT,
     DESCRIPTION,
     WEIGHTS,
     Identity,
+    ModelFolder,
     load_segmenter,
     save_segmenter,
 )
@@ -33,6 +36,29 @@ def test_the_weights_survive(saved):
     assert loaded.model.num_classes == 3
     for name, weight in segmenter.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], weight)
+
+
+def test_an_opened_folder_reads_its_weights_when_they_are_asked_for(saved):
+    segmenter, folder = saved
+    opened = ModelFolder.open(folder)
+    assert (opened.path, opened.class_set.names, opened.settings.segmenter) == (folder, ("cat", "dog"), segmenter.name)
+    weights = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).unlink()
+    assert ModelFolder.open(folder) == opened
+    with pytest.raises(ModelError, match="cannot load the segmenter"):
+        opened.load("cpu")
+    (folder / WEIGHTS).write_bytes(weights)
+    assert opened.load("cpu").model.name == segmenter.name
+
+
+def test_a_model_of_version_0_1_0_is_what_it_was():
+    file = Path(__file__).parents[2] / "data" / "model-0.1.0.json"
+    description = json.loads(file.read_text())
+    settings = TrainSettings(iterations=20, batch_size=4, self_training=1)
+    identity = Identity(class_set("emoji"), settings, 3, 24, "beb10f05f0913c69")
+    identity.check(description, Path("model"))
+    with pytest.raises(ConfigError, match=r"^model holds a segmenter .* got iterations: 21 \(here: 20\); fix: choose"):
+        replace(identity, settings=settings.model_copy(update={"iterations": 21})).check(description, Path("model"))
 
 
 def test_nothing_there(tmp_path):

@@ -36,13 +36,13 @@ def test_the_loss_is_the_mean_over_labelled_pixels():
     # Softmax of (ln 3, 0) is (3/4, 1/4); of the four pixels one is class 1, one is class 0 and two are ignored.
     segmenter = Segmenter(Constant([math.log(3), 0.0]), "constant", 2)
     labels = torch.tensor([[[0, 255], [1, 255]]])
-    loss = segmenter.loss(torch.zeros(1, 3, 2, 2), labels, ignore_index=255)
+    loss = segmenter.loss(torch.zeros(1, 3, 2, 2), labels)
     assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
 
 
 def test_the_auxiliary_head_counts_for_two_fifths():
     segmenter = Segmenter(Constant([0.0, 0.0], auxiliary=[math.log(3), 0.0]), "constant", 2)
-    loss = segmenter.loss(torch.zeros(1, 3, 1, 1), torch.zeros(1, 1, 1, dtype=torch.uint8), ignore_index=255)
+    loss = segmenter.loss(torch.zeros(1, 3, 1, 1), torch.zeros(1, 1, 1, dtype=torch.uint8))
     assert loss.item() == pytest.approx(math.log(2) + 0.4 * math.log(4 / 3))
 
 

@@ -6,9 +6,11 @@ from torch import nn
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.segmentation.listener import TrainingListener
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.rounds import LABELS, ROUNDS, pseudo_labels, train_in_rounds
+from dataset_diffusion.segmentation.task import TrainingTask
 from dataset_diffusion.segmentation.train import train_segmenter
 
 CLASSES = ClassSet.from_names(["square"])
@@ -25,9 +27,12 @@ def settings(tiny):
 def train(scenes, settings, tmp_path):
     """Train in rounds on the scenes, on the CPU; everything can be said otherwise."""
 
-    def run(out="model", **changes):
+    def run(out="model", on_step=None, on_label=None, **changes):
         arguments = {"data": scenes, "class_set": CLASSES, "settings": settings, "seed": 5, "device": "cpu"}
-        return train_in_rounds(out=tmp_path / out, **(arguments | changes))
+        listener = TrainingListener()
+        listener.on_step = on_step or listener.on_step
+        listener.on_label = on_label or listener.on_label
+        return train_in_rounds(TrainingTask(**(arguments | changes)), tmp_path / out, listener)
 
     return run
 
@@ -45,27 +50,27 @@ def test_labels_by_hand():
     image[0] = torch.tensor([0, 128, 255])
     # Probabilities of class 1: 1 / (1 + exp(5)) = 0.007, about one half, 0.993.
     segmenter = Segmenter(network, "red", 2).eval()
-    (label,) = pseudo_labels(segmenter, [(image, torch.zeros(1, 3))], confidence=0.9, ignore_index=255)
+    (label,) = pseudo_labels(segmenter, [(image, torch.zeros(1, 3))], confidence=0.9)
     assert label.tolist() == [[0, 255, 1]]
-    (floats,) = pseudo_labels(segmenter, [(image / 255, torch.zeros(1, 3))], confidence=0.0, ignore_index=255)
+    (floats,) = pseudo_labels(segmenter, [(image / 255, torch.zeros(1, 3))], confidence=0.0)
     assert floats.tolist() == [[0, 1, 1]]
 
 
 def test_without_rounds_it_is_one_training(train, scenes, settings, tmp_path):
     once = settings.model_copy(update={"self_training": 0})
     train(settings=once)
-    train_segmenter(scenes, CLASSES, once, tmp_path / "plain", 5, device="cpu")
+    train_segmenter(TrainingTask(scenes, CLASSES, once, 5, device="cpu"), tmp_path / "plain")
     assert contents(tmp_path / "model") == contents(tmp_path / "plain")
 
 
 def test_a_round_trains_on_what_the_last_one_says(train, scenes, settings, tmp_path):
     train()
     teacher = load_segmenter(tmp_path / "model" / ROUNDS / "0", "cpu").model
-    labels = pseudo_labels(teacher, scenes, settings.self_training_confidence, 255, settings.batch_size)
+    labels = pseudo_labels(teacher, scenes, settings.self_training_confidence, settings.batch_size)
     said = [(image, torch.from_numpy(label)) for (image, _), label in zip(scenes, labels, strict=True)]
     settings = settings.model_copy(update={"self_training": 1})
     start = tmp_path / "model" / ROUNDS / "0"
-    train_segmenter(said, CLASSES, settings, tmp_path / "by hand", 5, start=start, device="cpu")
+    train_segmenter(TrainingTask(said, CLASSES, settings, 5, start=start, device="cpu"), tmp_path / "by hand")
     by_hand, second = contents(tmp_path / "by hand"), contents(tmp_path / "model" / ROUNDS / "1")
     assert by_hand.items() <= second.items()
     assert len({contents(tmp_path / "model" / ROUNDS / name)[path] for name in "01" for path in by_hand}) == 6
@@ -111,7 +116,7 @@ def test_a_finished_model_needs_no_earlier_round(train, tmp_path):
 
 def test_a_model_of_other_rounds_is_refused(train, settings):
     train()
-    with pytest.raises(ConfigError, match="got self_training 2; expected self_training 3"):
+    with pytest.raises(ConfigError, match=r"got self_training: 3 \(here: 2\); fix"):
         train(settings=settings.model_copy(update={"self_training": 3}))
 
 
@@ -124,8 +129,8 @@ def test_real_images_keep_their_labels(train, scenes):
     real = [(image, torch.ones(16, 16, dtype=torch.int64)) for image, _ in scenes]
     sets = [train(name, real=real) for name in ("one", "two")]
     assert contents(sets[0]) == contents(sets[1])
-    mostly = np.mean([label == 1 for label in pseudo_labels(load_segmenter(sets[0], "cpu").model, scenes, 0.0, 255)])
-    plain = np.mean([label == 1 for label in pseudo_labels(load_segmenter(train(), "cpu").model, scenes, 0.0, 255)])
+    mostly = np.mean([label == 1 for label in pseudo_labels(load_segmenter(sets[0], "cpu").model, scenes, 0.0)])
+    plain = np.mean([label == 1 for label in pseudo_labels(load_segmenter(train(), "cpu").model, scenes, 0.0)])
     assert mostly > plain
 
 

@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.segmentation.listener import TrainingListener
 from dataset_diffusion.segmentation.model_folder import CHECKPOINT, DESCRIPTION, TRAINING_LOG, WEIGHTS, load_segmenter
 from dataset_diffusion.segmentation.predict import predict
-from dataset_diffusion.segmentation.train import loader_workers, train_segmenter
+from dataset_diffusion.segmentation.task import TrainingTask
+from dataset_diffusion.segmentation.train import train_segmenter
 
 CLASSES = ClassSet.from_names(["square"])
 
@@ -26,9 +28,11 @@ def settings(tiny):
 def train(scenes, settings, tmp_path):
     """Train on the scenes on the CPU; everything can be said otherwise."""
 
-    def run(out="model", **changes):
+    def run(out="model", on_step=None, **changes):
         arguments = {"data": scenes, "class_set": CLASSES, "settings": settings, "seed": 5, "device": "cpu"}
-        return train_segmenter(out=tmp_path / out, **(arguments | changes))
+        listener = TrainingListener()
+        listener.on_step = on_step or listener.on_step
+        return train_segmenter(TrainingTask(**(arguments | changes)), tmp_path / out, listener)
 
     return run
 
@@ -116,9 +120,9 @@ def test_a_finished_model_is_left_alone(train):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"seed": 6}, "got seed 5; expected seed 6"),
-        ({"data_id": "relabelled"}, "got data_id ; expected data_id relabelled"),
-        ({"class_set": ClassSet.from_names(["disc"])}, "got classes square; expected classes disc"),
+        ({"seed": 6}, r"got seed: 6 \(here: 5\)"),
+        ({"data_id": "relabelled"}, r"got data_id: relabelled \(here: \)"),
+        ({"class_set": ClassSet.from_names(["disc"])}, r"got classes: disc \(here: square\), class_set\.words: .*"),
     ],
 )
 def test_a_folder_of_another_model_is_refused(train, stop, change, what):
@@ -134,7 +138,7 @@ def test_a_folder_of_another_model_is_refused(train, stop, change, what):
 
 def test_a_folder_of_other_settings_is_refused(train, settings):
     train()
-    with pytest.raises(ConfigError, match=r"got learning_rate 0\.01; expected learning_rate 0\.02"):
+    with pytest.raises(ConfigError, match=r"got learning_rate: 0\.02 \(here: 0\.01\); fix"):
         train(settings=settings.model_copy(update={"learning_rate": 0.02}))
 
 
@@ -195,7 +199,7 @@ def test_it_is_a_quiet_guest(train, tmp_path, monkeypatch, capfd):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_errors_of_the_callback_are_the_callers(train):
+def test_errors_of_the_listener_are_the_callers(train):
     def fail(step, total, loss):
         raise ZeroDivisionError
 
@@ -235,18 +239,6 @@ def test_too_large_a_batch_is_told_and_its_parts_fit(train, settings, hungry):
     assert told.endswith("; fix: --accumulate 2 for steps in more parts, a smaller --batch-size or --crop-size")
     assert "\n" not in told
     train("in parts", settings=settings.model_copy(update={"accumulate": 2}))
-
-
-@pytest.mark.parametrize(
-    ("cores", "here", "everywhere", "workers"),
-    [(4, 1, 1, 4), (32, 1, 1, 8), (16, 4, 4, 4), (16, 4, 32, 4), (3, 4, 4, 0)],
-)
-def test_loader_workers_share_the_cores_of_their_own_machine(monkeypatch, cores, here, everywhere, workers):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
-    monkeypatch.setattr(os, "cpu_count", lambda: 128)
-    monkeypatch.setenv("WORLD_SIZE", str(everywhere))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
-    assert loader_workers() == workers
 
 
 def test_a_file_where_the_folder_should_be(train, tmp_path):

@@ -2,7 +2,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dataset_diffusion.segmentation.transforms import CategoryCrop, augment, training_transform
@@ -76,10 +75,16 @@ def test_no_class_fills_a_crop_where_that_can_be_had():
 
 
 def test_ignored_pixels_have_no_share():
-    # Two thirds background, one third class 1 of what is labelled, though ignored pixels are the most.
-    label = torch.full((4, 4), 255, dtype=torch.uint8)
-    label[0, :3] = torch.tensor([0, 0, 1], dtype=torch.uint8)
-    assert CategoryCrop((4, 4))._largest_share(tv_tensors.Mask(label)) == torch.tensor(2 / 3)
+    # Most of every crop is ignored. What is labelled in it is one class at the left and two at the right, half each.
+    label = torch.full((5, 40), 255, dtype=torch.uint8)
+    label[0, :20], label[0, 20::2], label[0, 21::2] = 0, 0, 1
+    image = torch.zeros(3, 5, 40, dtype=torch.uint8)
+
+    def balanced(transform):
+        return sum(bool((augment(image, label, transform, seed)[1] == 1).any()) for seed in range(100))
+
+    assert balanced(v2.RandomCrop((5, 4))) < 70
+    assert balanced(CategoryCrop((5, 4))) > 95
 
 
 def test_a_crop_without_a_labelled_pixel_is_drawn_again():

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from commands import last_line, refuse, run_command, succeed
 from PIL import Image
 
@@ -11,10 +10,10 @@ from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, ModelError
-from dataset_diffusion.evaluation.table import open_benchmark
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import Prompt, Sample
-from dataset_diffusion.stages.train import RealData, check_training
+from dataset_diffusion.segmentation.model_folder import ModelFolder
+from dataset_diffusion.stages.train import check_training, train
 
 VOC = class_set("voc")
 QUICK = ("--iterations", 1, "--batch-size", 2, "--crop-size", 32)
@@ -48,15 +47,6 @@ def dataset(tmp_path):
         return store.path
 
     return make
-
-
-def test_real_pairs_are_what_is_in_the_files(photos):
-    data = RealData(open_benchmark("voc2012", photos, "train"))
-    assert (len(data), data.class_set) == (2, VOC)
-    image, label = data[0]
-    assert (image.shape, image.dtype, label.dtype) == ((3, 32, 40), torch.uint8, torch.uint8)
-    assert label[4:20].eq(8).all()
-    assert label[20:].eq(0).all()
 
 
 def test_training_on_real_photos_alone_and_mixed_in(photos, dataset, tmp_path):
@@ -121,12 +111,15 @@ def test_a_folder_has_one_training_at_a_time(dataset, tmp_path, monkeypatch):
         succeed(*command)
 
 
-def test_a_finished_model_reads_no_image(dataset, tmp_path):
+def test_a_finished_model_reads_no_image_and_no_weights(dataset, tmp_path):
     data = dataset(VOC)
     command = ["train", data, *QUICK, "--out", tmp_path / "model"]
     succeed(*command)
     (data / "shards" / "00000.parquet").write_bytes(b"unreadable")
+    (tmp_path / "model" / "model.safetensors").unlink()
     succeed(*command)
+    settings = TrainSettings(iterations=1, batch_size=2, crop_size=32)
+    assert train([data], settings, tmp_path / "model", seed=0) == ModelFolder(tmp_path / "model", VOC, settings)
     (tmp_path / "model" / "model.json").unlink()
     refuse(*command)
 
