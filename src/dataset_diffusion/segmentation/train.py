@@ -20,16 +20,10 @@ from dataset_diffusion.disk.atomic import explained_write_errors, find_leftovers
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.machine.devices import explained_memory_errors, resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION
 from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.journal import Journal, OnStep, resumable_step
-from dataset_diffusion.segmentation.model_folder import (
-    CHECKPOINT,
-    DESCRIPTION,
-    Identity,
-    load_segmenter,
-    read_description,
-    save_segmenter,
-)
+from dataset_diffusion.segmentation.model_folder import Identity, load_segmenter, read_description, save_segmenter
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 from dataset_diffusion.segmentation.optimization import Training, lightning_precision
 from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, TrainingDraws

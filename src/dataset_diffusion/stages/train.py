@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,15 +16,17 @@ from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.evaluation.benchmark import Benchmark
-from dataset_diffusion.evaluation.scoring import OnBad
-from dataset_diffusion.evaluation.table import ROWS, open_benchmark
+from dataset_diffusion.evaluation.table import open_benchmark, train_split
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.run_folder import DESCRIPTION
 from dataset_diffusion.segmentation.data import SegmentationData
-from dataset_diffusion.segmentation.model_folder import DESCRIPTION
 from dataset_diffusion.segmentation.models import build_segmenter
 from dataset_diffusion.segmentation.rounds import train_in_rounds
 from dataset_diffusion.segmentation.train import process_and_count
+
+OnBad = Callable[[str, DatasetError], None]
+"""Called with the id of every image that cannot be used, and why; the image is left out."""
 
 
 class RealData(Dataset[tuple[Tensor, Tensor]]):
@@ -135,7 +137,7 @@ def check_training(settings: TrainSettings, classes: ClassSet) -> None:
 
 def _open_real(name: str, settings: TrainSettings, on_bad: OnBad | None = None) -> RealData:
     # A benchmark's own default is what it is scored on; a dataset has no splits.
-    split = settings.real_split or ("train" if name in ROWS else None)
+    split = settings.real_split or train_split(name)
     return RealData(open_benchmark(name, settings.real_root, split, check_files=on_bad is None), on_bad)
 
 

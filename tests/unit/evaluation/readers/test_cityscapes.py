@@ -5,7 +5,6 @@ import pytest
 from benchmark_folders import cityscapes_folder, save_png
 
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import encode_grey
 from dataset_diffusion.evaluation.readers.cityscapes import (
     ORIGINAL_IDS,
     decode_label_ids,
@@ -13,6 +12,7 @@ from dataset_diffusion.evaluation.readers.cityscapes import (
     decode_train_ids,
     encode_prediction,
 )
+from dataset_diffusion.evaluation.readers.files import encode_grey
 from dataset_diffusion.evaluation.table import open_benchmark
 from dataset_diffusion.prompts.class_sets import class_set
 

@@ -3,7 +3,7 @@ import pytest
 from benchmark_folders import dis5k_folder, save_png
 
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import encode_grey
+from dataset_diffusion.evaluation.readers.files import encode_grey
 from dataset_diffusion.evaluation.readers.masks import decode_mask
 from dataset_diffusion.evaluation.table import open_benchmark
 

@@ -4,7 +4,7 @@ from benchmark_folders import save_png
 from PIL import Image
 
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import (
+from dataset_diffusion.evaluation.readers.files import (
     check_exist,
     check_folders,
     check_ids,
