@@ -25,12 +25,10 @@ assert not {"torch", "lightning", "diffusers"} & sys.modules.keys()
 def test_a_report_loads_no_model_and_no_torch(tmp_path):
     run, classes = RunFolder(tmp_path / "run"), class_set("emoji")
     folder = scenes_folder(run.dataset)
-    write_examples(
-        run.examples,
-        [Example(np.zeros((*one.shape, 3), np.uint8), one, one) for one in folder.labels.values()],
-        classes,
-    )
-    scores = evaluate_labels([(np.zeros_like(one), one) for one in folder.labels.values()], len(classes.label_ids))
+    labels = folder.labels.values()
+    examples = [Example(np.zeros((*label.shape, 3), np.uint8), label, label) for label in labels]
+    write_examples(run.examples, examples, classes)
+    scores = evaluate_labels([(np.zeros_like(label), label) for label in labels], len(classes.label_ids))
     run.results.write_text(json.dumps(to_results(scores, classes, {})))
     ended = subprocess.run([sys.executable, "-c", PROGRAM, run.path], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
