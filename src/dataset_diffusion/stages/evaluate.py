@@ -17,7 +17,7 @@ from dataset_diffusion.evaluation.examples import Example, choose_examples, writ
 from dataset_diffusion.evaluation.scorers.semantic import to_results
 from dataset_diffusion.evaluation.scoring import Predicted, predict_benchmark, read_predictions, score
 from dataset_diffusion.evaluation.table import open_benchmark
-from dataset_diffusion.machine.progress import progress
+from dataset_diffusion.machine.progress import Advance, progress
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import RunFolder
 from dataset_diffusion.segmentation.model_folder import load_segmenter
@@ -86,10 +86,11 @@ def evaluate(
         found = _saved(found, benchmark, save_predictions)
     if benchmark.has_truth:
         _check_place(out)
-    shown = _shown(found, benchmark, skip_bad)
-    if not benchmark.has_truth:
-        return {"num_images": sum(1 for _ in shown), **_listed(skip_bad)}
-    scores = score(shown, benchmark, skip_bad=skip_bad)
+    with progress("Evaluate", len(benchmark), "images") as advance:
+        counted = _counted(found, benchmark, skip_bad, advance)
+        if not benchmark.has_truth:
+            return {"num_images": sum(1 for _ in counted), **_listed(skip_bad)}
+        scores = score(counted, benchmark, skip_bad=skip_bad)
     results = to_results(scores, benchmark.class_set, (config or settings).model_dump(mode="json"))
     results |= _listed(skip_bad)
     _keep_examples(out, examples, benchmark.class_set)
@@ -123,14 +124,15 @@ def _saved(found: Iterator[Predicted], benchmark: Benchmark, folder: Path) -> It
         yield one
 
 
-def _shown(found: Iterator[Predicted], benchmark: Benchmark, skip_bad: Skipped | None) -> Iterator[Predicted]:
-    """The same predictions under a progress bar, and an error where every image was left out."""
-    with progress("Evaluate", len(benchmark), "images") as advance:
-        done = 0
-        for number, one in enumerate(found, start=1):
-            yield one
-            before, done = done, min(len(benchmark), number + len(skip_bad or ()))
-            advance(done - before)
+def _counted(
+    found: Iterator[Predicted], benchmark: Benchmark, skip_bad: Skipped | None, advance: Advance
+) -> Iterator[Predicted]:
+    """The same predictions, counted as progress, and an error where every image was left out."""
+    done = 0
+    for number, one in enumerate(found, start=1):
+        yield one
+        before, done = done, min(len(benchmark), number + len(skip_bad or ()))
+        advance(done - before)
     if skip_bad is not None and 0 < len(skip_bad) == len(benchmark):
         last = list(skip_bad.reasons.values())[-1]
         raise DatasetError("no image can be used", got=f"{len(benchmark)}, the last with: {last}")
