@@ -12,7 +12,7 @@ from label_quality import SCENES
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.stages.evaluate import evaluate_model
+from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import make_prompts
@@ -75,5 +75,5 @@ def draw(folder: Path, count: int, seed: int) -> Path:
 def score(datasets: Sequence[Path], settings: TrainSettings, model: Path, seed: int = 0) -> float:
     """MIoU on the held-out scenes of a segmenter trained on datasets."""
     train_stage(datasets, settings, model, seed=seed)
-    miou: float = evaluate_model(model, EvaluateSettings(), model.with_suffix(".json"))["miou"]
+    miou: float = evaluate(model, EvaluateSettings(), model.with_suffix(".json"))["miou"]
     return miou

@@ -17,7 +17,7 @@ from dataset_diffusion.evaluation.scorers.dichotomous import DichotomousScorer
 from dataset_diffusion.evaluation.scorers.discovery import DiscoveryScorer
 from dataset_diffusion.evaluation.scorers.face_parsing import FaceParsingScorer
 from dataset_diffusion.evaluation.scorers.semantic import Scorer, evaluate_labels
-from dataset_diffusion.evaluation.scoring import evaluate_predictions
+from dataset_diffusion.evaluation.scoring import read_predictions, score
 from dataset_diffusion.evaluation.table import open_benchmark
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for image_id, (prediction, _) in zip(voc.ids, pairs_of(voc, len(voc)), strict=True):
             (Path(folder) / f"{image_id}.png").write_bytes(encode_label(prediction, classes))
-        rate = len(voc) / seconds(lambda: evaluate_predictions(Path(folder), voc))
+        rate = len(voc) / seconds(lambda: score(read_predictions(Path(folder), voc), voc))
     print(f"| mIoU, both read from PNG (`evaluate --predictions`) | {rate:.0f} |")
     soft = [(truth * np.uint8(255), truth) for _, truth in pairs_of(masks, options.count // 10)]
     print(f"| dichotomous, all measures | {len(soft) / seconds(lambda: add_all(DichotomousScorer(), soft)):.1f} |")

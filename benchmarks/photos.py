@@ -11,7 +11,7 @@ import numpy as np
 from dataset_diffusion.config import EvaluateSettings, TrainSettings
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels
 from dataset_diffusion.evaluation.table import open_benchmark
-from dataset_diffusion.stages.evaluate import evaluate_model
+from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.train import train
 
 ITERATIONS = (150, 600, 1500)
@@ -33,7 +33,7 @@ def measure_photos(work: Path, root: Path) -> dict[str, Any]:
         )
         model = train([], settings, work / "photos" / str(iterations), seed=0).path
         shown = EvaluateSettings(benchmark="voc2012", root=root, short_side=SIDE * 3 // 4)
-        scores = evaluate_model(model, shown, model.with_suffix(".json"))
+        scores = evaluate(model, shown, model.with_suffix(".json"))
         rows.append({"trained for": f"{iterations} steps", "mIoU": scores["miou"]})
     sizes = {f"{split}_photos": len(open_benchmark("voc2012", root, split)) for split in ("train", "val")}
     return {"rows": rows, **sizes}

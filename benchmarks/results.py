@@ -32,7 +32,7 @@ from dataset_diffusion.report.figures import colored_heatmap, colored_label
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import predict
 from dataset_diffusion.segmentation.rounds import ROUNDS
-from dataset_diffusion.stages.evaluate import evaluate_model
+from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import make_prompts
@@ -98,7 +98,7 @@ def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -
     results: dict[str, Any] = {"kept": len(kept)}
     for name, model in models.items():
         for suffix, settings in views.items():
-            scores = evaluate_model(model, settings, work / f"scores_{name}{suffix}.json")
+            scores = evaluate(model, settings, work / f"scores_{name}{suffix}.json")
             results[name + suffix] = {key: scores[key] for key in ("miou", "per_class_iou", "pixel_accuracy")}
     return results
 

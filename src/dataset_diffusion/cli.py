@@ -223,22 +223,23 @@ def evaluate(
         out: File to write the results to.
         device: cpu, cuda, cuda:1, mps; None takes the best one there is.
     """
-    from dataset_diffusion.stages.evaluate import evaluate_model, score_predictions
+    from dataset_diffusion.stages import evaluate as stage
 
-    if (model is None) == (predictions is None):
-        raise ConfigError("nothing to score, or two things", expected="either a model folder or --predictions")
-    if predictions is not None:
-        if save_predictions is not None:
-            raise ConfigError("--save-predictions needs a model", got=f"--predictions {predictions}")
-        results = score_predictions(predictions, settings, out, skip_bad=skip_bad)
-    elif model is not None:
-        results = evaluate_model(
-            model, settings, out, save_predictions=save_predictions, skip_bad=skip_bad, device=device
-        )
-    for image_id, reason in results.get("skipped", {}).items():
-        _print_skipped(image_id, reason)
-    if results.get("num_skipped"):
-        print(f"skipped {results['num_skipped']} images in all", file=sys.stderr)
+    skipped = Skipped() if skip_bad else None
+    results = stage.evaluate(
+        model,
+        settings,
+        out,
+        device=device,
+        skip_bad=skipped,
+        predictions=predictions,
+        save_predictions=save_predictions,
+    )
+    if skipped:
+        for image_id, reason in skipped.reasons.items():
+            _print_skipped(image_id, reason)
+        if len(skipped):
+            print(f"skipped {len(skipped)} images in all", file=sys.stderr)
     if save_predictions is not None:
         print(f"{results['num_images']} predictions in {save_predictions}")
     if "miou" in results:  # else the labels are not public
@@ -270,9 +271,9 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     Args:
         run: Folder of a run, or of a dataset.
     """
-    from dataset_diffusion.stages.report import make_report
+    from dataset_diffusion.stages import report as stage
 
-    print(f"wrote {make_report(run)}")
+    print(f"wrote {stage.report(run)}")
 
 
 def verify(

@@ -1,9 +1,16 @@
-"""What is where in the folder of a run. Every name is said here and nowhere else. Imports no torch."""
+"""What is where in the folders of a run and of a segmenter. Each name is said once, here. Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+"""Of a segmenter's folder: written last, so that its presence means finished."""
+CHECKPOINT = "training.ckpt"
+TRAINING_LOG = "training_log.jsonl"
+"""One JSON object a step: ``step`` (1..iterations), ``loss``, ``learning_rate``."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class RunFolder:
 
     @property
     def dataset(self) -> Path:
-        """Folder of the dataset that was drawn."""
+        """Folder of the generated dataset."""
         return self.path / "dataset"
 
     @property
@@ -55,3 +62,8 @@ class RunFolder:
     def report(self) -> Path:
         """The page about the run."""
         return self.path / "report.html"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it holds what is made before anything is scored."""
+        return self.prompts.exists() or self.dataset.is_dir() or self.model.is_dir()

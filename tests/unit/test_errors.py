@@ -4,6 +4,7 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from dataset_diffusion.errors import (
     ConfigError,
@@ -12,6 +13,7 @@ from dataset_diffusion.errors import (
     ModelError,
     PromptError,
     first_line,
+    first_problem,
 )
 
 
@@ -66,3 +68,16 @@ def test_every_error_is_one_of_ours_and_survives_pickling(kind):
     assert type(error) is kind
     assert isinstance(error, DatasetDiffusionError)
     assert str(error) == "wrong; got 1; fix: do it right"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"steps": ["one", "two"]}, "steps.0: Input should be a valid integer, unable to parse string as an integer"),
+        (7, "Input should be a valid dictionary"),
+    ],
+)
+def test_the_first_problem_is_told_with_its_place(value, told):
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(dict[str, list[int]]).validate_python(value)
+    assert first_problem(error.value) == told

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
 from torch import Tensor
 
-from dataset_diffusion.dataset.schema import decode_label, encode_label
+from dataset_diffusion.dataset.schema import Image, LabelMap, decode_label, encode_label
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import LabelMap, Listing
 from dataset_diffusion.evaluation.scorers.semantic import Scorer
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.predict import most_likely
+
+
+def as_it_is(prediction: LabelMap) -> LabelMap:
+    """The prediction itself, which holds class ids already."""
+    return prediction
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Task:
     Attributes:
         scorer: a new scorer for a class set.
         read: class probabilities, "batch classes h w" -> what is scored and saved, uint8 "batch h w".
+        to_ids: what is scored -> class ids, to be shown.
         encode: a prediction as the PNG that the benchmark's own tools take.
         decode: such a PNG as a prediction.
         class_agnostic: whether a segmenter of any classes will do.
@@ -31,9 +36,29 @@ class Task:
 
     scorer: Callable[[ClassSet], Scorer]
     read: Callable[[Tensor], Tensor] = most_likely
+    to_ids: Callable[[LabelMap], LabelMap] = as_it_is
     encode: Callable[[LabelMap, ClassSet], bytes] = encode_label
     decode: Callable[[bytes], LabelMap] = decode_label
     class_agnostic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where one image of a benchmark is. Nothing is read before it is asked for.
+
+    Attributes:
+        id: names the image; a saved prediction is ``<id>.png``.
+        read_image: reads it: uint8 RGB, "h w 3".
+        read_label: reads its truth: uint8 class ids, "h w"; None where the truth is withheld (test splits).
+        label_name: what an error message calls the label map: its file.
+        files: what must be there.
+    """
+
+    id: str
+    read_image: Callable[[], Image]
+    read_label: Callable[[], LabelMap] | None = None
+    label_name: str = ""
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +66,14 @@ class BenchmarkImage:
     """One image and its truth.
 
     Attributes:
-        id: names the image; a saved prediction is ``<id>.png``.
+        id: names the image.
         image: uint8 RGB in [0, 255].
         label: uint8 class ids, 0 background, 255 not scored; None where the truth is withheld.
     """
 
     id: str
-    image: UInt8[np.ndarray, "h w 3"]
-    label: UInt8[np.ndarray, "h w"] | None
+    image: Image
+    label: LabelMap | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,22 +83,22 @@ class Benchmark:
     Attributes:
         name: the benchmark's name.
         class_set: what the ids in the label maps mean.
-        listing: where the images are.
+        sources: its images, in order.
         task: what is scored.
     """
 
     name: str
     class_set: ClassSet
-    listing: Listing
+    sources: Sequence[Source]
     task: Task
 
-    @property
+    @cached_property
     def ids(self) -> tuple[str, ...]:
         """One an image, in order."""
-        return self.listing.ids
+        return tuple(source.id for source in self.sources)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.sources)
 
     def __getitem__(self, number: int) -> BenchmarkImage:
         """Read one image and its truth.
@@ -82,15 +107,15 @@ class Benchmark:
             IndexError: no such image.
             DatasetError: a file that cannot be used, by name.
         """
-        image_id, image = self.ids[number], self.listing.read_image(number)
-        label = self.read_label(number) if self.has_truth else None
+        source = self.sources[number]
+        image, label = source.read_image(), source.read_label() if source.read_label else None
         if label is not None and image.shape[:2] != label.shape:
             raise DatasetError(
-                f"{self.listing.label_names[number]} has another size than its image",
+                f"{source.label_name} has another size than its image",
                 got=" x ".join(map(str, label.shape)),
                 expected=" x ".join(map(str, image.shape[:2])),
             )
-        return BenchmarkImage(image_id, image, label)
+        return BenchmarkImage(source.id, image, label)
 
     def __iter__(self) -> Iterator[BenchmarkImage]:
         return (self[number] for number in range(len(self)))
@@ -101,20 +126,24 @@ class Benchmark:
         Raises:
             DatasetError: its file cannot be used, by name, or the truth is withheld.
         """
-        if self.listing.read_label is None:
-            raise DatasetError(
-                f"the labels of this split of {self.name} are not public",
-                expected="a split with labels",
-                fix="evaluate MODEL --save-predictions DIR, and send them to the benchmark's test server",
-            )
-        return self.listing.read_label(number)
+        read = self.sources[number].read_label
+        if read is None:
+            raise self._withheld()
+        return read()
 
     @property
     def has_truth(self) -> bool:
         """Whether anything can be scored: the labels of test splits are withheld."""
-        return self.listing.read_label is not None
+        return all(source.read_label for source in self.sources)
 
     def check_truth(self) -> None:
         """Raise a DatasetError where nothing can be scored."""
         if not self.has_truth:
-            self.read_label(0)
+            raise self._withheld()
+
+    def _withheld(self) -> DatasetError:
+        return DatasetError(
+            f"the labels of this split of {self.name} are not public",
+            expected="a split with labels",
+            fix="evaluate MODEL --save-predictions DIR, and send them to the benchmark's test server",
+        )

@@ -1,58 +1,40 @@
-"""The two things to score on a benchmark: a segmenter, or predictions that were saved."""
+"""The two things to score on a benchmark: what a segmenter predicts, or predictions that were saved."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.dataset.schema import Image, LabelMap
+from dataset_diffusion.errors import DatasetError, Skipped, leave_out
 from dataset_diffusion.evaluation.benchmark import Benchmark, BenchmarkImage
-from dataset_diffusion.evaluation.listing import Image, LabelMap, check_exist, read_file
+from dataset_diffusion.evaluation.readers.files import check_exist, read_file
 from dataset_diffusion.evaluation.scorers.semantic import SemanticScores
 from dataset_diffusion.machine.devices import explained_memory_errors
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.model_folder import TrainedSegmenter
 from dataset_diffusion.segmentation.predict import WHOLE_IMAGE, Views, predict
 
-OnImage = Callable[[BenchmarkImage, LabelMap], None]
-"""Called with every image and its prediction, in order."""
 
-OnBad = Callable[[str, DatasetError], None]
-"""Called with the id of every image that cannot be used, and why; the image is left out."""
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What is predicted for one image of a benchmark.
 
-
-def evaluate_segmenter(
-    segmenter: TrainedSegmenter,
-    benchmark: Benchmark,
-    views: Views = WHOLE_IMAGE,
-    *,
-    batch_size: int = 16,
-    on_image: OnImage | None = None,
-    on_bad: OnBad | None = None,
-) -> SemanticScores:
-    """Score a trained segmenter on a benchmark. Images are read as they are needed and kept for one batch.
-
-    Args:
-        segmenter: what ``load_segmenter`` read.
-        benchmark: of the same classes, or class-agnostic.
-        views: what each prediction is averaged over.
-        batch_size: images at once.
-        on_image: progress, or a place to keep the predictions.
-        on_bad: what to do about a file that cannot be used; None raises.
-
-    Raises:
-        DatasetError: the benchmark has other classes or no public truth, or a file of it cannot be used.
-        ModelError: there is too little memory for ``batch_size`` images.
+    Attributes:
+        id: the image's.
+        prediction: what the benchmark's task scores.
+        truth: uint8 class ids, 255 not scored; None where the truth is withheld.
+        name: what an error message calls it.
+        image: uint8 RGB, "h w 3"; None for saved predictions, whose images are not read.
     """
-    benchmark.check_truth()
-    scorer = benchmark.task.scorer(benchmark.class_set)
-    for image, prediction in predict_benchmark(segmenter, benchmark, views, batch_size=batch_size, on_bad=on_bad):
-        if image.label is not None:
-            scorer.add(prediction, image.label, image.id)
-        if on_image is not None:
-            on_image(image, prediction)
-    return scorer.scores()
+
+    id: str
+    prediction: LabelMap
+    truth: LabelMap | None
+    name: str
+    image: Image | None = None
 
 
 def predict_benchmark(
@@ -61,10 +43,20 @@ def predict_benchmark(
     views: Views = WHOLE_IMAGE,
     *,
     batch_size: int = 16,
-    on_bad: OnBad | None = None,
-) -> Iterator[tuple[BenchmarkImage, LabelMap]]:
-    """Every image of a benchmark with what a segmenter predicts, in order. Arguments and errors are those of
-    `evaluate_segmenter`, but the truth may be withheld.
+    skip_bad: Skipped | None = None,
+) -> Iterator[Predicted]:
+    """What a segmenter predicts for every image of a benchmark, in order. Images are kept for one batch.
+
+    Args:
+        segmenter: what ``load_segmenter`` read.
+        benchmark: of the same classes, or class-agnostic; its truth may be withheld.
+        views: what each prediction is averaged over.
+        batch_size: images at once.
+        skip_bad: collects images that cannot be used; None raises.
+
+    Raises:
+        DatasetError: the benchmark has other classes, or a file of it cannot be used.
+        ModelError: there is too little memory for ``batch_size`` images.
     """
     check_classes(segmenter.class_set, benchmark)
     waiting: deque[BenchmarkImage] = deque()
@@ -74,9 +66,7 @@ def predict_benchmark(
             try:
                 image = benchmark[number]
             except DatasetError as error:
-                if on_bad is None:
-                    raise
-                on_bad(image_id, error)
+                leave_out(image_id, error, skip_bad)
             else:
                 waiting.append(image)
                 yield image.image
@@ -85,39 +75,53 @@ def predict_benchmark(
         f"to predict {batch_size} images at once", fix="a smaller --batch-size, or windows: --sliding-window"
     ):
         for prediction in predict(segmenter.model, images(), views, batch_size, benchmark.task.read):
-            yield waiting.popleft(), prediction
+            one = waiting.popleft()
+            yield Predicted(one.id, prediction, one.label, one.id, one.image)
 
 
-def evaluate_predictions(
-    folder: Path, benchmark: Benchmark, *, on_id: Callable[[str], None] | None = None, on_bad: OnBad | None = None
-) -> SemanticScores:
-    """Score predictions saved as ``<image id>.png`` in the benchmark's own format (docs/benchmarks.md).
+def read_predictions(folder: Path, benchmark: Benchmark, *, skip_bad: Skipped | None = None) -> Iterator[Predicted]:
+    """Predictions saved as ``<image id>.png`` in the benchmark's own format (docs/benchmarks.md), in order.
 
     Args:
         folder: of the predictions.
         benchmark: only its label maps are read.
-        on_id: progress: called with the id of every image that was scored.
-        on_bad: what to do about a file that cannot be used; None raises.
+        skip_bad: collects images whose prediction or truth cannot be used; None raises.
 
     Raises:
-        DatasetError: a prediction is missing, is not in that format, has another size than the truth, or ids out of
-            range; or the truth is withheld or cannot be used.
+        DatasetError: a prediction is missing or not in that format, or the truth is withheld or cannot be used.
     """
-    benchmark.check_truth()
     paths = [Path(folder) / f"{image_id}.png" for image_id in benchmark.ids]
-    if on_bad is None:
+    if skip_bad is None:
         check_exist(paths)
-    scorer = benchmark.task.scorer(benchmark.class_set)
     for number, (image_id, path) in enumerate(zip(benchmark.ids, paths, strict=True)):
         try:
-            scorer.add(read_file(path, benchmark.task.decode), benchmark.read_label(number), str(path))
+            prediction, truth = read_file(path, benchmark.task.decode), benchmark.read_label(number)
         except DatasetError as error:
-            if on_bad is None:
-                raise
-            on_bad(image_id, error)
+            leave_out(image_id, error, skip_bad)
         else:
-            if on_id is not None:
-                on_id(image_id)
+            yield Predicted(image_id, prediction, truth, str(path))
+
+
+def score(predictions: Iterable[Predicted], benchmark: Benchmark, *, skip_bad: Skipped | None = None) -> SemanticScores:
+    """Score predictions on the benchmark that they are for.
+
+    Args:
+        predictions: of `predict_benchmark` or `read_predictions`, consumed one at a time.
+        benchmark: what they are for.
+        skip_bad: collects predictions that cannot be scored; None raises.
+
+    Raises:
+        DatasetError: the truth is withheld, or a prediction has another size than the truth or ids out of range;
+            or what reading the predictions raises.
+    """
+    benchmark.check_truth()
+    scorer = benchmark.task.scorer(benchmark.class_set)
+    for one in predictions:
+        if one.truth is not None:
+            try:
+                scorer.add(one.prediction, one.truth, one.name)
+            except DatasetError as error:
+                leave_out(one.id, error, skip_bad)
     return scorer.scores()
 
 

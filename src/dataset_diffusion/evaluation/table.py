@@ -1,19 +1,20 @@
-"""Benchmarks by name: a file for each family of folders on disk, and the table that says what each is scored by."""
+"""The table of benchmarks: how each is read from its folder, and what is scored on it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dataset_diffusion.dataset.schema import decode_grey, encode_grey
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.benchmark import Benchmark, Task
-from dataset_diffusion.evaluation.listing import Listing, decode_grey, encode_grey
+from dataset_diffusion.evaluation.benchmark import Benchmark, Source, Task
 from dataset_diffusion.evaluation.readers import celebamask, cityscapes, coco, masks, voc
+from dataset_diffusion.evaluation.readers.files import check_exist
 from dataset_diffusion.evaluation.readers.scenes import SCENES, read_dataset
-from dataset_diffusion.evaluation.scorers.dichotomous import DichotomousScorer
+from dataset_diffusion.evaluation.scorers.dichotomous import DichotomousScorer, foreground_ids
 from dataset_diffusion.evaluation.scorers.discovery import DiscoveryScorer
 from dataset_diffusion.evaluation.scorers.face_parsing import FaceParsingScorer
 from dataset_diffusion.evaluation.scorers.semantic import Scorer, SemanticScorer
@@ -26,20 +27,24 @@ class Row:
     """A benchmark of the table.
 
     Attributes:
-        classes: name of its class set.
+        classes: name of its class set; None where the folder, a dataset, says its own.
         read: (folder, split, class set) -> its images.
         task: what is scored.
         example: what its folder is usually called.
+        shipped: the folder that comes with the package; None where the user names one.
+        train_split: the split to train on; None where there are no splits.
     """
 
-    classes: str
-    read: Callable[[Path, str | None, ClassSet], Listing]
+    classes: str | None
+    read: Callable[[Path, str | None, ClassSet], Sequence[Source]]
     task: Task
-    example: str
+    example: str = ""
+    shipped: Path | None = None
+    train_split: str | None = "train"
 
 
 def _semantic(classes: ClassSet, no_class: int | None = None) -> Scorer:
-    return SemanticScorer(classes.num_classes + 1, classes.ignore_index, no_class)
+    return SemanticScorer(len(classes.label_ids), classes.ignore_index, no_class)
 
 
 SEMANTIC = Task(_semantic)
@@ -51,6 +56,7 @@ STREETS = Task(
 FOREGROUND = Task(
     lambda classes: DichotomousScorer(),
     read=foreground,
+    to_ids=foreground_ids,
     encode=lambda prediction, classes: encode_grey(prediction),
     decode=decode_grey,
     class_agnostic=True,
@@ -58,7 +64,8 @@ FOREGROUND = Task(
 FACE_PARSING = Task(FaceParsingScorer)
 DISCOVERY = Task(DiscoveryScorer, class_agnostic=True)
 
-ROWS = {
+BENCHMARKS = {
+    "scenes": Row(None, read_dataset, SEMANTIC, shipped=SCENES, train_split=None),
     "voc2012": Row("voc", voc.read_voc, SEMANTIC, voc.EXAMPLE),
     "coco2017": Row("coco", coco.read_coco, SEMANTIC, coco.EXAMPLE),
     "cityscapes": Row("cityscapes", cityscapes.read_cityscapes, STREETS, cityscapes.EXAMPLE),
@@ -66,10 +73,10 @@ ROWS = {
     "celebamask-hq": Row("celebamask-hq", celebamask.read_celebamask, FACE_PARSING, celebamask.EXAMPLE),
     "voc-discovery": Row("voc", voc.read_voc, DISCOVERY, voc.EXAMPLE),
 }
-"""The published benchmarks."""
+"""Every benchmark by name."""
 
-BENCHMARKS = ("scenes", *ROWS)
-"""Every benchmark's name. The classes of ``scenes`` are those of the dataset that it is."""
+DATASET = BENCHMARKS["scenes"]
+"""Any dataset is a benchmark as the scenes are."""
 
 
 def open_benchmark(
@@ -86,18 +93,29 @@ def open_benchmark(
     Raises:
         DatasetError: no such benchmark or split, or a folder that does not hold it.
     """
-    if name in ROWS:
-        row = ROWS[name]
+    row, root = _find(name, root)
+    classes = DatasetStore.open(root).class_set if row.classes is None else class_set(row.classes)
+    sources = row.read(root, split, classes)
+    if check_files:
+        check_exist([file for source in sources for file in source.files])
+    return Benchmark(name, classes, sources, row.task)
+
+
+def train_split(name: str) -> str | None:
+    """The split of a benchmark, or of a dataset by its path, that is there to be trained on."""
+    return BENCHMARKS.get(name, DATASET).train_split
+
+
+def _find(name: str, root: Path | None) -> tuple[Row, Path]:
+    """The row and the folder of a benchmark."""
+    if name in BENCHMARKS:
+        row = BENCHMARKS[name]
+        root = root or row.shipped
         if root is None:
             raise DatasetError(f"the benchmark {name} needs its folder", fix=f"--root {row.example}")
-        classes = class_set(row.classes)
-        listing = row.read(root, split, classes)
-        if check_files:
-            listing.check_complete()
-        return Benchmark(name, classes, listing, row.task)
-    if name == "scenes" or Path(name).is_dir():
-        store = DatasetStore.open((root or SCENES) if name == "scenes" else Path(name))
-        return Benchmark(name, store.class_set, read_dataset(store, split), SEMANTIC)
+        return row, root
+    if Path(name).is_dir():
+        return DATASET, Path(name)
     raise DatasetError(
         "no such benchmark", got=repr(name), expected=f"one of {', '.join(BENCHMARKS)}, or a dataset folder"
     )

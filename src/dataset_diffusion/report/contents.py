@@ -12,16 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from dataset_diffusion.config import Fraction
 from dataset_diffusion.dataset.manifest import FILE_NAME
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import DatasetError, first_problem
+from dataset_diffusion.evaluation.examples import Example, read_examples
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import read_prompts
-
-# As `segmentation.model_folder` names them; importing that would load torch for a page that needs none.
-MODEL_DESCRIPTION = "model.json"
-TRAINING_LOG = "training_log.jsonl"
-
-_MARKS = ("prompts.jsonl", f"dataset/{FILE_NAME}", f"model/{TRAINING_LOG}", "results.json")
-"""What the stages of a run write; any one of them makes a folder a run."""
+from dataset_diffusion.run_folder import DESCRIPTION, TRAINING_LOG, RunFolder
 
 Stage = Literal["generate", "train", "evaluate"]
 Count = Annotated[int, Field(ge=0)]
@@ -39,7 +34,7 @@ class TrainingStep(_Record):
     loss: float
 
 
-class Training(_Record):
+class TrainedModel(_Record):
     """``model.json``: the finished segmenter."""
 
     segmenter: str
@@ -94,9 +89,10 @@ class Contents:
         class_set: the classes, as far as any part says them.
         num_prompts: images that the run is to have.
         store: the dataset, complete or not.
-        training: the finished segmenter.
+        model: the finished segmenter.
         training_log: the steps it was, or is being, trained for.
         results: its scores.
+        examples: some of what was scored.
     """
 
     folder: Path
@@ -105,9 +101,10 @@ class Contents:
     class_set: ClassSet | None = None
     num_prompts: int | None = None
     store: DatasetStore | None = None
-    training: Training | None = None
+    model: TrainedModel | None = None
     training_log: tuple[TrainingStep, ...] = ()
     results: Results | None = None
+    examples: tuple[Example, ...] = ()
 
     def command(self, stage: Stage) -> str:
         """The command that makes a part that is missing; ``recipe.toml`` is the run's own settings."""
@@ -115,9 +112,8 @@ class Contents:
             return f"dataset-diffusion run recipe.toml --out {_quoted(self.folder)}"
         if not self.is_run:
             return f"dataset-diffusion train {_quoted(self.folder)} --out MODEL"
-        prompts, dataset, model, results = (
-            _quoted(self.folder / name) for name in ("prompts.jsonl", "dataset", "model", "results.json")
-        )
+        run = RunFolder(self.folder)
+        prompts, dataset, model, results = map(_quoted, (run.prompts, run.dataset, run.model, run.results))
         return {
             "generate": f"dataset-diffusion generate --prompts {prompts} --out {dataset}",
             "train": f"dataset-diffusion train {dataset} --out {model}",
@@ -135,36 +131,43 @@ def read_contents(folder: Path) -> Contents:
     if (folder / FILE_NAME).exists():
         store = DatasetStore.open(folder)
         return Contents(folder, is_run=False, store=store, class_set=store.class_set)
-    if not any((folder / mark).exists() for mark in _MARKS):
+    run = RunFolder(folder)
+    # Any one of these makes a folder a run.
+    marks = (run.prompts, run.dataset / FILE_NAME, run.model / TRAINING_LOG, run.results)
+    if not any(mark.exists() for mark in marks):
         raise DatasetError(
             "nothing to report on",
             got=str(folder),
             expected="the folder of a run or of a dataset",
             fix="dataset-diffusion demo --out runs/demo, then dataset-diffusion report runs/demo",
         )
-    return _read_run(folder)
+    return _read_run(run)
 
 
-def _read_run(folder: Path) -> Contents:
-    prompts = read_prompts(folder / "prompts.jsonl") if (folder / "prompts.jsonl").exists() else None
-    store = DatasetStore.open(folder / "dataset") if (folder / "dataset" / FILE_NAME).exists() else None
-    training = _read(folder / "model" / MODEL_DESCRIPTION, Training)
-    results = _read(folder / "results.json", Results)
-    class_sets = [part.class_set for part in (store, training) if part is not None]
+def _read_run(run: RunFolder) -> Contents:
+    prompts = read_prompts(run.prompts) if run.prompts.exists() else None
+    store = DatasetStore.open(run.dataset) if (run.dataset / FILE_NAME).exists() else None
+    model = _read(run.model / DESCRIPTION, TrainedModel)
+    results = _read(run.results, Results)
+    class_sets = [part.class_set for part in (store, model) if part is not None]
     if prompts is not None:
         class_sets.append(prompts[1])
     if results is not None and results.classes[1:]:
         class_sets.append(ClassSet.from_names(results.classes[1:]))
+    class_set = class_sets[0] if class_sets else None
+    # Of other classes than the rest of the folder, ids would be shown by wrong names.
+    same = class_set is not None and results is not None and results.classes == class_set.label_names
     return Contents(
-        folder,
+        run.path,
         is_run=True,
-        config=_read_config(folder / "config.json"),
-        class_set=class_sets[0] if class_sets else None,
+        config=_read_config(run.config),
+        class_set=class_set,
         num_prompts=None if prompts is None else len(prompts[0]),
         store=store,
-        training=training,
-        training_log=_read_log(folder / "model" / TRAINING_LOG),
+        model=model,
+        training_log=_read_log(run.model / TRAINING_LOG),
         results=results,
+        examples=read_examples(run.examples) if same else (),
     )
 
 
@@ -204,11 +207,9 @@ def _text(path: Path) -> str | None:
 
 
 def _unreadable(path: Path, error: ValidationError) -> DatasetError:
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
     return DatasetError(
         f"{path} cannot be read",
-        got=": ".join(filter(None, (where, first["msg"]))),
+        got=first_problem(error),
         fix="restore the file, or delete it and run the command that wrote it again",
     )
 

@@ -8,10 +8,10 @@ import io
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
-from PIL import Image
+from PIL import Image as Picture
 from scipy.ndimage import morphological_gradient
 
-from dataset_diffusion.dataset.schema import encode_label
+from dataset_diffusion.dataset.schema import Image, LabelMap, encode_label
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
@@ -19,9 +19,7 @@ HEATMAP_COLORS = "magma"
 OPACITY = 0.5
 
 
-def overlay(
-    image: UInt8[np.ndarray, "_ _ 3"], label: UInt8[np.ndarray, "_ _"], class_set: ClassSet
-) -> UInt8[np.ndarray, "_ _ 3"]:
+def overlay(image: Image, label: LabelMap, class_set: ClassSet) -> Image:
     """The image with its label map on top: regions tinted in their class's colour and outlined, background as it is.
 
     Args:
@@ -45,12 +43,12 @@ def overlay(
     return np.asarray(blend.round(), dtype=np.uint8)
 
 
-def colored_label(label: UInt8[np.ndarray, "_ _"], class_set: ClassSet) -> UInt8[np.ndarray, "_ _ 3"]:
+def colored_label(label: LabelMap, class_set: ClassSet) -> Image:
     """A label map in the class set's colours, RGB in [0, 255], "h w 3"."""
     return np.take(np.array(class_set.palette, dtype=np.uint8), label, axis=0)
 
 
-def colored_heatmap(heatmap: Float[np.ndarray, "_ _"], size: tuple[int, int]) -> UInt8[np.ndarray, "_ _ 3"]:
+def colored_heatmap(heatmap: Float[np.ndarray, "_ _"], size: tuple[int, int]) -> Image:
     """A heatmap as a picture, dark for 0 and bright for 1.
 
     Args:
@@ -61,7 +59,7 @@ def colored_heatmap(heatmap: Float[np.ndarray, "_ _"], size: tuple[int, int]) ->
         RGB in [0, 255].
     """
     height, width = size
-    smooth = Image.fromarray(heatmap.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    smooth = Picture.fromarray(heatmap.astype(np.float32)).resize((width, height), Picture.Resampling.BICUBIC)
     colors: UInt8[np.ndarray, "h w 4"] = colormaps[HEATMAP_COLORS](np.clip(np.asarray(smooth), 0, 1), bytes=True)
     return colors[..., :3]
 
@@ -72,18 +70,18 @@ def thumbnail(image: UInt8[np.ndarray, "_ _ *rgb"], max_side: int) -> UInt8[np.n
     if longest <= max_side:
         return image
     height, width = (max(1, round(side * max_side / longest)) for side in image.shape[:2])
-    how = Image.Resampling.NEAREST if image.ndim == 2 else Image.Resampling.LANCZOS
-    return np.array(Image.fromarray(image).resize((width, height), how))
+    how = Picture.Resampling.NEAREST if image.ndim == 2 else Picture.Resampling.LANCZOS
+    return np.array(Picture.fromarray(image).resize((width, height), how))
 
 
-def photo_uri(image: UInt8[np.ndarray, "_ _ 3"]) -> str:
+def photo_uri(image: Image) -> str:
     """An RGB image as a JPEG data URI."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="jpeg", quality=85, optimize=True)
+    Picture.fromarray(image).save(buffer, format="jpeg", quality=85, optimize=True)
     return _data_uri("image/jpeg", buffer.getvalue())
 
 
-def label_uri(label: UInt8[np.ndarray, "_ _"], class_set: ClassSet) -> str:
+def label_uri(label: LabelMap, class_set: ClassSet) -> str:
     """A label map as a PNG data URI: every pixel exactly the colour of its id."""
     return _data_uri("image/png", encode_label(label, class_set))
 

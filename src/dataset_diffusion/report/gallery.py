@@ -8,21 +8,18 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from jaxtyping import UInt8
 
+from dataset_diffusion.dataset.schema import Image, LabelMap
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.evaluation.examples import MAX_EXAMPLES, Example
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Heatmaps, Sample
 from dataset_diffusion.report.figures import colored_heatmap, label_uri, overlay, photo_uri, thumbnail
 
 MAX_SAMPLES = 24
-MAX_EXAMPLES = 8
 MAX_SIDE = 256
 """Longest side of a picture on the page, in pixels: twice what it is shown at, and what keeps the page small."""
-
-Example = tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
-"""Image (RGB), true label map, predicted label map."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def example_rows(examples: Iterable[Example], class_set: ClassSet) -> Iterator[E
     Raises:
         DatasetError: an image, its truth and its prediction differ in size.
     """
-    return (_example_row(*example, class_set) for example in islice(examples, MAX_EXAMPLES))
+    return (_example_row(example, class_set) for example in islice(examples, MAX_EXAMPLES))
 
 
 def _sample_row(sample: Sample, class_set: ClassSet, exponent: int | None) -> SampleRow:
@@ -119,12 +116,8 @@ def _heatmap_tiles(
         yield _photo(name, f"Heatmap of {name}", colored_heatmap(heatmap, (size[0], size[1])))
 
 
-def _example_row(
-    image: UInt8[np.ndarray, "_ _ 3"],
-    truth: UInt8[np.ndarray, "_ _"],
-    prediction: UInt8[np.ndarray, "_ _"],
-    class_set: ClassSet,
-) -> ExampleRow:
+def _example_row(example: Example, class_set: ClassSet) -> ExampleRow:
+    image, truth, prediction = example.image, example.truth, example.prediction
     if not image.shape[:2] == truth.shape == prediction.shape:
         raise DatasetError(
             "an example's image, truth and prediction differ in size",
@@ -144,9 +137,9 @@ def _example_row(
     )
 
 
-def _photo(name: str, alt: str, image: UInt8[np.ndarray, "_ _ 3"]) -> Tile:
+def _photo(name: str, alt: str, image: Image) -> Tile:
     return Tile(name, alt, photo_uri(image), image.shape[0], image.shape[1])
 
 
-def _label(name: str, alt: str, label: UInt8[np.ndarray, "_ _"], class_set: ClassSet) -> Tile:
+def _label(name: str, alt: str, label: LabelMap, class_set: ClassSet) -> Tile:
     return Tile(name, alt, label_uri(label, class_set), label.shape[0], label.shape[1], exact=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,19 @@ from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.report.charts import confusion_chart, training_chart
 from dataset_diffusion.report.contents import Contents, TrainingStep, read_contents
-from dataset_diffusion.report.gallery import Example, example_rows, sample_rows
+from dataset_diffusion.report.gallery import example_rows, sample_rows
 from dataset_diffusion.report.tables import class_counts, class_scores, provenance, recipe, settings_groups
+from dataset_diffusion.run_folder import RunFolder
 from dataset_diffusion.version import __version__
 
-FILE_NAME = "report.html"
 
-
-def write_report(run: str | PathLike[str], examples: Iterable[Example] = ()) -> Path:
+def write_report(run: str | PathLike[str]) -> Path:
     """Write ``report.html`` into a run folder, or a dataset folder, about what it holds so far.
 
     The page needs nothing beside itself: no network, no other file. The same contents give the same bytes.
 
     Args:
         run: what ``run``, ``demo`` or ``generate`` wrote, finished or not.
-        examples: (image, truth, prediction) of the benchmark: uint8 "h w 3", "h w", "h w"; the first few are shown.
 
     Returns:
         Path of the page.
@@ -40,15 +38,15 @@ def write_report(run: str | PathLike[str], examples: Iterable[Example] = ()) -> 
         PromptError: its prompts cannot be read.
     """
     folder = Path(run)
-    path = folder / FILE_NAME
-    page = render_report(read_contents(folder), examples)
+    path = RunFolder(folder).report
+    page = render_report(read_contents(folder))
     atomic_write(path, page.encode())
     remove_leftovers(path)
     return path
 
 
-def render_report(contents: Contents, examples: Iterable[Example] = ()) -> str:
-    """The page as HTML. Arguments and errors are those of `write_report`."""
+def render_report(contents: Contents) -> str:
+    """The page as HTML. Errors are those of `write_report`."""
     class_set, store, results = contents.class_set, contents.store, contents.results
     statistics = None if store is None else count_labels(store)
     confusion = np.array(results.confusion_matrix, dtype=np.int64) if results and results.confusion_matrix else None
@@ -69,7 +67,7 @@ def render_report(contents: Contents, examples: Iterable[Example] = ()) -> str:
             counts=counts,
             largest_share=max((row.share for row in counts), default=0.0) or 1.0,
             samples=list(sample_rows(store, _exponent(store))) if store else [],
-            examples=list(example_rows(examples, class_set)) if class_set else [],
+            examples=list(example_rows(contents.examples, class_set)) if class_set else [],
             training_charts=_training_charts(contents.training_log),
             confusion_chart=confusion_chart(confusion, results.classes) if results and confusion is not None else "",
             provenance=provenance(contents),
@@ -81,7 +79,7 @@ def render_report(contents: Contents, examples: Iterable[Example] = ()) -> str:
 
 def _story(contents: Contents, statistics: LabelCounts | None) -> Iterator[str]:
     """What was done, one sentence a stage."""
-    store, training, results = contents.store, contents.training, contents.results
+    store, model, results = contents.store, contents.model, contents.results
     if store is not None and statistics is not None:
         drawn = f"{statistics.num_images:,}" if store.is_complete else f"{statistics.num_images:,} of {len(store):,}"
         classes = f"{store.class_set.num_classes} class{'es' if store.class_set.num_classes > 1 else ''}"
@@ -92,12 +90,12 @@ def _story(contents: Contents, statistics: LabelCounts | None) -> Iterator[str]:
             yield "the attention it paid to each class's words. No pixel was labelled by hand."
     elif contents.num_prompts is not None:
         yield f"{contents.num_prompts:,} prompts are written, and no image is drawn yet."
-    if training is not None:
-        steps, again = training.settings.get("iterations"), training.settings.get("self_training", 0)
+    if model is not None:
+        steps, again = model.settings.get("iterations"), model.settings.get("self_training", 0)
         known = isinstance(steps, int) and isinstance(again, int)
         duration = f" for {steps * (again + 1):,} steps" if known else ""
-        images = f"{training.num_images:,} labelled images{_passing(contents.config)}"
-        yield f"The segmenter {training.segmenter} learnt from {images}{duration}."
+        images = f"{model.num_images:,} labelled images{_passing(contents.config)}"
+        yield f"The segmenter {model.segmenter} learnt from {images}{duration}."
     if results is not None:
         benchmark = f" of the benchmark {results.benchmark}" if results.benchmark else ""
         yield f"The scores are taken on {results.num_images:,} images{benchmark}, against their true labels."

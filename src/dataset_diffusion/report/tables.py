@@ -47,9 +47,8 @@ class SettingsGroup:
 
 def class_scores(results: Results, class_set: ClassSet | None) -> list[ClassScore]:
     """One row per class that occurs, best first. Without a confusion matrix precision and recall are NaN."""
-    ids = {BACKGROUND: 0} | (
-        {name: number for number, name in enumerate(class_set.names, start=1)} if class_set else {}
-    )
+    names = class_set.label_names if class_set else (BACKGROUND,)
+    ids = {name: class_id for class_id, name in enumerate(names)}
     confusion = np.array(results.confusion_matrix or [[]], dtype=np.int64)
     right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore"):
@@ -72,7 +71,7 @@ def class_counts(statistics: LabelCounts, class_set: ClassSet) -> list[ClassCoun
             int(statistics.labelled[class_id]),
             statistics.share(class_id),
         )
-        for class_id, name in enumerate(class_set.names, start=1)
+        for class_id, name in zip(class_set.ids, class_set.names, strict=True)
     ]
 
 
@@ -88,8 +87,8 @@ def provenance(contents: Contents) -> list[tuple[str, str]]:
             ("Dataset settings", manifest.config_hash),
             ("Package version", manifest.package_version),
         ]
-    if contents.training is not None:
-        rows += [("Segmenter", contents.training.segmenter), ("Training seed", contents.training.seed)]
+    if contents.model is not None:
+        rows += [("Segmenter", contents.model.segmenter), ("Training seed", contents.model.seed)]
     if contents.results is not None:
         rows += [("Benchmark", contents.results.benchmark)]
     return [(what, str(which)) for what, which in rows if which not in (None, "")]

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ModelError
+from dataset_diffusion.run_folder import CHECKPOINT, TRAINING_LOG
 from dataset_diffusion.segmentation.listener import TrainingListener
-from dataset_diffusion.segmentation.model_folder import CHECKPOINT, TRAINING_LOG, Identity
+from dataset_diffusion.segmentation.model_folder import Identity
 from dataset_diffusion.segmentation.task import TrainingTask
 
 

@@ -19,14 +19,9 @@ from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError
 from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION, WEIGHTS
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 from dataset_diffusion.version import __version__
-
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
-CHECKPOINT = "training.ckpt"
-TRAINING_LOG = "training_log.jsonl"
-"""One JSON object a step: ``step`` (1..iterations), ``loss``, ``learning_rate``."""
 
 
 @dataclass(frozen=True)

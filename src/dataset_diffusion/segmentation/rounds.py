@@ -20,8 +20,9 @@ from dataset_diffusion.dataset.schema import decode_label, encode_label
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.run_folder import DESCRIPTION
 from dataset_diffusion.segmentation.listener import SILENT, TrainingListener
-from dataset_diffusion.segmentation.model_folder import DESCRIPTION, load_segmenter
+from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.predict import Views, predict
 from dataset_diffusion.segmentation.sampling import LabelledImages

@@ -18,16 +18,11 @@ from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.disk.atomic import explained_write_errors, find_leftovers, remove_files
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.machine.devices import explained_memory_errors, resolve_device
+from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION
 from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.journal import Journal, resumable_step
 from dataset_diffusion.segmentation.listener import SILENT, TrainingListener
-from dataset_diffusion.segmentation.model_folder import (
-    CHECKPOINT,
-    DESCRIPTION,
-    load_segmenter,
-    read_description,
-    save_segmenter,
-)
+from dataset_diffusion.segmentation.model_folder import load_segmenter, read_description, save_segmenter
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
 from dataset_diffusion.segmentation.processes import lightning_devices, loader_workers, process_and_count

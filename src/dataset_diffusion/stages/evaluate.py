@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-import numpy as np
-
 from dataset_diffusion.config import NO_BENCHMARK, EvaluateSettings, Settings
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
-from dataset_diffusion.errors import ConfigError, DatasetError
-from dataset_diffusion.evaluation.benchmark import Benchmark, BenchmarkImage
-from dataset_diffusion.evaluation.listing import LabelMap
-from dataset_diffusion.evaluation.scorers.semantic import SemanticScores, to_results
-from dataset_diffusion.evaluation.scoring import evaluate_predictions, evaluate_segmenter, predict_benchmark
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_files, write_json
+from dataset_diffusion.errors import ConfigError, DatasetError, Skipped
+from dataset_diffusion.evaluation.benchmark import Benchmark
+from dataset_diffusion.evaluation.examples import Example, choose_examples, write_examples
+from dataset_diffusion.evaluation.scorers.semantic import to_results
+from dataset_diffusion.evaluation.scoring import Predicted, predict_benchmark, read_predictions, score
 from dataset_diffusion.evaluation.table import open_benchmark
 from dataset_diffusion.machine.progress import Advance, progress
-from dataset_diffusion.report.gallery import MAX_EXAMPLES, Example
+from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.run_folder import RunFolder
 from dataset_diffusion.segmentation.model_folder import load_segmenter
-from dataset_diffusion.segmentation.predict import Views, predict
+from dataset_diffusion.segmentation.predict import Views
 
 
 def open_chosen(settings: EvaluateSettings, *, check_files: bool = True) -> Benchmark:
@@ -38,119 +36,121 @@ def open_chosen(settings: EvaluateSettings, *, check_files: bool = True) -> Benc
     return open_benchmark(settings.benchmark, settings.root, settings.split, check_files=check_files)
 
 
-def evaluate_model(
-    model: Path,
+def evaluate(
+    model: Path | None,
     settings: EvaluateSettings,
     out: Path,
-    config: Settings | None = None,
     *,
-    save_predictions: Path | None = None,
-    skip_bad: bool = False,
     device: str | None = None,
+    skip_bad: Skipped | None = None,
+    predictions: Path | None = None,
+    save_predictions: Path | None = None,
+    config: Settings | None = None,
 ) -> dict[str, Any]:
-    """Score a trained segmenter on a benchmark and write ``out``.
+    """Score a trained segmenter, or saved predictions, on a benchmark and write ``out``.
+
+    In a run folder, a few of the segmenter's predictions are kept beside ``out`` for the report.
 
     Args:
-        model: folder of the segmenter.
+        model: folder of the segmenter; None scores ``predictions``.
         settings: the benchmark, and how its images are shown to the segmenter.
         out: file of the results.
-        config: what the results say they follow from; None takes ``settings``.
-        save_predictions: folder for ``<image id>.png``, in the benchmark's own format; None keeps none.
-        skip_bad: leave out images whose files cannot be used, and list them in the results.
         device: ``cpu``, ``cuda``, …; None takes the best one there is.
+        skip_bad: collects images whose files cannot be used, which the results list; None raises.
+        predictions: folder of ``<image id>.png`` to score without a model.
+        save_predictions: folder for ``<image id>.png``, in the benchmark's own format; None keeps none.
+        config: what the results say they follow from; None takes ``settings``.
 
     Returns:
         What ``out`` holds. Where the truth is withheld, the predictions are saved, nothing is scored or written, and
         this is ``num_images`` and what was skipped.
+
+    Raises:
+        ConfigError: neither or both of ``model`` and ``predictions``, or ``save_predictions`` without ``model``.
+        DatasetError: the benchmark cannot be used, or ``out`` cannot be written.
+        ModelError: the segmenter cannot be loaded, or there is too little memory for it.
     """
-    benchmark = open_chosen(settings, check_files=not skip_bad)
+    _check_choice(model, predictions, save_predictions)
+    benchmark = open_chosen(settings, check_files=skip_bad is None)
     if save_predictions is None:
         benchmark.check_truth()
-    segmenter, views = load_segmenter(model, device), Views.from_settings(settings)
+    examples: list[Example] = []
+    if predictions is not None:
+        found = read_predictions(predictions, benchmark, skip_bad=skip_bad)
+    elif model is not None:
+        segmenter, views = load_segmenter(model, device), Views.from_settings(settings)
+        found = predict_benchmark(segmenter, benchmark, views, batch_size=settings.batch_size, skip_bad=skip_bad)
+        if segmenter.class_set.names == benchmark.class_set.names:  # else ids differ
+            found = _collected(found, benchmark, examples)
+    if save_predictions is not None:
+        found = _saved(found, benchmark, save_predictions)
     if benchmark.has_truth:
         _check_place(out)
     with progress("Evaluate", len(benchmark), "images") as advance:
-        skipped = _Skipped(len(benchmark), advance) if skip_bad else None
-
-        def on_image(image: BenchmarkImage, prediction: LabelMap) -> None:
-            if save_predictions is not None:
-                _save(save_predictions / f"{image.id}.png", benchmark.task.encode(prediction, benchmark.class_set))
-            advance()
-
+        counted = _counted(found, benchmark, skip_bad, advance)
         if not benchmark.has_truth:
-            num_images = 0
-            for image, prediction in predict_benchmark(
-                segmenter, benchmark, views, batch_size=settings.batch_size, on_bad=skipped
-            ):
-                on_image(image, prediction)
-                num_images += 1
-            return {"num_images": num_images, **_listed(skipped)}
-        scores = evaluate_segmenter(
-            segmenter, benchmark, views, batch_size=settings.batch_size, on_image=on_image, on_bad=skipped
-        )
-    return _write(out, scores, benchmark, config or settings, skipped)
-
-
-def score_predictions(
-    predictions: Path, settings: EvaluateSettings, out: Path, *, skip_bad: bool = False
-) -> dict[str, Any]:
-    """Score saved predictions on a benchmark, without a model, and write ``out``."""
-    benchmark = open_chosen(settings, check_files=not skip_bad)
-    _check_place(out)
-    with progress("Evaluate", len(benchmark), "images") as advance:
-        skipped = _Skipped(len(benchmark), advance) if skip_bad else None
-        scores = evaluate_predictions(predictions, benchmark, on_id=lambda image_id: advance(), on_bad=skipped)
-    return _write(out, scores, benchmark, settings, skipped)
-
-
-def example_predictions(model: Path, settings: EvaluateSettings) -> Iterator[Example]:
-    """A few predictions, spread evenly over a benchmark; none where it names other classes, so that ids differ."""
-    benchmark, views = open_chosen(settings), Views.from_settings(settings)
-    segmenter = load_segmenter(model)
-    if segmenter.class_set.names != benchmark.class_set.names:
-        return
-    for number in np.linspace(0, len(benchmark) - 1, min(MAX_EXAMPLES, len(benchmark)), dtype=int):
-        image, truth = benchmark.listing.read_image(int(number)), benchmark.read_label(int(number))
-        (prediction,) = predict(segmenter.model, [image], views)
-        yield image, truth, prediction
-
-
-def write_results(out: Path, results: dict[str, Any]) -> None:
-    """Write results as JSON, whole or not at all."""
-    _save(out, (json.dumps(results, indent=2) + "\n").encode())
-
-
-class _Skipped:
-    """Collects the images that could not be used, and why."""
-
-    def __init__(self, num_images: int, advance: Advance) -> None:
-        self.reasons: dict[str, str] = {}
-        self._num_images = num_images
-        self._advance = advance
-
-    def __call__(self, image_id: str, error: DatasetError) -> None:
-        self.reasons[image_id] = str(error)
-        if len(self.reasons) == self._num_images:
-            raise DatasetError("no image can be used", got=f"{self._num_images}, the last with: {error}") from error
-        self._advance()
-
-
-def _listed(skipped: _Skipped | None) -> dict[str, Any]:
-    return {} if skipped is None else {"num_skipped": len(skipped.reasons), "skipped": skipped.reasons}
-
-
-def _write(
-    out: Path, scores: SemanticScores, benchmark: Benchmark, config: Settings, skipped: _Skipped | None
-) -> dict[str, Any]:
-    results = to_results(scores, benchmark.class_set, config.model_dump(mode="json")) | _listed(skipped)
-    write_results(out, results)
+            return {"num_images": sum(1 for _ in counted), **_listed(skip_bad)}
+        scores = score(counted, benchmark, skip_bad=skip_bad)
+    results = to_results(scores, benchmark.class_set, (config or settings).model_dump(mode="json"))
+    results |= _listed(skip_bad)
+    _keep_examples(out, examples, benchmark.class_set)
+    write_json(out, results)
     return results
 
 
-def _save(path: Path, data: bytes) -> None:
-    with explained_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, data)
+def _check_choice(model: Path | None, predictions: Path | None, save_predictions: Path | None) -> None:
+    if (model is None) == (predictions is None):
+        raise ConfigError("nothing to score, or two things", expected="either a model folder or --predictions")
+    if model is None and save_predictions is not None:
+        raise ConfigError("--save-predictions needs a model", got=f"--predictions {predictions}")
+
+
+def _collected(found: Iterator[Predicted], benchmark: Benchmark, examples: list[Example]) -> Iterator[Predicted]:
+    """The same predictions, a few of which are added to ``examples`` on their way."""
+    chosen = choose_examples(benchmark.ids)
+    for one in found:
+        if one.id in chosen and one.image is not None and one.truth is not None:
+            examples.append(Example(one.image, one.truth, benchmark.task.to_ids(one.prediction)))
+        yield one
+
+
+def _saved(found: Iterator[Predicted], benchmark: Benchmark, folder: Path) -> Iterator[Predicted]:
+    """The same predictions, each saved on its way."""
+    for one in found:
+        path = folder / f"{one.id}.png"
+        with explained_write_errors(path):
+            folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, benchmark.task.encode(one.prediction, benchmark.class_set))
+        yield one
+
+
+def _counted(
+    found: Iterator[Predicted], benchmark: Benchmark, skip_bad: Skipped | None, advance: Advance
+) -> Iterator[Predicted]:
+    """The same predictions, counted as progress, and an error where every image was left out."""
+    done = 0
+    for number, one in enumerate(found, start=1):
+        yield one
+        before, done = done, min(len(benchmark), number + len(skip_bad or ()))
+        advance(done - before)
+    if skip_bad is not None and 0 < len(skip_bad) == len(benchmark):
+        last = list(skip_bad.reasons.values())[-1]
+        raise DatasetError("no image can be used", got=f"{len(benchmark)}, the last with: {last}")
+
+
+def _listed(skip_bad: Skipped | None) -> dict[str, Any]:
+    return {} if skip_bad is None else {"num_skipped": len(skip_bad), "skipped": skip_bad.reasons}
+
+
+def _keep_examples(out: Path, examples: list[Example], class_set: ClassSet) -> None:
+    """Write the examples of a run before its results, whose presence means that both are there."""
+    run = RunFolder(out.parent)
+    if out != run.results or not run.is_begun:
+        return
+    if examples:
+        write_examples(run.examples, examples, class_set)
+    else:
+        remove_files([run.examples])  # they are about the results that are replaced
 
 
 def _check_place(path: Path) -> None:

@@ -10,14 +10,13 @@ from dataset_diffusion.config import MACHINE_SETTINGS, NO_BENCHMARK, RunConfig
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
-from dataset_diffusion.report.page import FILE_NAME as REPORT
-from dataset_diffusion.segmentation.model_folder import DESCRIPTION
+from dataset_diffusion.run_folder import DESCRIPTION, RunFolder
 from dataset_diffusion.stages.drawing import DrawingJob, load_model_for
-from dataset_diffusion.stages.evaluate import evaluate_model, open_chosen
+from dataset_diffusion.stages.evaluate import evaluate, open_chosen
 from dataset_diffusion.stages.filter import check_filter, filter_samples
 from dataset_diffusion.stages.generate import make_dataset
 from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
-from dataset_diffusion.stages.report import make_report
+from dataset_diffusion.stages.report import report
 from dataset_diffusion.stages.train import check_training, train
 
 
@@ -40,14 +39,14 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     if config.filter.rules:
         dataset = filter_samples(dataset, config.filter, out / "filtered").path
     train([dataset], config.train, out / "model", seed=config.seed)
-    results, page, last = out / "results.json", out / REPORT, out / "model" / DESCRIPTION
+    results, page, last = out / "results.json", RunFolder(out).report, out / "model" / DESCRIPTION
     if config.evaluate.benchmark != NO_BENCHMARK:
         last = results
         if not results.exists():
-            evaluate_model(out / "model", config.evaluate, results, config)
+            evaluate(out / "model", config.evaluate, results, config=config)
     # An older page is about the run while it was unfinished.
     if not page.exists() or page.stat().st_mtime_ns < last.stat().st_mtime_ns:
-        make_report(out)
+        report(out)
     return _read_json(results) if last == results else {}
 
 

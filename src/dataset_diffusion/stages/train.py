@@ -14,13 +14,14 @@ from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import ConfigError, DatasetError, Skipped, leave_out
 from dataset_diffusion.evaluation.benchmark import Benchmark
-from dataset_diffusion.evaluation.table import ROWS, open_benchmark
+from dataset_diffusion.evaluation.table import open_benchmark, train_split
 from dataset_diffusion.evaluation.training_pairs import RealData, find_bad_images
 from dataset_diffusion.machine.progress import Advance, progress
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.run_folder import DESCRIPTION
 from dataset_diffusion.segmentation.data import PRELOAD_BYTES, SegmentationData
 from dataset_diffusion.segmentation.listener import TrainingListener
-from dataset_diffusion.segmentation.model_folder import DESCRIPTION, ModelFolder
+from dataset_diffusion.segmentation.model_folder import ModelFolder
 from dataset_diffusion.segmentation.models import build_segmenter
 from dataset_diffusion.segmentation.processes import process_and_count
 from dataset_diffusion.segmentation.rounds import train_in_rounds
@@ -107,7 +108,7 @@ def _open_real(settings: TrainSettings, skip_bad: Skipped | None = None) -> Real
     if settings.real is None:
         return None
     # A benchmark's own default is what it is scored on; a dataset has no splits.
-    split = settings.real_split or ("train" if settings.real in ROWS else None)
+    split = settings.real_split or train_split(settings.real)
     benchmark = open_benchmark(settings.real, settings.real_root, split, check_files=skip_bad is None)
     if skip_bad is None:
         return RealData(benchmark)

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from dataset_diffusion.dataset.schema import encode_label
-from dataset_diffusion.evaluation.scoring import evaluate_predictions
+from dataset_diffusion.evaluation.scoring import read_predictions, score
 from dataset_diffusion.evaluation.table import open_benchmark
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -56,7 +56,7 @@ def test_voc(name, tmp_path):
         (tmp_path / f"{image_id}.png").write_bytes(encode_label(prediction, benchmark.class_set))
         for metric in (iou, accuracy):
             metric.update(torch.from_numpy(prediction.astype(np.int64)), torch.from_numpy(truth.astype(np.int64)))
-    scores = evaluate_predictions(tmp_path, benchmark)
+    scores = score(read_predictions(tmp_path, benchmark), benchmark)
     expected = iou.compute()
     # Shifted segments overlap their own class most, so that discovery matches every one to it.
     assert scores.per_class_iou == pytest.approx({i: expected[i].item() for i in scores.per_class_iou}, abs=1e-6)
@@ -91,7 +91,7 @@ def test_coco(tmp_path):
             predicted[class_id] += is_predicted.sum()
             hits[class_id] += (is_true & is_predicted).sum()
     assert crowds == 8
-    scores = evaluate_predictions(tmp_path, benchmark)
+    scores = score(read_predictions(tmp_path, benchmark), benchmark)
     iou = {i: hits[i] / (true[i] + predicted[i] - hits[i]) for i in range(81) if true[i] + predicted[i]}
     assert scores.per_class_iou == pytest.approx(iou, abs=1e-6)
     assert scores.miou == pytest.approx(np.mean(list(iou.values())), abs=1e-6)
@@ -125,7 +125,8 @@ def test_ecssd(tmp_path):
         Image.fromarray(prediction).save(tmp_path / f"{name}.png")
         for measure in measures.values():
             measure.step(prediction, truth)
-    found = evaluate_predictions(tmp_path, open_benchmark("dis5k", tmp_path)).extra
+    benchmark = open_benchmark("dis5k", tmp_path)
+    found = score(read_predictions(tmp_path, benchmark), benchmark).extra
     f, e = measures["f"].get_results()["fm"]["curve"], measures["e"].get_results()["em"]["curve"]
     expected = {
         "max_f": f.max(),

@@ -62,7 +62,15 @@ def results(classes):
 
 
 @pytest.fixture
-def make_run(classes, make_sample, make_dataset, results):
+def examples():
+    """A hand truck that is not found."""
+    truth = np.zeros(SIZE, np.uint8)
+    truth[4:12, 4:12] = 2
+    return [Example(np.full((*SIZE, 3), 90, np.uint8), truth, np.zeros_like(truth))]
+
+
+@pytest.fixture
+def make_run(classes, make_sample, make_dataset, results, examples):
     """A function that writes a finished run, then removes the named parts of it again."""
 
     def make(path, without=(), **options):
@@ -83,6 +91,7 @@ def make_run(classes, make_sample, make_dataset, results):
         (path / "model" / "model.json").write_text(json.dumps(model))
         log = [{"step": step, "loss": 1 / step, "learning_rate": 1e-3} for step in range(1, 41)]
         (path / "model" / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+        write_examples(path / "examples.parquet", examples, classes)
         (path / "results.json").write_text(json.dumps(results))
         for part in without:
             (path / part).unlink()

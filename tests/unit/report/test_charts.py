@@ -1,9 +1,12 @@
+import base64
+import io
 import re
 import xml.etree.ElementTree as ET
 from importlib.resources import files
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataset_diffusion.report import charts
 from dataset_diffusion.report.charts import confusion_chart, training_chart
@@ -60,10 +63,21 @@ def test_charts_take_their_colors_from_the_page():
 def test_figures_in_cells_can_be_read_on_light_and_dark_paper():
     css = files("dataset_diffusion.report").joinpath("templates/page.css").read_text()
     fill = rgb(charts.ACCENT)
+    strongest = opacity_of_a_full_cell()
     for theme in css.split("@media")[:2]:
         paper, ink = (rgb(re.search(rf"--{name}: (#\w+);", theme)[1]) for name in ("paper", "ink"))
-        for share in np.linspace(0, charts._STRONGEST, 16):
+        for share in np.linspace(0, strongest, 16):
             assert contrast(ink, share * fill + (1 - share) * paper) >= 4.5
+
+
+def opacity_of_a_full_cell():
+    """As it is drawn: the picture of the cells in a chart whose every pixel is right."""
+    svg = confusion_chart(np.eye(2, dtype=np.int64), ["background", "cat"])
+    (data,) = re.findall(r'href="data:image/png;base64,([^"]+)"', svg)
+    picture = np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
+    opacity = picture[..., 3].max() / 255
+    assert 0.5 < opacity < 1
+    return opacity
 
 
 def rgb(color):

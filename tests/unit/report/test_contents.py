@@ -1,12 +1,7 @@
-import subprocess
-import sys
-
 import pytest
 
 from dataset_diffusion.errors import DatasetError, PromptError
-from dataset_diffusion.report import contents
 from dataset_diffusion.report.contents import read_contents
-from dataset_diffusion.segmentation import model_folder
 
 
 def test_a_finished_run(tmp_path, make_run, classes):
@@ -15,10 +10,11 @@ def test_a_finished_run(tmp_path, make_run, classes):
     assert run.class_set == classes
     assert run.num_prompts == len(run.store) == 5
     assert run.config["seed"] == 0
-    assert run.training.segmenter == "unet-resnet18"
+    assert run.model.segmenter == "unet-resnet18"
     assert (run.training_log[-1].step, run.training_log[-1].loss) == (40, 1 / 40)
     assert run.results.benchmark == "scenes"
     assert run.results.confusion_matrix[1] == (1, 3, 0)
+    assert [example.truth.max() for example in run.examples] == [2]
 
 
 def test_a_dataset_alone(tmp_path, make_dataset, classes):
@@ -109,11 +105,9 @@ def test_damaged_bytes_and_prompts_are_refused(tmp_path, make_run):
         read_contents(run)
 
 
-def test_the_model_folder_has_the_names_that_are_looked_for():
-    assert contents.MODEL_DESCRIPTION == model_folder.DESCRIPTION
-    assert contents.TRAINING_LOG == model_folder.TRAINING_LOG
-
-
-def test_the_report_loads_no_torch():
-    code = "import sys, dataset_diffusion.report.page; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_a_damaged_file_of_examples_is_named_with_a_fix(tmp_path, make_run):
+    run = make_run(tmp_path / "run")
+    (run / "examples.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=r"examples\.parquet cannot be read; got .*; fix: ") as caught:
+        read_contents(run)
+    assert "\n" not in str(caught.value)

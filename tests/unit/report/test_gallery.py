@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.evaluation.examples import MAX_EXAMPLES, Example
 from dataset_diffusion.report.figures import colored_heatmap, photo_uri
-from dataset_diffusion.report.gallery import MAX_EXAMPLES, MAX_SAMPLES, example_rows, sample_rows
+from dataset_diffusion.report.gallery import MAX_SAMPLES, example_rows, sample_rows
 
 
 def test_samples_are_spread_from_the_first_to_the_last(tmp_path, make_dataset):
@@ -39,7 +40,7 @@ def test_a_row_says_what_it_shows(tmp_path, make_dataset):
 def test_examples_tell_agreement_over_scored_pixels(classes):
     truth = np.array([[0, 1, 1, 255]], np.uint8)
     prediction = np.array([[0, 1, 2, 2]], np.uint8)
-    (row,) = example_rows([(np.zeros((1, 4, 3), np.uint8), truth, prediction)], classes)
+    (row,) = example_rows([Example(np.zeros((1, 4, 3), np.uint8), truth, prediction)], classes)
     assert row.agreement == pytest.approx(2 / 3)
     assert row.class_ids == (1, 2)
     assert [tile.name for tile in row.tiles] == ["image", "truth", "prediction"]
@@ -47,18 +48,18 @@ def test_examples_tell_agreement_over_scored_pixels(classes):
 
 def test_an_example_without_truth_has_no_agreement(classes):
     unknown = np.full((2, 2), 255, np.uint8)
-    (row,) = example_rows([(np.zeros((2, 2, 3), np.uint8), unknown, np.zeros((2, 2), np.uint8))], classes)
+    (row,) = example_rows([Example(np.zeros((2, 2, 3), np.uint8), unknown, np.zeros((2, 2), np.uint8))], classes)
     assert np.isnan(row.agreement)
 
 
 def test_no_more_examples_are_taken_than_shown(classes):
     label = np.zeros((2, 2), np.uint8)
-    examples = iter([(np.zeros((2, 2, 3), np.uint8), label, label)] * (MAX_EXAMPLES + 3))
+    examples = iter([Example(np.zeros((2, 2, 3), np.uint8), label, label)] * (MAX_EXAMPLES + 3))
     assert len(list(example_rows(examples, classes))) == MAX_EXAMPLES
     assert len(list(examples)) == 3
 
 
 def test_an_example_of_several_sizes_is_refused(classes):
-    example = (np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8))
+    example = Example(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8))
     with pytest.raises(DatasetError, match=r"differ in size; got \(2, 2\), \(2, 2\) and \(2, 3\)"):
         list(example_rows([example], classes))

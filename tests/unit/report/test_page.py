@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.evaluation.examples import MAX_EXAMPLES, Example, write_examples
 from dataset_diffusion.report.page import percent, write_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -48,15 +49,8 @@ class Page(HTMLParser):
             self.text += data
 
 
-@pytest.fixture
-def examples():
-    truth = np.zeros((16, 24), np.uint8)
-    truth[4:12, 4:12] = 2
-    return [(np.full((16, 24, 3), 90, np.uint8), truth, np.zeros_like(truth))]
-
-
-def test_a_finished_run_has_every_section(tmp_path, make_run, examples):
-    path = write_report(make_run(tmp_path / "yard"), examples)
+def test_a_finished_run_has_every_section(tmp_path, make_run):
+    path = write_report(make_run(tmp_path / "yard"))
     assert path == tmp_path / "yard" / "report.html"
     page = Page(path.read_text())
     assert page.sections == SECTIONS
@@ -78,8 +72,8 @@ def test_the_steps_of_all_rounds_are_told(tmp_path, make_run):
     assert "learnt from 5 labelled images for 3,000 steps." in Page(write_report(run).read_text()).text
 
 
-def test_the_page_needs_nothing_beside_itself(tmp_path, make_run, examples):
-    html = write_report(make_run(tmp_path / "run"), examples).read_text()
+def test_the_page_needs_nothing_beside_itself(tmp_path, make_run):
+    html = write_report(make_run(tmp_path / "run")).read_text()
     page = Page(html)
     assert all(link.startswith(("data:", "#")) for link in page.links)
     assert all(link[1:] in page.ids for link in page.links if link.startswith("#"))
@@ -88,20 +82,20 @@ def test_the_page_needs_nothing_beside_itself(tmp_path, make_run, examples):
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in html
 
 
-def test_every_picture_has_a_size_and_an_alternative_text(tmp_path, make_run, examples):
-    page = Page(write_report(make_run(tmp_path / "run"), examples).read_text())
+def test_every_picture_has_a_size_and_an_alternative_text(tmp_path, make_run):
+    page = Page(write_report(make_run(tmp_path / "run")).read_text())
     assert len(page.images) == 5 * 4 + 3
     assert all(image["alt"] and (image["height"], image["width"]) == ("16", "24") for image in page.images)
 
 
-def test_the_same_run_gives_the_same_bytes(tmp_path, make_run, examples):
+def test_the_same_run_gives_the_same_bytes(tmp_path, make_run):
     run = make_run(tmp_path / "run")
-    assert write_report(run, examples).read_bytes() == write_report(run, iter(examples)).read_bytes()
+    assert write_report(run).read_bytes() == write_report(run).read_bytes()
     assert not list(run.glob(".*"))
 
 
 def test_predictions_are_shown_only_where_there_are_some(tmp_path, make_run):
-    page = Page(write_report(make_run(tmp_path / "run")).read_text())
+    page = Page(write_report(make_run(tmp_path / "run", without=["examples.parquet"])).read_text())
     assert page.sections == [section for section in SECTIONS if section != "predictions"]
     assert "#predictions" not in page.links
 
@@ -188,14 +182,25 @@ def test_a_failed_report_leaves_the_old_one(tmp_path, make_run):
     assert (run / "report.html").read_bytes() == before
 
 
-def test_the_page_of_large_noisy_images_stays_below_8_megabytes(tmp_path, make_dataset):
+def test_the_page_of_large_noisy_images_stays_below_8_megabytes(tmp_path, make_run, classes):
     random = np.random.default_rng(0)
     examples = [
-        (random.integers(0, 256, (600, 600, 3), np.uint8), *random.integers(0, 3, (2, 600, 600), np.uint8))
+        Example(random.integers(0, 256, (600, 600, 3), np.uint8), *random.integers(0, 3, (2, 600, 600), np.uint8))
         for _ in range(20)
     ]
-    path = write_report(make_dataset(tmp_path / "data", num_samples=24, shard_size=24).path, examples)
+    run = make_run(tmp_path / "run", num_samples=24, shard_size=24)
+    write_examples(run / "examples.parquet", examples, classes)
+    path = write_report(run)
+    assert len(Page(path.read_text()).images) == 24 * 4 + 3 * MAX_EXAMPLES
     assert path.stat().st_size < 8e6
+
+
+def test_examples_of_other_classes_are_not_shown(tmp_path, make_run):
+    run = make_run(tmp_path / "run")
+    results = json.loads((run / "results.json").read_text())
+    results["classes"] = ["background", "pallet", "crate"]
+    (run / "results.json").write_text(json.dumps(results))
+    assert "predictions" not in Page(write_report(run).read_text()).sections
 
 
 def test_percent():

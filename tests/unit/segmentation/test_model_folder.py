@@ -8,15 +8,8 @@ import torch
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
-from dataset_diffusion.segmentation.model_folder import (
-    CHECKPOINT,
-    DESCRIPTION,
-    WEIGHTS,
-    Identity,
-    ModelFolder,
-    load_segmenter,
-    save_segmenter,
-)
+from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION, WEIGHTS
+from dataset_diffusion.segmentation.model_folder import Identity, ModelFolder, load_segmenter, save_segmenter
 from dataset_diffusion.segmentation.models import build_segmenter
 
 

@@ -11,11 +11,12 @@ from torch import nn
 
 from dataset_diffusion.config import EvaluateSettings, TrainSettings
 from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.evaluation.examples import MAX_EXAMPLES, read_examples
 from dataset_diffusion.prompts.class_sets import class_set
-from dataset_diffusion.report.gallery import MAX_EXAMPLES
+from dataset_diffusion.run_folder import RunFolder
 from dataset_diffusion.segmentation import models
 from dataset_diffusion.segmentation.model_folder import Identity, save_segmenter
-from dataset_diffusion.stages.evaluate import example_predictions, open_chosen, write_results
+from dataset_diffusion.stages.evaluate import evaluate, open_chosen
 
 
 @pytest.fixture
@@ -169,34 +170,69 @@ def test_no_benchmark():
         open_chosen(EvaluateSettings(benchmark="none"))
 
 
-def test_examples_are_spread_over_the_benchmark(model, voc):
+@pytest.fixture
+def run(tmp_path):
+    """A run that is to be evaluated."""
+    folder = RunFolder(tmp_path / "run")
+    folder.dataset.mkdir(parents=True)
+    return folder
+
+
+def test_a_run_keeps_examples_of_its_predictions(model, voc, run):
     settings = EvaluateSettings(benchmark="voc2012", root=voc.root)
-    examples = list(example_predictions(model("voc", (0, 3, 15)), settings))
+    evaluate(model("voc", (0, 3, 15)), settings, run.results)
+    examples = read_examples(run.examples)
     assert len(examples) == 2
-    for image, truth, prediction in examples:
-        assert image.shape[:2] == truth.shape == prediction.shape
-        assert np.array_equal(prediction[truth != 255], truth[truth != 255])
+    for item, example in zip(open_chosen(settings), examples, strict=True):
+        assert np.array_equal(example.image, item.image)
+        assert np.array_equal(example.truth, item.label)
+        scored = item.label != 255
+        assert np.array_equal(example.prediction[scored], item.label[scored])
+    assert run.examples.stat().st_mtime_ns <= run.results.stat().st_mtime_ns
 
 
-def test_examples_are_few(model, voc):
-    names = [f"copy{number}" for number in range(MAX_EXAMPLES + 3)]
-    for name in names:
-        for file in (voc.image_file, voc.label_file):
-            copy(file, file.with_stem(name))
+def test_examples_are_few_and_spread(model, voc, run):
+    names = [f"copy{number:02d}" for number in range(2 * MAX_EXAMPLES)]
+    for number, name in enumerate(names):
+        copy(voc.label_file, voc.label_file.with_stem(name))
+        picture = np.array(Image.open(voc.image_file))
+        picture[:, -1, 0] = number
+        Image.fromarray(picture).save(voc.image_file.with_stem(name), quality=100, subsampling="4:4:4")
     (voc.root / "ImageSets" / "Segmentation" / "val.txt").write_text("\n".join(names))
     settings = EvaluateSettings(benchmark="voc2012", root=voc.root)
-    assert len(list(example_predictions(model("voc", (0, 3, 15)), settings))) == MAX_EXAMPLES
+    evaluate(model("voc", (0, 3, 15)), settings, run.results)
+    images = [item.image for item in open_chosen(settings)]
+    kept = [example.image for example in read_examples(run.examples)]
+    places = [next(place for place, image in enumerate(images) if np.array_equal(image, one)) for one in kept]
+    assert len(places) == MAX_EXAMPLES
+    assert (places[0], places[-1]) == (0, len(names) - 1)
+    assert set(np.diff(places)) == {2, 3}
 
 
-def test_a_benchmark_of_other_classes_has_no_examples(model, voc, tmp_path):
+def test_a_folder_that_is_no_run_keeps_no_examples(model, voc, tmp_path):
+    out = tmp_path / "scores" / "results.json"
+    evaluate(model("voc", (0, 3, 15)), EvaluateSettings(benchmark="voc2012", root=voc.root), out)
+    assert [path.name for path in out.parent.iterdir()] == ["results.json"]
+
+
+def test_only_a_benchmark_of_the_segmenters_classes_has_examples(model, voc, run, tmp_path):
     folder, trained = dis5k_folder(tmp_path / "DIS5K"), model("voc", (0, 3, 15))
-    assert list(example_predictions(trained, EvaluateSettings(benchmark="dis5k", root=folder.root))) == []
-    same = EvaluateSettings(benchmark="voc-discovery", root=voc.root)
-    assert len(list(example_predictions(trained, same))) == 2
+    evaluate(trained, EvaluateSettings(benchmark="voc-discovery", root=voc.root), run.results)
+    assert len(read_examples(run.examples)) == 2
+    # Those of the results before must not be shown beside other scores.
+    evaluate(trained, EvaluateSettings(benchmark="dis5k", root=folder.root), run.results)
+    assert not run.examples.exists()
 
 
-def test_results_are_written_whole_into_folders_that_are_made(tmp_path):
-    out = tmp_path / "some" / "results.json"
-    write_results(out, {"miou": 0.5})
-    assert json.loads(out.read_text()) == {"miou": 0.5}
+def test_foreground_is_shown_as_a_class(model, run, tmp_path):
+    folder = dis5k_folder(tmp_path / "DIS5K")
+    evaluate(model("dis5k", (0, 1)), EvaluateSettings(benchmark="dis5k", root=folder.root), run.results)
+    for example, label in zip(read_examples(run.examples), folder.labels.values(), strict=True):
+        assert np.array_equal(example.prediction, label)
+
+
+def test_results_are_written_whole_into_folders_that_are_made(model, voc, tmp_path):
+    out = tmp_path / "some" / "folder" / "results.json"
+    results = evaluate(model("voc", (0, 3, 15)), EvaluateSettings(benchmark="voc2012", root=voc.root), out)
+    assert json.loads(out.read_text()) == results
     assert [path.name for path in out.parent.iterdir()] == ["results.json"]

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Picture
 
-from dataset_diffusion.dataset.schema import decode_image, decode_label
+from dataset_diffusion.dataset.schema import Image, LabelMap, decode_grey, decode_image, decode_label
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import (
-    Image,
-    LabelMap,
-    Listing,
-    check_folders,
-    check_ids,
-    decode_grey,
-    read_file,
-)
+from dataset_diffusion.evaluation.benchmark import Source
+from dataset_diffusion.evaluation.readers.files import check_folders, read_file, read_label
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 EXAMPLE = "CelebAMask-HQ"
@@ -33,7 +27,7 @@ SPLITS = {"train": range(1, 162771), "val": range(162771, 182638), "test": range
 """CelebA's own splits, by the number of the photo in CelebA."""
 
 
-def read_celebamask(root: Path, split: str | None, classes: ClassSet) -> Listing:
+def read_celebamask(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
     """The faces of a split, by number.
 
     Args:
@@ -45,24 +39,15 @@ def read_celebamask(root: Path, split: str | None, classes: ClassSet) -> Listing
     annotations = LABELS if (root / LABELS).is_dir() else PARTS
     check_folders(root, (PHOTOS, MAPPING, annotations), EXAMPLE)
     numbers = _read_split(root / MAPPING, split or "test")
-    photos = [root / PHOTOS / f"{number}.jpg" for number in numbers]
-    if annotations == LABELS:
-        truths = [root / LABELS / f"{number}.png" for number in numbers]
-    else:
-        truths = [_part(root, number, classes.names[0]) for number in numbers]
+    return [_face(root, number, annotations, classes) for number in numbers]
 
-    def read_label(index: int) -> LabelMap:
-        if annotations == PARTS:
-            return merge_parts(root, numbers[index], classes)
-        return check_ids(read_file(truths[index], decode_label), str(truths[index]), classes)
 
-    return Listing(
-        ids=tuple(map(str, numbers)),
-        label_names=tuple(map(str, truths)),
-        read_image=lambda index: read_file(photos[index], decode_photo),
-        read_label=read_label,
-        files=(*photos, *truths),
-    )
+def _face(root: Path, number: int, annotations: str, classes: ClassSet) -> Source:
+    photo, truth = root / PHOTOS / f"{number}.jpg", root / LABELS / f"{number}.png"
+    read = partial(read_label, truth, decode_label, classes)
+    if annotations == PARTS:
+        truth, read = _part(root, number, classes.names[0]), partial(merge_parts, root, number, classes)
+    return Source(str(number), partial(read_file, photo, decode_photo), read, str(truth), (photo, truth))
 
 
 def merge_parts(root: Path, number: int, classes: ClassSet) -> LabelMap:

@@ -7,15 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from dataset_diffusion.dataset.schema import decode_label
+from dataset_diffusion.dataset.schema import LabelMap, decode_label, encode_grey
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import (
-    LabelMap,
-    Listing,
-    check_folders,
-    encode_grey,
-    list_files,
-)
+from dataset_diffusion.evaluation.benchmark import Source
+from dataset_diffusion.evaluation.readers.files import check_folders, list_files
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 EXAMPLE = "cityscapes"
@@ -32,7 +27,7 @@ NO_CLASS = 0
 IGNORE = ClassSet.ignore_index
 
 
-def read_cityscapes(root: Path, split: str | None, classes: ClassSet) -> Listing:
+def read_cityscapes(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
     """The frames of a split, by name.
 
     Args:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import numpy as np
 from pycocotools import mask
 from pycocotools.coco import COCO
 
-from dataset_diffusion.dataset.schema import decode_image
+from dataset_diffusion.dataset.schema import LabelMap, decode_image
 from dataset_diffusion.errors import ConfigError, DatasetError
-from dataset_diffusion.evaluation.listing import LabelMap, Listing, check_folders, read_file
+from dataset_diffusion.evaluation.benchmark import Source
+from dataset_diffusion.evaluation.readers.files import check_folders, read_file
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 EXAMPLE = "coco"
 
 
-def read_coco(root: Path, split: str | None, classes: ClassSet) -> Listing:
+def read_coco(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
     """The photos of ``annotations/instances_<split>2017.json``, in the order of their ids.
 
     Args:
@@ -33,26 +35,16 @@ def read_coco(root: Path, split: str | None, classes: ClassSet) -> Listing:
     instances = root / "annotations" / f"instances_{name}.json"
     check_folders(root, (f"annotations/{instances.name}", name), EXAMPLE)
     coco, class_ids = _load(instances, classes)
-    images = [coco.imgs[image_id] for image_id in sorted(coco.imgs)]
-    photos = [root / name / image["file_name"] for image in images]
-    label_names = [f"{instances}: image {image['file_name']}" for image in images]
-
-    def read_label(number: int) -> LabelMap:
-        try:
-            return draw_instances(coco, images[number], class_ids, classes.ignore_index)
-        # pycocotools raises whatever it comes across; a user only wants to know which image it was.
-        except Exception as error:
-            raise DatasetError(
-                f"cannot use {label_names[number]}", got=f"{type(error).__name__}: {error}", expected="COCO instances"
-            ) from error
-
-    return Listing(
-        ids=tuple(photo.stem for photo in photos),
-        label_names=tuple(label_names),
-        read_image=lambda number: read_file(photos[number], decode_image),
-        read_label=read_label,
-        files=tuple(photos),
-    )
+    return [
+        Source(
+            id=Path(image["file_name"]).stem,
+            read_image=partial(read_file, root / name / image["file_name"], decode_image),
+            read_label=partial(_read_label, coco, image, class_ids, _name_of(instances, image)),
+            label_name=_name_of(instances, image),
+            files=(root / name / image["file_name"],),
+        )
+        for _, image in sorted(coco.imgs.items())
+    ]
 
 
 def draw_instances(coco: COCO, image: Mapping[str, Any], class_ids: Mapping[int, int], ignore_index: int) -> LabelMap:
@@ -78,6 +70,20 @@ def draw_instances(coco: COCO, image: Mapping[str, Any], class_ids: Mapping[int,
         class_id = ignore_index if instance["iscrowd"] else class_ids[instance["category_id"]]
         label[mask.decode(masks[instance["id"]]).astype(bool)] = class_id
     return label
+
+
+def _name_of(instances: Path, image: Mapping[str, Any]) -> str:
+    return f"{instances}: image {image['file_name']}"
+
+
+def _read_label(coco: COCO, image: Mapping[str, Any], class_ids: Mapping[int, int], name: str) -> LabelMap:
+    try:
+        return draw_instances(coco, image, class_ids, ClassSet.ignore_index)
+    # pycocotools raises whatever it comes across; a user only wants to know which image it was.
+    except Exception as error:
+        raise DatasetError(
+            f"cannot use {name}", got=f"{type(error).__name__}: {error}", expected="COCO instances"
+        ) from error
 
 
 def _load(instances: Path, classes: ClassSet) -> tuple[COCO, dict[int, int]]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset_diffusion.dataset.schema import LabelMap, decode_grey
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import LabelMap, Listing, decode_grey, list_files
+from dataset_diffusion.evaluation.benchmark import Source
+from dataset_diffusion.evaluation.readers.files import list_files
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 EXAMPLE = "DIS5K"
@@ -18,7 +20,7 @@ LAYOUTS = (("im", "gt"), ("images", "ground_truth_mask"))
 PHOTOS = {".jpg", ".jpeg", ".png"}
 
 
-def read_masks(root: Path, split: str | None, classes: ClassSet) -> Listing:
+def read_masks(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
     """The photos of a split, by name; each mask has its photo's name.
 
     Args:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 from dataset_diffusion.dataset.schema import sample_name
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import Listing
+from dataset_diffusion.evaluation.benchmark import Source
+from dataset_diffusion.prompts.class_sets import ClassSet
 
 SCENES = Path(str(files("dataset_diffusion") / "assets" / "scenes"))
 
 
-def read_dataset(store: DatasetStore, split: str | None = None) -> Listing:
-    """Every sample of a dataset."""
+def read_dataset(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
+    """Every sample of a dataset.
+
+    Args:
+        root: the dataset's folder.
+        split: None; a dataset has no splits.
+        classes: the dataset's own.
+    """
+    store = DatasetStore.open(root)
     if split is not None:
         raise DatasetError("a dataset has no splits", got=f"--split {split} of {store.location}", fix="leave it out")
-    return Listing(
-        ids=tuple(map(sample_name, range(len(store)))),
-        label_names=tuple(f"{store.location}: sample {index}" for index in range(len(store))),
-        read_image=store.image,
-        read_label=store.label,
-    )
+    return [
+        Source(
+            sample_name(index),
+            partial(store.image, index),
+            partial(store.label, index),
+            label_name=f"{store.location}: sample {index}",
+        )
+        for index in range(len(store))
+    ]

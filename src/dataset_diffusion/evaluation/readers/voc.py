@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataset_diffusion.dataset.schema import decode_label
-from dataset_diffusion.evaluation.listing import Listing, check_folders, list_files, read_names
+from dataset_diffusion.evaluation.benchmark import Source
+from dataset_diffusion.evaluation.readers.files import check_folders, list_files, read_names
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 SPLITS = "ImageSets/Segmentation"
 EXAMPLE = "VOCdevkit/VOC2012"
 
 
-def read_voc(root: Path, split: str | None, classes: ClassSet) -> Listing:
+def read_voc(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
     """The photos that ``ImageSets/Segmentation/<split>.txt`` lists.
 
     Args:

@@ -6,10 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from dataset_diffusion.evaluation.scorers.semantic import LabelMap, SemanticScorer, SemanticScores
+from dataset_diffusion.dataset.schema import LabelMap
+from dataset_diffusion.evaluation.scorers.semantic import SemanticScorer, SemanticScores
 
 FOREGROUND = 1
 HALF = 128
+
+
+def foreground_ids(prediction: LabelMap) -> LabelMap:
+    """A foreground map, 0..255, as class ids: `FOREGROUND` from one half on."""
+    return (prediction >= HALF).astype(np.uint8)
 
 
 class DichotomousScorer:
@@ -41,7 +47,7 @@ class DichotomousScorer:
             truth: 1 foreground, 0 not.
             name: what an error message calls the image.
         """
-        self._semantic.add((prediction >= HALF).astype(np.uint8), truth, name)
+        self._semantic.add(foreground_ids(prediction), truth, name)
         mask = np.where(truth == FOREGROUND, np.uint8(255), np.uint8(0))
         for measure in (self._f, self._weighted_f, self._mae, self._s, self._e, self._hce):
             measure.step(prediction, mask)

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from scipy.optimize import linear_sum_assignment
 
-from dataset_diffusion.evaluation.scorers.semantic import LabelMap, SemanticScorer, SemanticScores, count_pairs
+from dataset_diffusion.dataset.schema import LabelMap
+from dataset_diffusion.evaluation.scorers.semantic import SemanticScorer, SemanticScores, count_pairs
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 UNMATCHED = 255
@@ -24,7 +25,7 @@ class DiscoveryScorer:
 
     def __init__(self, class_set: ClassSet) -> None:
         self._ignore_index = class_set.ignore_index
-        self._semantic = SemanticScorer(class_set.num_classes + 1, class_set.ignore_index, no_class=UNMATCHED)
+        self._semantic = SemanticScorer(len(class_set.label_ids), class_set.ignore_index, no_class=UNMATCHED)
         self._iou_sum, self._objects = 0.0, 0
 
     def add(self, prediction: LabelMap, truth: LabelMap, name: str) -> None:

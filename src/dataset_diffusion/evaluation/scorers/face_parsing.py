@@ -16,7 +16,7 @@ class FaceParsingScorer(SemanticScorer):
     """`SemanticScorer` that also reports what papers on CelebAMask-HQ do; see `face_parsing_scores`."""
 
     def __init__(self, class_set: ClassSet) -> None:
-        super().__init__(class_set.num_classes + 1, class_set.ignore_index)
+        super().__init__(len(class_set.label_ids), class_set.ignore_index)
         self._class_set = class_set
 
     def scores(self) -> SemanticScores:

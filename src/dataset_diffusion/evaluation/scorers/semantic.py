@@ -11,12 +11,11 @@ from jaxtyping import Int64, UInt8
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from dataset_diffusion.dataset.schema import LabelMap
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 _IDS = 256
-
-LabelMap = UInt8[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,7 @@ class SemanticScores:
         confusion_matrix: pixels by (true id, predicted id); pixels ignored in the truth, or predicted to be of no
             class at all, are not in it.
         absent_classes: ids that occur neither in the truth nor in a prediction; they are left out of ``miou``.
-        extra: what the benchmark measures beside these, as in ``results.json``.
+        extra: what else the benchmark measures, as in ``results.json``.
     """
 
     miou: float
@@ -155,8 +154,8 @@ def to_results(scores: SemanticScores, class_set: ClassSet, config: Mapping[str,
 
     Returns:
         ``miou``, ``per_class_iou`` (by class name), ``pixel_accuracy``, ``num_images``, ``absent_classes`` (names),
-        ``confusion_matrix`` (rows: truth, columns: prediction, in the order of ``classes``), ``classes``, what the
-        benchmark measures beside these, ``config``.
+        ``confusion_matrix`` (rows: truth, columns: prediction, in the order of ``classes``), ``classes``, what else the
+        benchmark measures, ``config``.
     """
     return {
         "miou": scores.miou,
@@ -164,7 +163,7 @@ def to_results(scores: SemanticScores, class_set: ClassSet, config: Mapping[str,
         "pixel_accuracy": scores.pixel_accuracy,
         "num_images": scores.num_images,
         "absent_classes": [class_set.name_of(class_id) for class_id in scores.absent_classes],
-        "classes": [class_set.name_of(class_id) for class_id in range(class_set.num_classes + 1)],
+        "classes": list(class_set.label_names),
         "confusion_matrix": scores.confusion_matrix.tolist(),
         **scores.extra,
         "config": dict(config),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from benchmark_folders import cityscapes_folder, save_png
 
+from dataset_diffusion.dataset.schema import encode_grey
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import encode_grey
 from dataset_diffusion.evaluation.readers.cityscapes import (
     ORIGINAL_IDS,
     decode_label_ids,

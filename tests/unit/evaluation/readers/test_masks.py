@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from benchmark_folders import dis5k_folder, save_png
 
+from dataset_diffusion.dataset.schema import encode_grey
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import encode_grey
 from dataset_diffusion.evaluation.readers.masks import decode_mask
 from dataset_diffusion.evaluation.table import open_benchmark
 

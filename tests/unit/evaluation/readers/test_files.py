@@ -3,16 +3,9 @@ import pytest
 from benchmark_folders import save_png
 from PIL import Image
 
+from dataset_diffusion.dataset.schema import decode_grey, encode_grey
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.evaluation.listing import (
-    check_exist,
-    check_folders,
-    check_ids,
-    decode_grey,
-    encode_grey,
-    read_file,
-    read_names,
-)
+from dataset_diffusion.evaluation.readers.files import check_exist, check_folders, check_ids, read_file, read_names
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 

@@ -1,60 +1,27 @@
-"""Images with true label maps, read where they are, one at a time when asked for."""
+"""What the readers of folders share: files read with an error that names them, and checks of what they hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from jaxtyping import UInt8
-
-from dataset_diffusion.dataset.schema import decode_grey as decode_grey  # noqa: PLC0414
-from dataset_diffusion.dataset.schema import decode_image
-from dataset_diffusion.dataset.schema import encode_grey as encode_grey  # noqa: PLC0414
+from dataset_diffusion.dataset.schema import LabelMap, decode_image
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.evaluation.benchmark import Source
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 Decoded = TypeVar("Decoded")
-Image = UInt8[np.ndarray, "_ _ 3"]
-LabelMap = UInt8[np.ndarray, "_ _"]
-
-
-@dataclass(frozen=True, eq=False)
-class Listing:
-    """The images of one split of a benchmark.
-
-    Attributes:
-        ids: one an image, in order; each can name a file.
-        label_names: what an error message calls each label map: its file; none where the truth is withheld.
-        read_image: image number -> uint8 RGB, "h w 3".
-        read_label: image number -> uint8 class ids, "h w"; None where the truth is withheld (test splits).
-        files: what must be there.
-    """
-
-    ids: tuple[str, ...]
-    label_names: tuple[str, ...]
-    read_image: Callable[[int], Image]
-    read_label: Callable[[int], LabelMap] | None
-    files: tuple[Path, ...] = ()
-
-    def check_complete(self) -> None:
-        """Look for every file.
-
-        Raises:
-            DatasetError: naming the first that is missing.
-        """
-        check_exist(self.files)
 
 
 def list_files(
-    images: dict[str, Path],
-    labels: dict[str, Path] | None,
+    images: Mapping[str, Path],
+    labels: Mapping[str, Path] | None,
     decode_label: Callable[[bytes], LabelMap],
     classes: ClassSet,
-) -> Listing:
-    """The listing of a benchmark that has one file an image and one a label map.
+) -> list[Source]:
+    """The images of a benchmark that has one file an image and one a label map.
 
     Args:
         images: by id, in order.
@@ -62,19 +29,29 @@ def list_files(
         decode_label: bytes of a label map -> class ids.
         classes: what the ids mean; others are refused.
     """
-    photos = list(images.values())
-    truths = [] if labels is None else [labels[image_id] for image_id in images]
+    return [
+        _source(image_id, image, None if labels is None else labels[image_id], decode_label, classes)
+        for image_id, image in images.items()
+    ]
 
-    def read_label(number: int) -> LabelMap:
-        return check_ids(read_file(truths[number], decode_label), str(truths[number]), classes)
 
-    return Listing(
-        ids=tuple(images),
-        label_names=tuple(map(str, truths)),
-        read_image=lambda number: read_file(photos[number], decode_image),
-        read_label=None if labels is None else read_label,
-        files=(*photos, *truths),
-    )
+def _source(
+    image_id: str, image: Path, label: Path | None, decode_label: Callable[[bytes], LabelMap], classes: ClassSet
+) -> Source:
+    read_image = partial(read_file, image, decode_image)
+    if label is None:
+        return Source(image_id, read_image, files=(image,))
+    read = partial(read_label, label, decode_label, classes)
+    return Source(image_id, read_image, read, label_name=str(label), files=(image, label))
+
+
+def read_label(path: Path, decode: Callable[[bytes], LabelMap], classes: ClassSet) -> LabelMap:
+    """The label map that a file holds.
+
+    Raises:
+        DatasetError: it cannot be used, or has ids outside the class set, by name.
+    """
+    return check_ids(read_file(path, decode), str(path), classes)
 
 
 def read_file(path: Path, decode: Callable[[bytes], Decoded]) -> Decoded:
