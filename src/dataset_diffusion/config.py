@@ -332,7 +332,7 @@ def config_hash(settings: Settings | dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def as_config_error(error: ValidationError, recipe: Path | None = None) -> ConfigError:
+def as_config_error(error: ValidationError, recipe: Path | None = None, group: str = "") -> ConfigError:
     """The first thing that pydantic refused, in one line.
 
     Validators of this module say what they expected, as in ``raise ValueError("one of 0, 1, 2")``.
@@ -340,10 +340,11 @@ def as_config_error(error: ValidationError, recipe: Path | None = None) -> Confi
     Args:
         error: what pydantic raised.
         recipe: the file that the settings are from; without one they are command-line options.
+        group: the group of options that the settings are, as ``capture`` in ``--capture.every``.
     """
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    name = ".".join(path)
+    name = ".".join(filter(None, (group, *path)))
     what = f"bad value of --{name.replace('_', '-')}" if recipe is None else f"{recipe}: bad value of `{name}`"
     got = None if isinstance(first["input"], (dict, BaseModel)) else first["input"]
     expected = re.sub("^(Value error, |Input should be )", "", first["msg"])

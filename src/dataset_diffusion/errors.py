@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class DatasetDiffusionError(Exception):
     """A mistake in what the user asked for, told in one line.
@@ -84,6 +89,12 @@ def leave_out(name: str, error: DatasetDiffusionError, skipped: Skipped | None) 
 def first_line(error: BaseException) -> str:
     """What another library's error says, as far as it fits into one of ours; its type where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that pydantic refused, as ``where: message``; the message alone where it is about the whole."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _shorten(value: object, limit: int = 200) -> str:

@@ -3,6 +3,7 @@ import io
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from dataset_diffusion.config import (
     PromptSettings,
     TrainSettings,
 )
-from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.recipe import load_recipe
 
 PROGRAM = [sys.executable, "-m", "dataset_diffusion"]
@@ -87,7 +87,7 @@ def test_help_and_prompts_import_nothing_heavy(tmp_path):
     program = f"""
 import sys
 from dataset_diffusion.__main__ import main
-for words in [["--help"], ["generate", "--help"], ["train", "--help"], ["prompts", "--out", {str(tmp_path / "p")!r}]]:
+for words in [["--version"], ["--help"], ["generate", "--help"], ["train", "--help"], ["prompts", "--out", {str(tmp_path / "p")!r}]]:
     try:
         main(words)
     except SystemExit as end:
@@ -103,13 +103,16 @@ print(*sys.modules)
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("generates --out d", f"no such command; got generates; expected one of {NAMES}"),
+        ("genrate --out d", f"no such command; got genrate; expected one of {NAMES}; fix: did you mean generate?"),
+        ("colour --out d", f"no such command; got colour; expected one of {NAMES}"),
         ("--seed 3 generate", f"no such command; got --seed; expected one of {NAMES}"),
         ("generate", "missing --prompts and --out; fix: see dataset-diffusion generate --help"),
         ("run", "missing CONFIG.toml and --out; fix: see dataset-diffusion run --help"),
         ("run a.toml", "missing --out; fix: see dataset-diffusion run --help"),
         ("report", "missing RUN; fix: see dataset-diffusion report --help"),
         ("generate --prompts p --out d --step 3", "no such option; got --step; fix: did you mean --steps?"),
+        ("run a.toml --out d --dry-rn", "no such option; got --dry-rn; fix: did you mean --dry-run?"),
+        ("run a.toml --uot=d", "no such option; got --uot=d; fix: did you mean --out?"),
         (
             "generate --prompts p --out d --colour red --size 3",
             "no such option; got --colour; fix: see dataset-diffusion generate --help",
@@ -131,6 +134,8 @@ print(*sys.modules)
         ("generate --prompts p --out d --steps", "--steps has no value; fix: see dataset-diffusion generate --help"),
         ("generate --prompts p --out d --steps many", "bad value of --steps; got many; expected a whole number"),
         ("generate --prompts p --out d --steps 1.5", "bad value of --steps; got 1.5; expected a whole number"),
+        ("generate --prompts p --out d --steps=many", "bad value of --steps; got many; expected a whole number"),
+        ("prompts --out p --num_images x", "bad value of --num-images; got x; expected a whole number"),
         ("prompts --out p --num-images x", "bad value of --num-images; got x; expected a whole number"),
         ("generate --prompts p --out d --threshold high", "bad value of --threshold; got high; expected a number"),
         ("generate --prompts p --out d --guidance-scale x", "bad value of --guidance-scale; got x; expected a number"),
@@ -181,9 +186,15 @@ def test_complaints_are_plain_on_a_colour_terminal_of_any_width(monkeypatch, col
         assert errors.getvalue() == f"error: {message}\n"
 
 
-def test_debug_shows_the_error_itself():
-    with pytest.raises(ConfigError, match="missing RUN"):
-        main(["report", "--debug"])
+def test_debug_shows_where_a_mistake_was_found_and_ends_alike():
+    outcome = run_command("report", "--debug")
+    assert outcome.status == 2
+    assert outcome.err.startswith("Traceback (most recent call last):\n")
+    assert outcome.err.splitlines()[-1] == "error: missing RUN; fix: see dataset-diffusion report --help"
+
+
+def test_the_version_is_said_and_nothing_else():
+    assert succeed("--version") == f"dataset-diffusion {version('dataset-diffusion')}\n"
 
 
 def test_a_program_of_its_own_exits_with_2_and_one_line():
