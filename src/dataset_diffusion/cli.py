@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from itertools import chain
@@ -25,7 +24,7 @@ from dataset_diffusion.config import (
     make_settings,
 )
 from dataset_diffusion.errors import ConfigError, DatasetError
-from dataset_diffusion.recipe import load_recipe
+from dataset_diffusion.recipe import Recipe
 
 Flat = arg(name="")
 """An argument whose own fields become the options."""
@@ -57,12 +56,14 @@ def run(
     """
     if costs is not None and not dry_run:
         raise ConfigError("--costs is for a plan", got=costs, fix="add --dry-run")
+    recipe = Recipe(config)
     if dry_run:
         from dataset_diffusion.stages.plan import plan, read_costs
 
-        print(*plan(load_recipe(config), out, read_costs(costs)), sep="\n")
+        print(*map(recipe.as_written, plan(recipe.config, out, read_costs(costs))), sep="\n")
         return
-    _run(load_recipe(config), out)
+    with recipe.errors_as_written():
+        _run(recipe.config, out)
 
 
 def prompts(
@@ -117,11 +118,9 @@ def generate(
         seed: The run's seed.
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
-    from dataset_diffusion.prompts.class_sets import resolve_classes
     from dataset_diffusion.stages.generate import make_dataset
 
-    class_set = None if classes is None else resolve_classes(classes)
-    store = make_dataset(prompts, settings, label, seed, out, classes=class_set, executor=executor)
+    store = make_dataset(prompts, settings, label, seed, out, classes=classes, executor=executor)
     if missing := len(store.missing_shards()):
         print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")
     else:
@@ -314,27 +313,9 @@ def verify(
 
 def doctor() -> None:
     """Say what this machine can run, and what can be named."""
-    import platform
+    from dataset_diffusion.doctor import describe_machine
 
-    import torch
-
-    import dataset_diffusion
-    from dataset_diffusion.diffusion.specs import MODELS
-    from dataset_diffusion.evaluation.table import BENCHMARKS
-    from dataset_diffusion.segmentation.models import SEGMENTERS
-
-    disk = shutil.disk_usage(Path.cwd())
-    print(f"dataset-diffusion {dataset_diffusion.__version__}, Python {platform.python_version()}")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
-    for number in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(number)
-        print(f"cuda:{number} {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
-    if not torch.cuda.is_available():
-        print("no CUDA device: `embedded` runs well here, Stable Diffusion at minutes an image")
-    print(f"disk: {disk.free / 2**30:.0f} GiB free in {Path.cwd()}")
-    print(f"models: {', '.join(MODELS)}, a hub id, or a diffusers folder")
-    print(f"segmenters: {', '.join(SEGMENTERS)}")
-    print(f"benchmarks: {', '.join(BENCHMARKS)}, or a labelled dataset's folder")
+    print(*describe_machine(), sep="\n")
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {

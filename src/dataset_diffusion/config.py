@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dataset_diffusion.errors import ConfigError
 
@@ -30,6 +30,21 @@ AnySettings = TypeVar("AnySettings", bound="Settings")
 AnyValue = TypeVar("AnyValue")
 
 
+def _resolve_path(path: Path, info: Any) -> Path:
+    return path if info.context is None else cast(Path, info.context.resolve_path(path))
+
+
+def _resolve_name(name: str, info: Any) -> str:
+    return name if info.context is None else cast(str, info.context.resolve_name(name))
+
+
+# The context of a validation is the recipe that the settings are from; on the command line there is none.
+RecipePath = Annotated[Path, AfterValidator(_resolve_path)]
+"""A file or folder; in a recipe, relative to the recipe."""
+NameOrFolder = Annotated[str, AfterValidator(_resolve_name)]
+"""A name that is known here or on a hub, or a folder; in a recipe, a folder is relative to the recipe."""
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, unknown keys refused, NaN and infinity refused."""
 
@@ -41,9 +56,9 @@ class PromptSettings(Settings):
 
     classes: str | tuple[str, ...] = "emoji"
     """A class set by name (voc, coco, emoji, ...) or your own class names."""
-    captions: Path | None = None
+    captions: RecipePath | None = None
     """File of captions, or folder of photos to caption; without one, captions are made from templates."""
-    captioner: str = "Salesforce/blip-image-captioning-base"
+    captioner: NameOrFolder = "Salesforce/blip-image-captioning-base"
     """What captions a folder of photos: a hub id, or a local folder of an image-to-text model."""
     num_images: Annotated[int, Field(ge=1, le=2**31 - 1)] = 240
     """Number of images."""
@@ -71,7 +86,7 @@ class CaptureSettings(Settings):
 class DrawSettings(Settings):
     """What is drawn. A dataset's samples follow from these settings, so they cannot change while it grows."""
 
-    model: str = "embedded"
+    model: NameOrFolder = "embedded"
     """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
     steps: PositiveInt | None = None
     """Denoising steps; None takes the model's own."""
@@ -192,7 +207,7 @@ class FilterSettings(Settings):
 
     rules: tuple[str, ...] = ()
     """What every image must pass, as in `presence >= 0.4`; without any, all are trained on."""
-    image_text: str = "openai/clip-vit-base-patch32"
+    image_text: NameOrFolder = "openai/clip-vit-base-patch32"
     """The CLIP model that rules about image_text ask: a hub id, or a local folder."""
 
 
@@ -230,9 +245,9 @@ class TrainSettings(Settings):
     """Rounds of self-training: label the synthetic images with the trained segmenter, then train it on with that."""
     self_training_confidence: Fraction = 0.8
     """A pixel whose most probable class is below this is ignored in the next round (0 to 1)."""
-    real: str | None = None
+    real: NameOrFolder | None = None
     """Benchmark whose real photos and label maps are trained on too, by name; None trains on the datasets alone."""
-    real_root: Path | None = None
+    real_root: RecipePath | None = None
     """Folder of that benchmark."""
     real_split: str | None = None
     """Split of that benchmark; None takes `train` where there is one."""
@@ -250,9 +265,9 @@ class TrainSettings(Settings):
 class EvaluateSettings(Settings):
     """What the segmenter is tested on."""
 
-    benchmark: str = "scenes"
+    benchmark: NameOrFolder = "scenes"
     """Benchmark by name (docs/benchmarks.md), or a labelled dataset's folder; in recipes, `none` ends with training."""
-    root: Path | None = None
+    root: RecipePath | None = None
     """Folder of the benchmark; not needed for `scenes`, which ships with the embedded model."""
     split: str | None = None
     """Split of the benchmark (val, test, DIS-TE1, ...); None takes the one that papers report."""

@@ -56,7 +56,7 @@ def parse(words: Sequence[str], commands: Mapping[str, Command]) -> Callable[[],
                 args=words,
                 prog=PROGRAM,
                 description="Type class names, get a segmentation dataset and a trained segmenter, with no annotation. "
-                "Add --debug to any command for the traceback of an error.",
+                "Add --debug to any command for the traceback of an error. --version says which version this is.",
             )
     except SystemExit:  # the help is printed
         return lambda: None
@@ -97,19 +97,20 @@ def _explain(event: refused.ParseErrorEvent, words: Sequence[str], commands: Map
             return ConfigError(f"missing {' and '.join(_name(one.arg) for one in missing)}", fix=fix)
         case refused.BadValue(argument=argument, reason="too_few_values"):
             return ConfigError(f"{_name(argument)} has no value", fix=fix)
+    shown = ConfigError("the command line cannot be read", got=" ".join(words), fix=fix)
+    return _explain_value(event, words) or _explain_group() or shown
+
+
+def _explain_value(event: refused.ParseErrorEvent, words: Sequence[str]) -> ConfigError | None:
+    match event:
         case refused.InvalidChoice(argument=argument, value=value, choices=choices):
-            return ConfigError(
-                f"bad value of {_name(argument)}", got=value, expected=f"one of {', '.join(sorted(choices))}"
-            )
+            expected = f"one of {', '.join(sorted(choices))}"
         case refused.InstantiationFailure(argument=argument) if argument is not None:
-            return ConfigError(
-                f"bad value of {_name(argument)}",
-                got=_value_of(_name(argument), words),
-                expected="a number" if "FLOAT" in str(argument.lowered.metavar) else "a whole number",
-            )
-        case refused.InstantiationFailure(message=message):
-            return _explain_group() or ConfigError(message, fix=fix)
-    return ConfigError("the command line cannot be read", got=" ".join(words), fix=fix)
+            value = _value_of(_name(argument), words)
+            expected = "a number" if "FLOAT" in str(argument.lowered.metavar) else "a whole number"
+        case _:
+            return None
+    return ConfigError(f"bad value of {_name(argument)}", got=value, expected=expected)
 
 
 def _explain_group() -> ConfigError | None:
@@ -127,13 +128,13 @@ def _name(argument: Any) -> str:
     return str(argument.lowered.metavar if argument.is_positional() else argument.lowered.name_or_flags[0])
 
 
-def _value_of(option: str, words: Sequence[str]) -> str | None:
+def _value_of(option: str, words: Sequence[str]) -> str:
     """What was given for an option, as ``--steps many`` or ``--steps=many``."""
     for position, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name.replace("_", "-") == option:
             return value if equals else words[position + 1]
-    return None
+    return ""
 
 
 def _options_like(token: str, command: Command) -> list[str]:
