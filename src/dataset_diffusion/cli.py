@@ -23,7 +23,7 @@ from dataset_diffusion.config import (
     WorkerSettings,
     make_settings,
 )
-from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError, Skipped
 from dataset_diffusion.recipe import Recipe
 
 Flat = arg(name="")
@@ -91,13 +91,17 @@ def prompts(
         report: File to write counts per class and which classes come together to, as JSON; None writes none.
         skip_bad: Leave out captions and photos that cannot be used, and list them.
     """
-    from dataset_diffusion.stages.prompts import report_prompts
+    from dataset_diffusion.stages.prompts import make_prompts, summarize
 
     settings = make_settings(
         PromptSettings, classes=classes, captions=captions, captioner=captioner, num_images=num_images
     )
-    for line in report_prompts(settings, seed, out, report, skip_bad=skip_bad, executor=executor):
-        print(line)
+    skipped = Skipped() if skip_bad else None
+    made = make_prompts(settings, out, seed=seed, workers=executor, skip_bad=skipped)
+    print(*summarize(made, skipped, report), sep="\n")
+    print(f"{len(made.prompts)} prompts in {out}")
+    if report is not None:
+        print(f"wrote {report}")
 
 
 def generate(
