@@ -82,7 +82,8 @@ def test_no_words_ask_for_help():
 def test_help_and_prompts_import_nothing_heavy(tmp_path):
     program = f"""
 import sys
-for words in [["--version"], ["--help"], ["train", "--help"], ["prompts", "--out", {str(tmp_path / "p")!r}]]:
+from dataset_diffusion.__main__ import main
+for words in [["--version"], ["--help"], ["train", "--help"], ["prompts", "--out", {str(tmp_path)!r} + "/p"]]:
     try:
         main(words)
     except SystemExit as end:
