@@ -67,7 +67,7 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
 def draw(folder: Path, count: int, seed: int) -> Path:
     """A synthetic dataset as the demo draws it."""
     prompts = folder.with_suffix(".jsonl")
-    make_prompts(PromptSettings(num_images=count), seed, prompts)
+    make_prompts(PromptSettings(num_images=count), prompts, seed=seed)
     make_dataset(prompts, GenerateSettings(), DEMO.label, seed, folder)
     return folder
 

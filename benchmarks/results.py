@@ -86,7 +86,7 @@ def measure_labels(real: Path) -> dict[str, Any]:
 
 def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -> dict[str, Any]:
     """The same segmenter trained on synthetic images with pseudo-labels, all or filtered, and on real scenes."""
-    make_prompts(PromptSettings(num_images=count), 0, work / "prompts.jsonl")
+    make_prompts(PromptSettings(num_images=count), work / "prompts.jsonl", seed=0)
     make_dataset(work / "prompts.jsonl", GenerateSettings(), DEMO.label, 0, work / "synthetic")
     kept = filter_samples(work / "synthetic", DEMO.filter, work / "filtered")
     one_round = train.model_copy(update={"self_training": 1})

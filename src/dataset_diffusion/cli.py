@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +25,7 @@ from dataset_diffusion.config import (
     make_settings,
 )
 from dataset_diffusion.errors import ConfigError, DatasetError, Skipped
-from dataset_diffusion.recipe import load_recipe
+from dataset_diffusion.recipe import Recipe
 
 Flat = arg(name="")
 """An argument whose own fields become the options."""
@@ -58,12 +57,14 @@ def run(
     """
     if costs is not None and not dry_run:
         raise ConfigError("--costs is for a plan", got=costs, fix="add --dry-run")
+    recipe = Recipe(config)
     if dry_run:
         from dataset_diffusion.stages.plan import plan, read_costs
 
-        print(*plan(load_recipe(config), out, read_costs(costs)), sep="\n")
+        print(*map(recipe.as_written, plan(recipe.config, out, read_costs(costs))), sep="\n")
         return
-    _run(load_recipe(config), out)
+    with recipe.errors_as_written():
+        _run(recipe.config, out)
 
 
 def prompts(
@@ -91,13 +92,17 @@ def prompts(
         report: File to write counts per class and which classes come together to, as JSON; None writes none.
         skip_bad: Leave out captions and photos that cannot be used, and list them.
     """
-    from dataset_diffusion.stages.prompts import report_prompts
+    from dataset_diffusion.stages.prompts import make_prompts, summarize
 
     settings = make_settings(
         PromptSettings, classes=classes, captions=captions, captioner=captioner, num_images=num_images
     )
-    for line in report_prompts(settings, seed, out, report, skip_bad=skip_bad, executor=executor):
-        print(line)
+    skipped = Skipped() if skip_bad else None
+    made = make_prompts(settings, out, seed=seed, workers=executor, skip_bad=skipped)
+    print(*summarize(made, skipped, report), sep="\n")
+    print(f"{len(made.prompts)} prompts in {out}")
+    if report is not None:
+        print(f"wrote {report}")
 
 
 def generate(
@@ -118,11 +123,9 @@ def generate(
         seed: The run's seed.
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
-    from dataset_diffusion.prompts.class_sets import resolve_classes
     from dataset_diffusion.stages.generate import make_dataset
 
-    class_set = None if classes is None else resolve_classes(classes)
-    store = make_dataset(prompts, settings, label, seed, out, classes=class_set, executor=executor)
+    store = make_dataset(prompts, settings, label, seed, out, classes=classes, executor=executor)
     if missing := len(store.missing_shards()):
         print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")
     else:
@@ -313,27 +316,9 @@ def verify(
 
 def doctor() -> None:
     """Say what this machine can run, and what can be named."""
-    import platform
+    from dataset_diffusion.doctor import describe_machine
 
-    import torch
-
-    import dataset_diffusion
-    from dataset_diffusion.diffusion.specs import MODELS
-    from dataset_diffusion.evaluation.table import BENCHMARKS
-    from dataset_diffusion.segmentation.models import SEGMENTERS
-
-    disk = shutil.disk_usage(Path.cwd())
-    print(f"dataset-diffusion {dataset_diffusion.__version__}, Python {platform.python_version()}")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
-    for number in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(number)
-        print(f"cuda:{number} {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
-    if not torch.cuda.is_available():
-        print("no CUDA device: `embedded` runs well here, Stable Diffusion at minutes an image")
-    print(f"disk: {disk.free / 2**30:.0f} GiB free in {Path.cwd()}")
-    print(f"models: {', '.join(MODELS)}, a hub id, or a diffusers folder")
-    print(f"segmenters: {', '.join(SEGMENTERS)}")
-    print(f"benchmarks: {', '.join(BENCHMARKS)}, or a labelled dataset's folder")
+    print(*describe_machine(), sep="\n")
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {

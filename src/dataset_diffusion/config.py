@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dataset_diffusion.errors import ConfigError
 
@@ -30,6 +30,21 @@ AnySettings = TypeVar("AnySettings", bound="Settings")
 AnyValue = TypeVar("AnyValue")
 
 
+def _resolve_path(path: Path, info: Any) -> Path:
+    return path if info.context is None else cast(Path, info.context.resolve_path(path))
+
+
+def _resolve_name(name: str, info: Any) -> str:
+    return name if info.context is None else cast(str, info.context.resolve_name(name))
+
+
+# The context of a validation is the recipe that the settings are from; on the command line there is none.
+RecipePath = Annotated[Path, AfterValidator(_resolve_path)]
+"""A file or folder; in a recipe, relative to the recipe."""
+NameOrFolder = Annotated[str, AfterValidator(_resolve_name)]
+"""A name that is known here or on a hub, or a folder; in a recipe, a folder is relative to the recipe."""
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, unknown keys refused, NaN and infinity refused."""
 
@@ -37,20 +52,20 @@ class Settings(BaseModel):
 
 
 class PromptSettings(Settings):
-    """Which classes to draw and the captions to draw them from."""
+    """What prompts are made of: classes and captions."""
 
     classes: str | tuple[str, ...] = "emoji"
     """A class set by name (voc, coco, emoji, ...) or your own class names."""
-    captions: Path | None = None
+    captions: RecipePath | None = None
     """File of captions, or folder of photos to caption; without one, captions are made from templates."""
-    captioner: str = "Salesforce/blip-image-captioning-base"
+    captioner: NameOrFolder = "Salesforce/blip-image-captioning-base"
     """What captions a folder of photos: a hub id, or a local folder of an image-to-text model."""
     num_images: Annotated[int, Field(ge=1, le=2**31 - 1)] = 240
     """Number of images."""
 
 
 class CaptureSettings(Settings):
-    """Which attention is read while an image is drawn. None takes the model spec's choice."""
+    """Which attention is read while an image is generated. None takes the model spec's choice."""
 
     cross_attention_resolution: PositiveInt | None = None
     """Resolution of the cross-attention maps: the grid's shorter side at the model's own image size, in cells."""
@@ -69,9 +84,9 @@ class CaptureSettings(Settings):
 
 
 class DrawSettings(Settings):
-    """What is drawn. A dataset's samples follow from these settings, so they cannot change while it grows."""
+    """What an image shows. A dataset's samples follow from these settings, so they cannot change while it grows."""
 
-    model: str = "embedded"
+    model: NameOrFolder = "embedded"
     """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
     steps: PositiveInt | None = None
     """Denoising steps; None takes the model's own."""
@@ -97,12 +112,12 @@ class DrawSettings(Settings):
 
 
 class MachineSettings(Settings):
-    """How the machine draws it. These settings round differently at most, so a dataset can be resumed with others."""
+    """How the machine computes it. Only rounding depends on these settings, so a dataset can be resumed with others."""
 
     device: str | None = None
     """cpu, cuda, cuda:1, mps; None takes the best one there is."""
     batch_size: PositiveInt = 16
-    """Images drawn at once."""
+    """Images generated at once."""
     compile: bool = False
     """Compile the UNet's blocks and the image decoder: faster after a first batch that takes minutes."""
     channels_last: bool = False
@@ -119,11 +134,11 @@ MACHINE_SETTINGS = frozenset(f"generate.{name}" for name in MachineSettings.mode
 
 # The options of the last base come first.
 class GenerateSettings(MachineSettings, DrawSettings):
-    """How images are drawn."""
+    """How images are generated."""
 
 
 class WorkerSettings(Settings):
-    """Where work is done. No byte of what it makes follows from it."""
+    """Where work is done. The results are the same bytes everywhere."""
 
     executor: Literal["local", "ray"] = "local"
     """`local` works here, `ray` in the workers of a Ray cluster."""
@@ -157,10 +172,10 @@ def _only_with_ray(value: AnyValue, info: Any) -> AnyValue:
 
 
 class ExecutorSettings(ModelWorkerSettings):
-    """Where the images of a dataset are drawn, and which of them."""
+    """Where the images of a dataset are generated, and which of them."""
 
     part: str | None = None
-    """`K/N`: draw every N-th shard from the K-th on, as one of N jobs that fill a dataset; None draws all shards."""
+    """`K/N`: fill every N-th shard from the K-th on, as one of N jobs that fill a dataset; None fills all shards."""
 
     @field_validator("part")
     @classmethod
@@ -171,7 +186,7 @@ class ExecutorSettings(ModelWorkerSettings):
         return part
 
     def shards_of(self, num_shards: int) -> range:
-        """The shards of the part, of so many shards."""
+        """The shards of the part, where the dataset has ``num_shards``."""
         first, step = map(int, (self.part or "1/1").split("/"))
         return range(first - 1, num_shards, step)
 
@@ -179,7 +194,7 @@ class ExecutorSettings(ModelWorkerSettings):
 class LabelSettings(Settings):
     """How heatmaps become a label map."""
 
-    # A threshold below the other one's default is as wrong as one below its given value.
+    # So that a threshold below the default of the uncertainty threshold is refused too.
     model_config = ConfigDict(validate_default=True)
 
     exponent: int = 4
@@ -189,7 +204,7 @@ class LabelSettings(Settings):
     uncertainty_threshold: Fraction = 0.5
     """From this up to the threshold a pixel is uncertain and ignored; below, background (beta, 0 to the threshold)."""
     refine: Literal["none", "pamr"] = "none"
-    """`pamr` draws the labels' borders to those of the image (pixel-adaptive mask refinement)."""
+    """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement)."""
 
     @field_validator("exponent")
     @classmethod
@@ -212,7 +227,7 @@ class FilterSettings(Settings):
 
     rules: tuple[str, ...] = ()
     """What every image must pass, as in `presence >= 0.4`; without any, all are trained on."""
-    image_text: str = "openai/clip-vit-base-patch32"
+    image_text: NameOrFolder = "openai/clip-vit-base-patch32"
     """The CLIP model that rules about image_text ask: a hub id, or a local folder."""
 
 
@@ -228,7 +243,7 @@ class TrainSettings(Settings):
     batch_size: PositiveInt = 16
     """Images per optimiser step, over all devices."""
     accumulate: PositiveInt = 1
-    """Parts that each step's images are computed in, one after the other: more of them, less memory."""
+    """Parts that each step's images are split into and computed one after the other; more parts need less memory."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     """AdamW's peak learning rate; polynomial decay to 0."""
     encoder_learning_rate_factor: Annotated[float, Field(gt=0.0)] = 1.0
@@ -236,7 +251,7 @@ class TrainSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     """AdamW's weight decay."""
     gradient_clip: Annotated[float, Field(gt=0.0)] = 0.01
-    """Largest norm of the gradient; AdamW makes up for the scale."""
+    """Largest norm of the gradient; AdamW does not depend on its scale."""
     ema_decay: Fraction = 0.99
     """Decay of the running average of the weights; 0 turns it off."""
     crop_size: PositiveInt | None = None
@@ -246,19 +261,19 @@ class TrainSettings(Settings):
     pretrained: bool = False
     """Start the encoder from ImageNet weights."""
     precision: Literal["fp32", "bf16", "fp16"] | None = None
-    """Number format of the computation, mixed where it is short; None takes bf16 where the hardware is fast at it."""
+    """Number format of the computation; bf16 and fp16 are mixed with fp32, None takes bf16 where it is fast."""
     self_training: NonNegativeInt = 0
-    """Rounds of self-training: label the synthetic images with the trained segmenter, then train it on with that."""
+    """Rounds of self-training: the trained segmenter labels the synthetic images and is trained on with its labels."""
     self_training_confidence: Fraction = 0.8
     """A pixel whose most probable class is below this is ignored in the next round (0 to 1)."""
-    real: str | None = None
+    real: NameOrFolder | None = None
     """Benchmark whose real photos and label maps are trained on too, by name; None trains on the datasets alone."""
-    real_root: Path | None = None
+    real_root: RecipePath | None = None
     """Folder of that benchmark."""
     real_split: str | None = None
     """Split of that benchmark; None takes `train` where there is one."""
     real_ratio: Fraction = 0.5
-    """Share of real images in what is trained on (0 to 1)."""
+    """Share of real images among the training images (0 to 1)."""
 
     @field_validator("real_root")
     @classmethod
@@ -271,9 +286,9 @@ class TrainSettings(Settings):
 class EvaluateSettings(Settings):
     """What the segmenter is tested on."""
 
-    benchmark: str = "scenes"
+    benchmark: NameOrFolder = "scenes"
     """Benchmark by name (docs/benchmarks.md), or a labelled dataset's folder; in recipes, `none` ends with training."""
-    root: Path | None = None
+    root: RecipePath | None = None
     """Folder of the benchmark; not needed for `scenes`, which ships with the embedded model."""
     split: str | None = None
     """Split of the benchmark (val, test, DIS-TE1, ...); None takes the one that papers report."""
@@ -303,13 +318,13 @@ class ExportSettings(Settings):
     """How a dataset is written for other tools."""
 
     format: ExportFormat
-    """What the files look like: the format of the tool that is to read them."""
+    """The format of the tool that is to read the files."""
     val_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the images that go to the split `val` (0 to below 1); the others are the split `train`."""
     polygons: bool = False
-    """Write polygons instead of run lengths; of the format coco only, yolo always does."""
+    """Write polygons instead of run lengths; a choice of coco alone, as yolo always does."""
     instances: bool = False
-    """One annotation per connected component instead of one per class; of the format coco only, yolo always does."""
+    """One annotation per connected component instead of one per class; a choice of coco alone, as yolo always does."""
     licence: str | None = None
     """Licence of the model's outputs, to be stated in the dataset card; None says that it is not stated."""
 
@@ -322,7 +337,7 @@ class ExportSettings(Settings):
 
 
 class RunConfig(Settings):
-    """A whole run: every stage's settings and the one seed everything follows from."""
+    """A whole run: the settings of every stage, and the one seed that everything follows from."""
 
     seed: int = 0
     """The run's seed."""
@@ -353,7 +368,7 @@ def config_hash(settings: Settings | dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def as_config_error(error: ValidationError, recipe: Path | None = None) -> ConfigError:
+def as_config_error(error: ValidationError, recipe: Path | None = None, group: str = "") -> ConfigError:
     """The first thing that pydantic refused, in one line.
 
     Validators of this module say what they expected, as in ``raise ValueError("one of 0, 1, 2")``.
@@ -361,10 +376,11 @@ def as_config_error(error: ValidationError, recipe: Path | None = None) -> Confi
     Args:
         error: what pydantic raised.
         recipe: the file that the settings are from; without one they are command-line options.
+        group: the group of options that the settings are, as ``capture`` in ``--capture.every``.
     """
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    name = ".".join(path)
+    name = ".".join(filter(None, (group, *path)))
     what = f"bad value of --{name.replace('_', '-')}" if recipe is None else f"{recipe}: bad value of `{name}`"
     got = None if isinstance(first["input"], (dict, BaseModel)) else first["input"]
     expected = re.sub("^(Value error, |Input should be )", "", first["msg"])

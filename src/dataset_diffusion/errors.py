@@ -92,7 +92,7 @@ def first_line(error: BaseException) -> str:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that pydantic refused: ``where: message``, or the message where it is all of it."""
+    """The first thing that pydantic refused, as ``where: message``; the message alone where it is about the whole."""
     first = error.errors()[0]
     return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 

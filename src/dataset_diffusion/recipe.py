@@ -1,40 +1,93 @@
-"""Recipes: a whole run's settings as a TOML file. Imports no torch."""
+"""Recipes: a whole run's settings as a TOML file, with paths relative to it. Imports no torch."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from dataset_diffusion.config import RunConfig, as_config_error
-from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.config import NO_BENCHMARK, RunConfig, as_config_error
+from dataset_diffusion.errors import ConfigError, DatasetDiffusionError
 
 
 def load_recipe(path: Path) -> RunConfig:
-    """Read a TOML recipe. Relative paths in it are relative to the recipe.
+    """The settings of a TOML recipe, with every path in it resolved. Raises as `Recipe`."""
+    return Recipe(path).config
+
+
+class Recipe:
+    """A TOML recipe. Relative paths in it are relative to its folder.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        config: the settings, their paths resolved.
 
     Raises:
         ConfigError: the file is missing, is not TOML, or holds a setting that does not exist or is out of range.
     """
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path.resolve().parent
+        self._written: dict[str, str] = {}
+        try:
+            self.config = RunConfig.model_validate(_read(path), context=self)
+        except ValidationError as error:
+            raise as_config_error(error, path) from error
+
+    def resolve_path(self, path: Path) -> Path:
+        """A path of the recipe, as the current folder does not matter to it."""
+        return Path(self._resolved(str(path)))
+
+    def resolve_name(self, name: str) -> str:
+        """A folder of the recipe as `resolve_path` does it; a name as it is.
+
+        A folder is what starts with ``/``, ``./`` or ``../``, or is there and has no name that is known.
+        """
+        if name.startswith(("/", "./", "../")):
+            return self._resolved(name)
+        is_folder = bool(name) and (self._folder / name).exists() and not _is_known(name)
+        return self._resolved(name) if is_folder else name
+
+    def as_written(self, text: str) -> str:
+        """A text with the recipe's paths as they are written in the recipe."""
+        for resolved, written in sorted(self._written.items(), key=lambda pair: -len(pair[0])):
+            text = text.replace(resolved, written)
+        return text
+
+    @contextmanager
+    def errors_as_written(self) -> Iterator[None]:
+        """Let errors name the recipe's paths as they are written in the recipe."""
+        try:
+            yield
+        except DatasetDiffusionError as error:
+            error.args = (self.as_written(str(error)),)
+            raise
+
+    def _resolved(self, written: str) -> str:
+        resolved = str(self._folder / written)
+        self._written[resolved] = written
+        return resolved
+
+
+def _read(path: Path) -> dict[str, object]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             "cannot read the recipe", got=str(path), expected=f"a TOML file ({error.strerror})"
         ) from error
     except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: numbers of ten thousand digits
         raise ConfigError("the recipe is not TOML", got=f"{path}: {error}", fix="see configs/ for examples") from error
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise as_config_error(error, path) from error
-    return _resolve_paths(config, path.resolve().parent)
 
 
-def _resolve_paths(config: RunConfig, folder: Path) -> RunConfig:
-    captions, root, real = config.prompts.captions, config.evaluate.root, config.train.real_root
-    prompts = config.prompts.model_copy(update={"captions": folder / captions if captions else None})
-    evaluate = config.evaluate.model_copy(update={"root": folder / root if root else None})
-    train = config.train.model_copy(update={"real_root": folder / real if real else None})
-    return config.model_copy(update={"prompts": prompts, "evaluate": evaluate, "train": train})
+def _is_known(name: str) -> bool:
+    """Whether it names a model or benchmark, though a folder beside the recipe happens to be called the same."""
+    from dataset_diffusion.diffusion.specs import MODELS
+    from dataset_diffusion.evaluation.table import BENCHMARKS
+
+    return name == NO_BENCHMARK or name in MODELS or name in BENCHMARKS

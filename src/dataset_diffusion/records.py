@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dataset_diffusion.errors import PromptError
 
@@ -18,9 +18,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class Scene(NamedTuple):
+    """What an image may show. A named tuple, as there are millions of them.
+
+    Attributes:
+        caption: the scene in words.
+        classes: ids (1..K) of the classes that the caption mentions, in order of first mention.
+    """
+
+    caption: str
+    classes: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Prompt:
-    """What one image is drawn from.
+    """What one image is generated from.
 
     Attributes:
         index: the sample's index in the run, >= 0.
@@ -72,7 +84,7 @@ class AttentionMaps:
 
 @dataclass(frozen=True, eq=False)
 class Generation:
-    """One drawn image, uint8 RGB in [0, 255], "h w 3", and its attention (None if it was not captured)."""
+    """One generated image, uint8 RGB in [0, 255], "h w 3", and its attention (None if it was not captured)."""
 
     image: UInt8[np.ndarray, "h w 3"]
     attention: AttentionMaps | None
@@ -113,7 +125,7 @@ class Sample:
 
     Attributes:
         seed: the sample's own seed, in [0, 2**63).
-        prompt: what the image was drawn from; ``prompt.index`` is the sample's index.
+        prompt: what the image was generated from; ``prompt.index`` is the sample's index.
         image: uint8 RGB in [0, 255], "h w 3".
         label: uint8 class ids, "h w": 0 background, 1..K classes, 255 uncertain (ignored by every loss and score).
         heatmaps: None for scenes whose truth is known and was not read from attention.

@@ -15,7 +15,9 @@ from commands import files_of, refuse, succeed
 from PIL import Image
 from tiny_captioner import save_tiny_captioner
 
-from dataset_diffusion.errors import ModelError
+from dataset_diffusion.config import PromptSettings, WorkerSettings
+from dataset_diffusion.errors import ModelError, Skipped
+from dataset_diffusion.stages.prompts import make_prompts
 
 pytest.importorskip("ray")
 
@@ -102,7 +104,6 @@ def test_a_dataset_relabelled_in_place_with_ray(drawn, tmp_path):
 
 
 def test_photos_captioned_with_ray(tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset_diffusion.stages.prompts.BATCH_SIZE", 2)
     monkeypatch.chdir(tmp_path)
     save_tiny_captioner(tmp_path / "captioner")
     (tmp_path / "photos").mkdir()
@@ -111,9 +112,11 @@ def test_photos_captioned_with_ray(tmp_path, monkeypatch):
         photo = Image.fromarray(generator.integers(0, 255, (20, 30, 3), dtype=np.uint8))
         photo.save(tmp_path / "photos" / f"{number}.png")
     (tmp_path / "photos" / "3.png").write_bytes(b"no picture")
-    words = ("prompts", "--classes", "cat,dog,bus", "--captions", "photos", "--captioner", "captioner", "--skip-bad")
-    succeed(*words, "--num-images", 5, "--out", tmp_path / "local" / "p.jsonl")
-    succeed(*words, "--num-images", 5, "--out", tmp_path / "ray" / "p.jsonl", *ON_RAY, "--num-workers", 2)
+    settings = PromptSettings(classes="cat,dog,bus", captions=Path("photos"), captioner="captioner", num_images=5)
+    here, ray = WorkerSettings(), WorkerSettings(executor="ray", num_workers=2)
+    for name, workers in (("local", here), ("ray", ray)):
+        out = tmp_path / name / "p.jsonl"
+        make_prompts(settings, out, seed=0, workers=workers, skip_bad=Skipped(), batch_size=2)
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
 
 

@@ -1,31 +1,23 @@
-"""Captions for photos, by an image-to-text model of transformers. Torch is imported when a captioner is loaded.
-
-Captions are kept as they are made in a JSON lines file, one photo a line: ``{"photo", "bytes", "captioner",
-"caption"}``. It is a captions file like any other, and what is in it is not made again.
-"""
+"""Captions for photos, by an image-to-text model of transformers. Torch is imported when a captioner is loaded."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from dataset_diffusion.config import WorkerSettings
 from dataset_diffusion.errors import ModelError, PromptError, first_line
 from dataset_diffusion.machine.hub import prepare_hub
-from dataset_diffusion.prompts.captions import OnBad, clean_caption, refuse
-from dataset_diffusion.prompts.photos import Key, photo_key, read_photo
+from dataset_diffusion.prompts.captions import clean_caption
+from dataset_diffusion.prompts.photos import Captions, read_photo
 
-BATCH_SIZE = 16
 MAX_NEW_TOKENS = 40
 NUM_BEAMS = 3
-
-Captions = list[str | PromptError]
-"""Of a batch of photos: a caption, or why there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,69 +87,41 @@ def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
     return Captioner(name_or_path, processor, model.to(where).eval())
 
 
-def read_photo_captions(file: Path, captioner: str) -> dict[Key, str]:
-    """Captions that a captioner has made before. A line that a killed writer left unfinished is none."""
-    captions = {}
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
-        try:
-            row = json.loads(line)
-            if row["captioner"] == captioner:
-                captions[row["photo"], row["bytes"]] = row["caption"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    return captions
-
-
-def write_captions(
-    captioned: Iterable[tuple[Sequence[Path], Captions]],
-    folder: Path,
-    captioner: str,
-    file: Path,
-    on_bad: OnBad = refuse,
-) -> Iterator[int]:
-    """Append captions to ``file`` as they come, batch by batch.
+def caption_batches(batches: Sequence[Sequence[Path]], captioner: str, workers: WorkerSettings) -> Iterator[Captions]:
+    """The captions of each batch of photos, in the order of the batches.
 
     Args:
-        captioned: batches of photos and what `Captioner.caption_files` made of each; taken one at a time.
-        folder: the folder the photos are in.
-        captioner: the captioner's name.
-        file: the captions file; what is in it stays.
-        on_bad: what to do about a photo that cannot be read. Refused by default.
-
-    Yields:
-        How many photos were dealt with, after each batch.
+        batches: the photos; each batch is captioned at once.
+        captioner: a name or path as `load_captioner` takes it.
+        workers: who captions; no caption follows from it.
 
     Raises:
-        PromptError: a photo cannot be read, or ``file`` cannot be written.
+        ModelError: as `load_captioner`; the workers of the cluster cannot be used.
     """
-    _remove_unfinished_line(file)
-    for batch, made in captioned:
-        captions = [(photo_key(photo, folder), one) for photo, one in zip(batch, made, strict=True) if type(one) is str]
-        if captions:
-            _append(file, captioner, captions)
-        for one in made:
-            if isinstance(one, PromptError):
-                on_bad(one)
-        yield len(batch)
+    if workers.executor == "ray":
+        return _caption_in_ray(batches, captioner, workers)
+    return map(load_captioner(captioner).caption_files, batches)
 
 
-def _append(file: Path, captioner: str, captions: Iterable[tuple[Key, str]]) -> None:
-    lines = [
-        # Escaped, since a file's name may be no UTF-8.
-        json.dumps({"photo": name, "bytes": size, "captioner": captioner, "caption": caption})
-        for (name, size), caption in captions
-    ]
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab") as opened:
-            opened.write(("\n".join(lines) + "\n").encode())
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError as error:
-        raise PromptError("cannot write the captions", got=f"{file}: {error.strerror}", fix="make room") from error
+def _caption_in_ray(batches: Sequence[Sequence[Path]], captioner: str, workers: WorkerSettings) -> Iterator[Captions]:
+    from dataset_diffusion.machine.ray_pool import absolute, work_in_ray
+
+    made = work_in_ray(
+        [(number, [photo.absolute() for photo in batch]) for number, batch in enumerate(batches)],
+        partial(_prepare_ray_worker, absolute(captioner)),
+        name=lambda piece: f"photos {piece[1][0]} to {piece[1][-1]}",
+        num_workers=workers.num_workers,
+        address=workers.address,
+    )
+    early: dict[int, Captions] = {}
+    expected = 0
+    for (number, _), captions in made:
+        early[number] = captions
+        while expected in early:
+            yield early.pop(expected)
+            expected += 1
 
 
-def _remove_unfinished_line(file: Path) -> None:
-    if file.exists():
-        written = file.read_bytes()
-        os.truncate(file, written.rfind(b"\n") + 1)
+def _prepare_ray_worker(captioner: str, device: str) -> Callable[[tuple[int, Sequence[Path]]], Captions]:
+    model = load_captioner(captioner, device)
+    return lambda piece: model.caption_files(piece[1])

@@ -6,11 +6,10 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from dataset_diffusion.errors import PromptError
+from dataset_diffusion.errors import PromptError, Skipped, leave_out
 
 MAX_CAPTION_LENGTH = 10_000
 """Characters. Anything longer is no caption but a file of another format."""
@@ -20,16 +19,8 @@ _TOKEN_LINE = re.compile(r"\S+#\d+\t(?P<caption>.*)")
 _FIX = "correct it, or leave out what is bad with --skip-bad"
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
-OnBad = Callable[[PromptError], None]
-"""Called with what is wrong with an entry that cannot be used. It may raise, or return to go on without the entry."""
 
-
-def refuse(error: PromptError) -> NoReturn:
-    """The way to treat a bad entry that skips none."""
-    raise error
-
-
-def read_captions(path: Path | str, on_bad: OnBad = refuse) -> list[str]:
+def read_captions(path: Path | str, skip_bad: Skipped | None = None) -> list[str]:
     """Captions of a file, in its order, whitespace tidied and empty ones left out.
 
     Reads COCO captions (JSON), the published prompts format (JSON; appended class words are taken off again), Flickr8k
@@ -37,13 +28,13 @@ def read_captions(path: Path | str, on_bad: OnBad = refuse) -> list[str]:
 
     Args:
         path: the file.
-        on_bad: what to do about an entry or a line without a caption, or one that is not UTF-8. Refused by default.
+        skip_bad: takes entries and lines without a caption, and lines that are not UTF-8; None refuses them.
 
     Raises:
         PromptError: the file is missing, holds no captions, or is JSON or CSV of another kind; an entry is bad.
     """
     path = Path(path)
-    captions = [caption for caption in map(clean_caption, _parse(path, read_text(path, on_bad), on_bad)) if caption]
+    captions = [caption for caption in map(clean_caption, _parse(path, read_text(path, skip_bad), skip_bad)) if caption]
     if not captions:
         raise PromptError("no captions in the file", got=str(path), expected="at least one caption")
     longest = max(map(len, captions))
@@ -56,12 +47,12 @@ def read_captions(path: Path | str, on_bad: OnBad = refuse) -> list[str]:
     return captions
 
 
-def read_text(path: Path, on_bad: OnBad = refuse) -> str:
+def read_text(path: Path, skip_bad: Skipped | None = None) -> str:
     """A text file's content, without a byte-order mark.
 
     Args:
         path: the file.
-        on_bad: called for each line that is not UTF-8, which is left out if it returns.
+        skip_bad: takes lines that are not UTF-8, each of which then reads as an empty one; None refuses them.
 
     Raises:
         PromptError: it is missing, a folder, unreadable or not UTF-8.
@@ -73,15 +64,18 @@ def read_text(path: Path, on_bad: OnBad = refuse) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return "\n".join(_decodable(path, content.split(b"\n"), on_bad))
+        return "\n".join(_decodable(path, content.split(b"\n"), skip_bad))
 
 
-def _decodable(path: Path, lines: Sequence[bytes], on_bad: OnBad) -> Iterator[str]:
+def _decodable(path: Path, lines: Sequence[bytes], skip_bad: Skipped | None) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         try:
             yield line.decode("utf-8-sig")
         except UnicodeDecodeError:
-            on_bad(PromptError("the file is not UTF-8 text", got=f"{path}, line {number}", fix="save it as UTF-8"))
+            where = f"{path}, line {number}"
+            error = PromptError("the file is not UTF-8 text", got=where, fix="save it as UTF-8")
+            leave_out(where, error, skip_bad)
+            yield ""  # so that the lines after it keep their numbers
 
 
 def clean_caption(caption: str) -> str:
@@ -95,22 +89,22 @@ def remove_class_prompt(text: str, class_prompt: str) -> str:
     return caption.rstrip() if separator and appended.strip() == class_prompt.strip() else text
 
 
-def _parse(path: Path, text: str, on_bad: OnBad) -> Iterable[str]:
+def _parse(path: Path, text: str, skip_bad: Skipped | None) -> Iterable[str]:
     """Captions in the format that the extension names or, where it names none, the content shows."""
     suffix = path.suffix.lower()
     if suffix == ".jsonl" or _is_json_lines(text):
-        return _parse_json_lines(path, text, on_bad)
+        return _parse_json_lines(path, text, skip_bad)
     if suffix == ".json" or (text.lstrip().startswith(("{", "[")) and _is_json(text)):
-        return _parse_json(path, text, on_bad)
+        return _parse_json(path, text, skip_bad)
     first_line = next((line for line in text.splitlines() if line.strip()), "")
     if _TOKEN_LINE.fullmatch(first_line):
-        return _parse_token_lines(path, text, on_bad)
+        return _parse_token_lines(path, text, skip_bad)
     if suffix in (".csv", ".tsv") or _caption_column(_split_header(first_line)) is not None:
-        return _parse_table(path, text, first_line, on_bad)
+        return _parse_table(path, text, first_line, skip_bad)
     return text.splitlines()
 
 
-def _parse_json(path: Path, text: str, on_bad: OnBad) -> Iterator[str]:
+def _parse_json(path: Path, text: str, skip_bad: Skipped | None) -> Iterator[str]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -121,34 +115,36 @@ def _parse_json(path: Path, text: str, on_bad: OnBad) -> Iterator[str]:
     if not isinstance(rows, list):
         raise _another_schema(f"{path}: no list of captions or annotations")
     for number, row in enumerate(rows, start=1):
-        yield from (row,) if isinstance(row, str) else _caption_of(row, f"{path}, entry {number}", on_bad)
+        yield from (row,) if isinstance(row, str) else _caption_of(row, f"{path}, entry {number}", skip_bad)
 
 
-def _parse_json_lines(path: Path, text: str, on_bad: OnBad) -> Iterator[str]:
+def _parse_json_lines(path: Path, text: str, skip_bad: Skipped | None) -> Iterator[str]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             where = f"{path}, line {number}"
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                on_bad(PromptError(f"line {number} is not JSON", got=f"{path}: {error}", fix=_FIX))
+                bad = PromptError(f"line {number} is not JSON", got=f"{path}: {error}", fix=_FIX)
+                leave_out(where, bad, skip_bad)
             else:
-                yield from _caption_of(row, where, on_bad)
+                yield from _caption_of(row, where, skip_bad)
 
 
-def _caption_of(row: object, where: str, on_bad: OnBad) -> Iterator[str]:
+def _caption_of(row: object, where: str, skip_bad: Skipped | None) -> Iterator[str]:
     if isinstance(row, dict) and isinstance(row.get("caption"), str):
         yield remove_class_prompt(row["caption"], str(row.get("class_prompt") or ""))
     else:
-        on_bad(_another_schema(f"{where}: no caption"))
+        leave_out(where, _another_schema(f"{where}: no caption"), skip_bad)
 
 
-def _parse_token_lines(path: Path, text: str, on_bad: OnBad) -> Iterator[str]:
+def _parse_token_lines(path: Path, text: str, skip_bad: Skipped | None) -> Iterator[str]:
     for number, line in enumerate(text.splitlines(), start=1):
         if match := _TOKEN_LINE.fullmatch(line):
             yield match["caption"]
         elif line.strip():
-            on_bad(_no_caption(f"{path}, line {number}", "<photo>#<number><tab><caption>"))
+            where = f"{path}, line {number}"
+            leave_out(where, _no_caption(where, "<photo>#<number><tab><caption>"), skip_bad)
 
 
 def _no_caption(where: str, expected: str) -> PromptError:
@@ -163,7 +159,7 @@ def _another_schema(got: str) -> PromptError:
     )
 
 
-def _parse_table(path: Path, text: str, header: str, on_bad: OnBad) -> Iterator[str]:
+def _parse_table(path: Path, text: str, header: str, skip_bad: Skipped | None) -> Iterator[str]:
     names = _split_header(header)
     column = _caption_column(names)
     if column is None:
@@ -175,8 +171,9 @@ def _parse_table(path: Path, text: str, header: str, on_bad: OnBad) -> Iterator[
             if len(row) > column:
                 yield row[column]
             elif any(row):
-                where = f"{path}, line {rows.line_num}: {len(row)} columns"
-                on_bad(_no_caption(where, f"{len(names)} columns: {', '.join(names)}"))
+                where = f"{path}, line {rows.line_num}"
+                bad = _no_caption(f"{where}: {len(row)} columns", f"{len(names)} columns: {', '.join(names)}")
+                leave_out(where, bad, skip_bad)
     except csv.Error as error:
         raise PromptError("the file is not CSV", got=f"{path}, line {rows.line_num}: {error}") from error
 

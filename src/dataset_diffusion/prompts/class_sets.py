@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.errors import ConfigError, first_problem
 
 MAX_CLASSES = 254
 """A label map is uint8: 0 is the background and 255 is ignored."""
@@ -141,9 +141,7 @@ class ClassSet:
         try:
             return TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigError("not a class set", got=f"{where}: {first['msg']}" if where else first["msg"]) from error
+            raise ConfigError("not a class set", got=first_problem(error)) from error
 
     def _position(self, class_id: int) -> int:
         if not 1 <= class_id <= len(self.names):
@@ -200,6 +198,23 @@ def resolve_classes(classes: ClassSet | str | Sequence[str]) -> ClassSet:
 def load_toml(filename: str) -> dict[str, Any]:
     """One of the literal tables beside this module."""
     return tomllib.loads(Path(__file__).with_name(filename).read_text(encoding="utf-8"))
+
+
+def backgrounds_of(classes: ClassSet) -> tuple[str, ...]:
+    """Words for what is behind the objects, as in ``on the grass``: those of the known set that has all the classes.
+
+    Most sets have none, since a model may not draw them.
+    """
+    for name, backgrounds in _load_backgrounds().items():
+        if set(classes.words) <= set(class_set(name).words):
+            return backgrounds
+    return ()
+
+
+@cache
+def _load_backgrounds() -> dict[str, tuple[str, ...]]:
+    rows = load_toml("class_sets.toml")["sets"]
+    return {name: tuple(row["backgrounds"]) for name, row in rows.items() if "backgrounds" in row}
 
 
 @cache

@@ -12,11 +12,8 @@ from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.mentions import find_classes, find_words, split_words
 from dataset_diffusion.prompts.writers.templates import template_caption, template_scenes
-from dataset_diffusion.records import Prompt
+from dataset_diffusion.records import Prompt, Scene
 from dataset_diffusion.seeding import random_from
-
-Scene = tuple[str, tuple[int, ...]]
-"""A caption and the ids of the classes that it mentions, in order of first mention."""
 
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -43,7 +40,7 @@ def compose_prompt(index: int, caption: str, class_ids: Sequence[int], classes: 
 
     Args:
         index: the sample's index.
-        caption: what to draw.
+        caption: what the image is to show.
         class_ids: ids (1..K) of the classes that the caption mentions, each once, in the order to name them.
         classes: the class set.
 
@@ -83,12 +80,12 @@ def build_prompts(
     """Prompts balanced over the classes, the same for the same arguments.
 
     Captions that mention no class are left out, and so are near-duplicates (see ``find_scenes``). Each prompt is made
-    for the class drawn least so far, from its caption used least so far, so that the rarest classes are drawn as often
-    as the others; classes that no caption mentions get captions from templates. The first prompts are the same
-    whatever ``num_images`` is.
+    for the class that the prompts before it name least, from that class's caption used least, so that rare classes are
+    named as often as the others. Classes that no caption mentions get captions from templates. A larger ``num_images``
+    adds prompts and changes none.
 
     Args:
-        captions: what to draw; None makes captions from templates.
+        captions: what the images are to show; None makes captions from templates.
         classes: a class set, the name of one, or class names of your own.
         num_images: number of prompts, >= 1.
         seed: the run's seed.
@@ -106,7 +103,7 @@ def build_prompts(
 
 
 def draw_prompts(found: FoundScenes | None, classes: ClassSet, num_images: int, seed: int = 0) -> list[Prompt]:
-    """The prompts of ``build_prompts``, from captions already searched; None takes templates."""
+    """The prompts of ``build_prompts``, from captions that are searched already; None makes them from templates."""
     if num_images < 1:
         raise PromptError("the number of images must be positive", got=num_images, expected="at least 1")
     if found is None:
@@ -133,7 +130,7 @@ def find_scenes(captions: Iterable[str], classes: ClassSet) -> FoundScenes:
         num_captions += 1
         cleaned = clean_caption(caption)
         if ids := find_classes(cleaned, classes):
-            scenes.setdefault(_gist(cleaned), (cleaned, ids))
+            scenes.setdefault(_gist(cleaned), Scene(cleaned, ids))
         else:
             num_without_class += 1
     if not scenes:
@@ -154,7 +151,7 @@ def _gist(caption: str) -> str:
 
 
 def _balance(scenes: Sequence[Scene], classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
-    """Scenes for the class drawn least so far, one after another; each class uses its scenes in turn."""
+    """Scenes, each for the class that those before it name least; each class uses its scenes in turn."""
     generator = random_from(seed, "balance")
     decks = _deal(scenes, classes, generator)
     uses = [0] * len(scenes)
@@ -164,8 +161,8 @@ def _balance(scenes: Sequence[Scene], classes: ClassSet, num: int, seed: int) ->
         if decks[wanted]:
             scene = scenes[_draw(decks[wanted], uses)]
         else:
-            scene = template_caption(classes, (wanted,), generator), (wanted,)
-        for class_id in scene[1]:
+            scene = Scene(template_caption(classes, (wanted,), generator), (wanted,))
+        for class_id in scene.classes:
             counts[class_id] += 1
         yield scene
 
@@ -177,7 +174,7 @@ Deck = list[tuple[int, int, int]]
 def _deal(scenes: Sequence[Scene], classes: ClassSet, generator: random.Random) -> dict[int, Deck]:
     decks: dict[int, Deck] = {class_id: [] for class_id in classes.ids}
     for place, scene in enumerate(generator.sample(range(len(scenes)), len(scenes))):
-        for class_id in scenes[scene][1]:
+        for class_id in scenes[scene].classes:
             decks[class_id].append((0, place, scene))
     return decks
 

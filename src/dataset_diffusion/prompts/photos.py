@@ -1,17 +1,26 @@
-"""Photos in a folder: which there are, what each is known by, and its pixels. Imports no torch."""
+"""Photos in a folder, and the file that keeps their captions. Imports no torch.
+
+The file is JSON lines, one photo a line: ``{"photo", "bytes", "captioner", "caption"}``. It is a captions file like any
+other. A photo whose caption it holds is not captioned again.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from dataset_diffusion.errors import PromptError, first_line
+from dataset_diffusion.errors import PromptError, Skipped, first_line, leave_out
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 Key = tuple[str, int]
 """What tells a photo from another: its path in the folder and its size in bytes."""
+Captions = list[str | PromptError]
+"""Of a batch of photos: a caption, or why there is none."""
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -48,3 +57,87 @@ def read_photo(photo: Path) -> Image.Image | PromptError:
             got=f"{photo}: {first_line(error)}",
             fix="replace or remove it, or leave out what is bad with --skip-bad",
         )
+
+
+def uncaptioned_batches(photos: Mapping[Path, Key], known: Mapping[Key, str], batch_size: int) -> list[list[Path]]:
+    """The photos without a caption, in batches.
+
+    Photos keep their batch whichever of the others are captioned, as low-order bits may depend on it.
+
+    Args:
+        photos: every photo of the folder with its key, in their order.
+        known: the captions that there are.
+        batch_size: photos of a batch, those with a caption counted.
+    """
+    listed = list(photos)
+    batches = (listed[start : start + batch_size] for start in range(0, len(listed), batch_size))
+    missing = ([photo for photo in batch if photos[photo] not in known] for batch in batches)
+    return [batch for batch in missing if batch]
+
+
+def read_photo_captions(file: Path, captioner: str) -> dict[Key, str]:
+    """The captions of a file that a captioner made. A line that a killed writer left unfinished is none of them."""
+    captions = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
+        try:
+            row = json.loads(line)
+            if row["captioner"] == captioner:
+                captions[row["photo"], row["bytes"]] = row["caption"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return captions
+
+
+def write_captions(
+    captioned: Iterable[tuple[Sequence[Path], Captions]],
+    folder: Path,
+    captioner: str,
+    file: Path,
+    skip_bad: Skipped | None = None,
+) -> Iterator[int]:
+    """Append captions to ``file`` as they come, batch by batch.
+
+    Args:
+        captioned: batches of photos and the captions of each; taken one at a time.
+        folder: the folder the photos are in.
+        captioner: the captioner's name.
+        file: the captions file; what is in it stays.
+        skip_bad: takes photos that cannot be read; None refuses them, once the captions of their batch are written.
+
+    Yields:
+        The number of photos of each batch, once its captions are written.
+
+    Raises:
+        PromptError: a photo cannot be read, or ``file`` cannot be written.
+    """
+    _remove_unfinished_line(file)
+    for batch, made in captioned:
+        captions = [(photo_key(photo, folder), one) for photo, one in zip(batch, made, strict=True) if type(one) is str]
+        if captions:
+            _append(file, captioner, captions)
+        for photo, one in zip(batch, made, strict=True):
+            if isinstance(one, PromptError):
+                leave_out(str(photo), one, skip_bad)
+        yield len(batch)
+
+
+def _append(file: Path, captioner: str, captions: Iterable[tuple[Key, str]]) -> None:
+    lines = [
+        # Escaped, since a file's name may be no UTF-8.
+        json.dumps({"photo": name, "bytes": size, "captioner": captioner, "caption": caption})
+        for (name, size), caption in captions
+    ]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as opened:
+            opened.write(("\n".join(lines) + "\n").encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError as error:
+        raise PromptError("cannot write the captions", got=f"{file}: {error.strerror}", fix="make room") from error
+
+
+def _remove_unfinished_line(file: Path) -> None:
+    if file.exists():
+        written = file.read_bytes()
+        os.truncate(file, written.rfind(b"\n") + 1)

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers
-from dataset_diffusion.errors import ConfigError, PromptError
+from dataset_diffusion.errors import ConfigError, PromptError, first_problem
 from dataset_diffusion.prompts.captions import clean_caption, read_text, remove_class_prompt
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.compose import check_class_ids, compose_prompt
@@ -160,10 +160,8 @@ def _parse(where: str, kind: type[AnyModel], line: str) -> AnyModel:
 
 
 def _not_a_prompts_file(where: str, error: ValidationError) -> PromptError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
     return PromptError(
         "not a prompts file",
-        got=": ".join(filter(None, (where, name, first["msg"]))),
+        got=f"{where}: {first_problem(error)}",
         expected="what `dataset-diffusion prompts` writes",
     )

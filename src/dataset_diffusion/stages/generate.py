@@ -20,7 +20,7 @@ from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError
 from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.machine.progress import progress
-from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.prompt_files import read_prompts
 from dataset_diffusion.records import Prompt
 from dataset_diffusion.stages.drawing import (
@@ -41,7 +41,7 @@ def make_dataset(
     seed: int,
     out: Path,
     *,
-    classes: ClassSet | None = None,
+    classes: ClassSet | str | None = None,
     executor: ExecutorSettings = ExecutorSettings(),
 ) -> DatasetStore:
     """Draw and label one image per prompt.
@@ -52,7 +52,7 @@ def make_dataset(
         label: how they are labelled.
         seed: the run's seed.
         out: the dataset's folder; a dataset that the same arguments began is finished.
-        classes: the class set of a prompts file that does not say it.
+        classes: the class set of a prompts file that does not say it, or the set's name.
         executor: where the work is done; no byte of the dataset follows from it.
 
     Raises:
@@ -120,10 +120,14 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
 
 
 def plan_dataset(
-    prompts_file: Path, generate: GenerateSettings, label: LabelSettings, seed: int, classes: ClassSet | None = None
+    prompts_file: Path,
+    generate: GenerateSettings,
+    label: LabelSettings,
+    seed: int,
+    classes: ClassSet | str | None = None,
 ) -> tuple[DatasetManifest, DrawingJob]:
     """What a dataset is to be, and the work that makes it. Raises as `make_dataset`; reads the prompts and no model."""
-    prompts, classes = read_prompts(prompts_file, classes)
+    prompts, class_set = read_prompts(prompts_file, None if classes is None else resolve_classes(classes))
     _check_numbered(prompts, prompts_file)
     prompts = sorted(prompts, key=lambda prompt: prompt.index)
     provenance = Provenance(
@@ -136,7 +140,7 @@ def plan_dataset(
         image_format=generate.image_format,
         model=generate.model,
         model_revision=model_fingerprint(generate.model),
-        class_set=classes,
+        class_set=class_set,
     )
     return manifest, DrawingJob(seed, tuple(prompts), generate, label)
 

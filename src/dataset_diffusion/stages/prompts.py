@@ -1,58 +1,70 @@
-"""The first stage of a run. By itself, so that making prompts loads no torch unless photos are to be captioned."""
+"""The first stage of a run: prompts, from captions, photos or templates. Imports torch only to caption photos."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from dataset_diffusion.config import PromptSettings, WorkerSettings
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
-from dataset_diffusion.errors import ConfigError, PromptError
+from dataset_diffusion.disk.atomic import explained_write_errors, write_json
+from dataset_diffusion.errors import ConfigError, Skipped
 from dataset_diffusion.machine.progress import progress
-from dataset_diffusion.prompts.captioner import (
-    BATCH_SIZE,
-    Captions,
-    load_captioner,
-    read_photo_captions,
-    write_captions,
-)
-from dataset_diffusion.prompts.captions import OnBad, read_captions, refuse
+from dataset_diffusion.prompts.captioner import caption_batches
+from dataset_diffusion.prompts.captions import read_captions
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.compose import FoundScenes, draw_prompts, find_scenes
-from dataset_diffusion.prompts.photos import list_photos, photo_key
+from dataset_diffusion.prompts.photos import (
+    list_photos,
+    photo_key,
+    read_photo_captions,
+    uncaptioned_batches,
+    write_captions,
+)
 from dataset_diffusion.prompts.prompt_files import read_prompts, write_prompts
 from dataset_diffusion.prompts.statistics import describe_prompts, format_table
 from dataset_diffusion.records import Prompt
 
 MAX_SKIPPED_SHOWN = 20
+PHOTOS_AT_ONCE = 16
 
 
 class MadePrompts(NamedTuple):
-    """Prompts, the classes they are about, and the captions they are made from (None: from templates)."""
+    """Prompts and what they are made from.
+
+    Attributes:
+        prompts: one for each image.
+        classes: the class set that they name classes of.
+        found: the captions that they are made from; None where they are from templates.
+        stand_in: whether captions from templates stand in for those of photos, which are not captioned yet.
+    """
 
     prompts: list[Prompt]
     classes: ClassSet
     found: FoundScenes | None
+    stand_in: bool = False
 
 
 def make_prompts(
     settings: PromptSettings,
-    seed: int,
     out: Path,
-    on_bad: OnBad = refuse,
-    executor: WorkerSettings = WorkerSettings(),
+    *,
+    seed: int,
+    workers: WorkerSettings = WorkerSettings(),
+    skip_bad: Skipped | None = None,
+    composed: MadePrompts | None = None,
+    batch_size: int = PHOTOS_AT_ONCE,
 ) -> MadePrompts:
     """Write the prompts, unless they are there already. Captions of photos are kept beside them.
 
     Args:
         settings: which prompts.
-        seed: the run's seed.
         out: the prompts file.
-        on_bad: what to do about captions and photos that cannot be used. Refused by default.
-        executor: where photos are captioned; no caption follows from it.
+        seed: the run's seed.
+        workers: who captions photos; no caption follows from it.
+        skip_bad: takes captions and photos that cannot be used; None refuses them.
+        composed: what `compose_prompts` made of the same settings and seed, so that it is not done again.
+        batch_size: photos captioned at once.
 
     Raises:
         ConfigError: the classes cannot be used, or ``out`` holds other prompts.
@@ -60,7 +72,10 @@ def make_prompts(
         DatasetError: ``out`` cannot be written.
         ModelError: the captioner cannot be loaded.
     """
-    made = compose_prompts(settings, seed, out.with_suffix(".captions.jsonl"), on_bad, executor)
+    made = composed
+    if made is None or made.stand_in:
+        kept = out.with_suffix(".captions.jsonl")
+        made = compose_prompts(settings, kept, seed=seed, workers=workers, skip_bad=skip_bad, batch_size=batch_size)
     if not out.exists():
         write_prompts(out, made.prompts, made.classes)
     elif read_prompts(out) != (made.prompts, made.classes):
@@ -70,119 +85,86 @@ def make_prompts(
 
 def compose_prompts(
     settings: PromptSettings,
-    seed: int,
     photo_captions: Path | None = None,
-    on_bad: OnBad = refuse,
-    executor: WorkerSettings = WorkerSettings(),
+    *,
+    seed: int,
+    workers: WorkerSettings = WorkerSettings(),
+    skip_bad: Skipped | None = None,
+    batch_size: int = PHOTOS_AT_ONCE,
 ) -> MadePrompts:
-    """The prompts that settings ask for. Raises as `make_prompts`; writes no prompts.
+    """The prompts that settings ask for, not written. Raises as `make_prompts` and takes the same arguments, but `out`.
 
     Args:
         settings: which prompts.
+        photo_captions: file that keeps the captions of photos. None captions no photos: templates stand in for their
+            captions, which is enough to check the other settings by.
         seed: the run's seed.
-        photo_captions: file that keeps the captions of photos. Without one photos are not captioned, and templates
-            stand in for them: enough to check the other settings by.
-        on_bad: as for `make_prompts`.
-        executor: likewise.
+        workers: who captions photos.
+        skip_bad: takes captions and photos that cannot be used.
+        batch_size: photos captioned at once.
     """
-    classes = resolve_classes(settings.classes)
-    found = None
-    if settings.captions is not None:
-        captions = _read(settings.captions, settings.captioner, photo_captions, on_bad, executor)
-        found = None if captions is None else find_scenes(captions, classes)
-    return MadePrompts(draw_prompts(found, classes, settings.num_images, seed), classes, found)
-
-
-def _read(
-    source: Path, captioner: str, photo_captions: Path | None, on_bad: OnBad, executor: WorkerSettings
-) -> list[str] | None:
-    if not source.is_dir():
-        return read_captions(source, on_bad)
-    photos = list_photos(source)
-    if photo_captions is None:
-        return None
-    return _caption(photos, source, captioner, photo_captions, on_bad=on_bad, executor=executor)
+    classes, source = resolve_classes(settings.classes), settings.captions
+    captions: list[str] | None = None
+    if source is not None and not source.is_dir():
+        captions = read_captions(source, skip_bad)
+    elif source is not None:
+        photos = list_photos(source)
+        if photo_captions is not None:
+            captions = _caption(
+                photos,
+                source,
+                settings.captioner,
+                photo_captions,
+                workers=workers,
+                skip_bad=skip_bad,
+                batch_size=batch_size,
+            )
+    found = None if captions is None else find_scenes(captions, classes)
+    prompts = draw_prompts(found, classes, settings.num_images, seed)
+    return MadePrompts(prompts, classes, found, stand_in=found is None and source is not None)
 
 
 def _caption(
-    photos: list[Path], folder: Path, captioner: str, file: Path, *, on_bad: OnBad, executor: WorkerSettings
+    photos: list[Path],
+    folder: Path,
+    captioner: str,
+    file: Path,
+    *,
+    workers: WorkerSettings,
+    skip_bad: Skipped | None,
+    batch_size: int,
 ) -> list[str]:
+    """The captions of a folder's photos. Those that the file does not keep yet are made and added to it."""
     keys = {photo: photo_key(photo, folder) for photo in photos}
     known = read_photo_captions(file, captioner)
-    # Photos keep their batch whatever is known of the others, as low-order bits may depend on it.
-    batches = [
-        [photo for photo in photos[start : start + BATCH_SIZE] if keys[photo] not in known]
-        for start in range(0, len(photos), BATCH_SIZE)
-    ]
-    if missing := list(filter(None, batches)):
-        done = len(photos) - sum(map(len, missing))
-        captioned = _caption_with_ray if executor.executor == "ray" else _caption_here
+    if batches := uncaptioned_batches(keys, known, batch_size):
+        captioned = zip(batches, caption_batches(batches, captioner, workers), strict=True)
+        done = len(photos) - sum(map(len, batches))
         with progress("Caption photos", len(photos), "photos", done=done) as advance:
-            made = zip(missing, captioned(missing, captioner, executor), strict=True)
-            for number in write_captions(made, folder, captioner, file, on_bad):
-                advance(number)
+            for count in write_captions(captioned, folder, captioner, file, skip_bad):
+                advance(count)
         known = read_photo_captions(file, captioner)
     return [known[key] for key in keys.values() if key in known]
 
 
-def _caption_here(batches: list[list[Path]], captioner: str, executor: WorkerSettings) -> Iterator[Captions]:
-    return map(load_captioner(captioner).caption_files, batches)
-
-
-def _caption_with_ray(batches: list[list[Path]], captioner: str, executor: WorkerSettings) -> Iterator[Captions]:
-    """Caption batches in the workers of a Ray cluster; yields the captions in the order of the batches."""
-    from dataset_diffusion.machine.ray_pool import absolute, work_in_ray
-
-    made = work_in_ray(
-        [(number, [photo.absolute() for photo in batch]) for number, batch in enumerate(batches)],
-        partial(_prepare_ray_worker, absolute(captioner)),
-        name=lambda piece: f"photos {piece[1][0]} to {piece[1][-1]}",
-        num_workers=executor.num_workers,
-        address=executor.address,
-    )
-    early: dict[int, Captions] = {}
-    expected = 0
-    for (number, _), captions in made:
-        early[number] = captions
-        while expected in early:
-            yield early.pop(expected)
-            expected += 1
-
-
-def _prepare_ray_worker(captioner: str, device: str) -> Callable[[tuple[int, Sequence[Path]]], Captions]:
-    model = load_captioner(captioner, device)
-    return lambda piece: model.caption_files(piece[1])
-
-
-def report_prompts(
-    settings: PromptSettings,
-    seed: int,
-    out: Path,
-    report: Path | None = None,
-    *,
-    skip_bad: bool = False,
-    executor: WorkerSettings = WorkerSettings(),
-) -> Iterator[str]:
-    """Make prompts and say what was found, line by line. Raises as `make_prompts`.
+def summarize(made: MadePrompts, skipped: Skipped | None = None, report: Path | None = None) -> Iterator[str]:
+    """What was found and left out, line by line.
 
     Args:
-        settings: which prompts.
-        seed: the run's seed.
-        out: the prompts file.
-        report: JSON file to write what was found to.
-        skip_bad: leave out captions and photos that cannot be used, and list them.
-        executor: where photos are captioned.
+        made: the prompts.
+        skipped: what was left out.
+        report: JSON file to write the same to; None writes none.
+
+    Raises:
+        DatasetError: the report cannot be written.
     """
-    skipped: list[PromptError] = []
-    made = make_prompts(settings, seed, out, skipped.append if skip_bad else refuse, executor)
-    found = describe_prompts(made.prompts, made.found, made.classes) | {"skipped": list(map(str, skipped))}
-    yield from (f"skipped: {error}" for error in skipped[:MAX_SKIPPED_SHOWN])
-    if len(skipped) > MAX_SKIPPED_SHOWN:
-        yield f"skipped: {len(skipped) - MAX_SKIPPED_SHOWN} more"
+    reasons = [] if skipped is None else list(skipped.reasons.values())
+    found = describe_prompts(made.prompts, made.found, made.classes) | {"skipped": reasons}
+    yield from (f"skipped: {reason}" for reason in reasons[:MAX_SKIPPED_SHOWN])
+    if len(reasons) > MAX_SKIPPED_SHOWN:
+        yield f"skipped: {len(reasons) - MAX_SKIPPED_SHOWN} more"
     yield from format_table(found)
-    yield f"{len(made.prompts)} prompts in {out}"
     if report is not None:
         with explained_write_errors(report):
             report.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(report, (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode())
-        yield f"wrote {report}"
+        write_json(report, found, ensure_ascii=False)

@@ -33,7 +33,7 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     if not (out / "config.json").exists():
         _check(config)
     _claim_run_folder(config, out)
-    make_prompts(config.prompts, config.seed, out / "prompts.jsonl")
+    make_prompts(config.prompts, out / "prompts.jsonl", seed=config.seed)
     make_dataset(out / "prompts.jsonl", config.generate, config.label, config.seed, out / "dataset")
     dataset = out / "dataset"
     if config.filter.rules:
@@ -52,7 +52,7 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
 
 def _check(config: RunConfig) -> None:
     """Refuse what a stage would refuse after hours of the stages before it."""
-    prompts, classes, _ = compose_prompts(config.prompts, config.seed)
+    prompts, classes, *_ = compose_prompts(config.prompts, seed=config.seed)
     check_filter(config.filter)
     check_training(config.train, classes)
     if config.evaluate.benchmark != NO_BENCHMARK:

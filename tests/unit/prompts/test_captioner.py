@@ -6,14 +6,10 @@ import pytest
 from PIL import Image
 from tiny_captioner import save_tiny_captioner
 
-from dataset_diffusion.errors import ModelError, PromptError
-from dataset_diffusion.prompts.captioner import (
-    load_captioner,
-    read_photo_captions,
-    write_captions,
-)
+from dataset_diffusion.errors import ModelError, PromptError, Skipped
+from dataset_diffusion.prompts.captioner import load_captioner
 from dataset_diffusion.prompts.captions import read_captions
-from dataset_diffusion.prompts.photos import list_photos, photo_key, read_photo
+from dataset_diffusion.prompts.photos import list_photos, photo_key, read_photo, read_photo_captions, write_captions
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +117,9 @@ def test_a_photo_that_cannot_be_read_is_named_or_left_out(photos, captioner, tmp
     assert names == ["a.png", "sub/c.PNG", "sub/d.webp"]
     kept = file.read_bytes()
     file.unlink()
-    errors = []
-    assert caption_all(photos, captioner, file, on_bad=errors.append) == [4]
-    assert [str(one) for one in errors] == [str(error.value)]
+    skipped = Skipped()
+    assert caption_all(photos, captioner, file, skip_bad=skipped) == [4]
+    assert skipped.reasons == {str(bad): str(error.value)}
     assert file.read_bytes() == kept
 
 

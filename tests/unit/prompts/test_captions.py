@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dataset_diffusion.errors import PromptError
+from dataset_diffusion.errors import PromptError, Skipped
 from dataset_diffusion.prompts.captions import clean_caption, read_captions, remove_class_prompt
 
 EXPECTED = ["A cat on a mat.", "Two dogs, one ball"]
@@ -104,21 +104,31 @@ def test_unusable_files_are_refused_by_name(tmp_path, filename, content, message
 def test_bad_entries_are_left_out_where_the_caller_says_so(tmp_path, filename, content, expected, skipped):
     path = tmp_path / filename
     path.write_bytes(content)
-    errors = []
-    assert read_captions(path, errors.append) == expected
-    assert len(errors) == len(skipped)
-    for error, words in zip(errors, skipped, strict=True):
-        assert str(path) in str(error)
-        assert words in str(error)
-        with pytest.raises(PromptError, match="a"):
-            read_captions(path)
+    left_out = Skipped()
+    assert read_captions(path, left_out) == expected
+    reasons = list(left_out.reasons.values())
+    assert len(reasons) == len(skipped)
+    for reason, words in zip(reasons, skipped, strict=True):
+        assert str(path) in reason
+        assert words in reason
+    with pytest.raises(PromptError) as error:
+        read_captions(path)
+    assert str(error.value) == reasons[0]
+
+
+def test_lines_keep_their_numbers_when_others_are_left_out(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    path.write_bytes(b'{"caption": "a cat"}\n{"caption": "a caf\xe9"}\n{"caption": 3}\n{"caption": "a dog"}\n')
+    left_out = Skipped()
+    assert read_captions(path, left_out) == ["a cat", "a dog"]
+    assert list(left_out.reasons) == [f"{path}, line 2", f"{path}, line 3"]
 
 
 def test_a_json_file_cut_short_is_refused_even_where_entries_are_left_out(tmp_path):
     path = tmp_path / "captions_val2017.json"
     path.write_text(json.dumps(COCO)[:-30])
     with pytest.raises(PromptError, match=r"the file is not JSON; got .*captions_val2017\.json: .*; fix: if it is cut"):
-        read_captions(path, [].append)
+        read_captions(path, Skipped())
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):

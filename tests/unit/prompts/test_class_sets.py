@@ -2,13 +2,16 @@ import json
 from pathlib import Path
 
 import pytest
+from backgrounds import BACKGROUNDS
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sprites import ICONS
 from torchvision.datasets import Cityscapes
 
 from dataset_diffusion.errors import ConfigError
-from dataset_diffusion.prompts.class_sets import ClassSet, class_set, resolve_classes
+from dataset_diffusion.prompts.class_sets import ClassSet, backgrounds_of, class_set, resolve_classes
+from dataset_diffusion.prompts.compose import build_prompts
 
 DATA = Path(__file__).parents[4] / "shared/data"
 COCO_INSTANCES = DATA / "coco/annotations/instances_train2017.json"
@@ -69,21 +72,14 @@ def test_prompt_words_differ_from_names_where_the_names_are_no_words():
     assert class_set("celebamask-hq").word_of(6) == "left eyebrow"
 
 
-def test_emoji_classes_are_in_the_order_of_the_embedded_model():
-    assert class_set("emoji").names == (
-        "airplane",
-        "boat",
-        "bus",
-        "car",
-        "cat",
-        "dog",
-        "elephant",
-        "umbrella",
-        "clock",
-        "potted plant",
-        "traffic light",
-        "teddy bear",
-    )
+def test_emoji_classes_are_in_the_order_that_the_embedded_model_is_taught_in():
+    assert class_set("emoji").names == tuple(ICONS)
+
+
+def test_emoji_backgrounds_are_those_that_the_embedded_model_is_taught():
+    assert backgrounds_of(class_set("emoji")) == tuple(BACKGROUNDS)
+    assert backgrounds_of(ClassSet.from_names(["dog", "cat"])) == tuple(BACKGROUNDS)
+    assert backgrounds_of(ClassSet.from_names(["dog", "zebra"])) == backgrounds_of(class_set("coco")) == ()
 
 
 def test_voc_colours_are_the_official_ones():
@@ -143,11 +139,15 @@ def test_celebamask_hq_is_in_the_order_of_its_mask_script():
     )
 
 
-def test_dis5k_is_one_class_of_many_objects():
+def test_dis5k_is_one_class_that_prompts_call_by_what_it_shows():
     dis5k = class_set("dis5k")
-    assert dis5k.draw_synonyms
-    assert len(dis5k.synonyms[0]) >= 200
-    assert not any(class_set(name).draw_synonyms for name in SIZES if name != "dis5k")
+    prompts = build_prompts(None, dis5k, 100, seed=0)
+    words = {prompt.class_prompt for prompt in prompts}
+    assert words <= set(dis5k.synonyms[0])
+    assert len(words) > 50
+    assert {prompt.classes for prompt in prompts} == {(1,)}
+    # Others call a class by its own words, whichever the caption has.
+    assert build_prompts(["a kitten"], ["cat"], 1)[0].class_prompt == "cat"
 
 
 def test_background_is_id_0_and_no_class():

@@ -15,9 +15,9 @@ from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
 
 def test_prompts_are_written_once(tmp_path):
     out = tmp_path / "prompts.jsonl"
-    made = make_prompts(PromptSettings(num_images=5), 0, out)
+    made = make_prompts(PromptSettings(num_images=5), out, seed=0)
     written = out.stat().st_mtime_ns
-    assert make_prompts(PromptSettings(num_images=5), 0, out) == made
+    assert make_prompts(PromptSettings(num_images=5), out, seed=0) == made
     assert read_prompts(out) == (made.prompts, made.classes)
     assert out.stat().st_mtime_ns == written
 
@@ -27,10 +27,10 @@ def test_prompts_are_written_once(tmp_path):
 )
 def test_other_prompts_are_not_overwritten(tmp_path, settings, seed):
     out = tmp_path / "prompts.jsonl"
-    make_prompts(PromptSettings(num_images=5), 0, out)
+    make_prompts(PromptSettings(num_images=5), out, seed=0)
     before = out.read_bytes()
     with pytest.raises(ConfigError) as error:
-        make_prompts(PromptSettings(**settings), seed, out)
+        make_prompts(PromptSettings(**settings), out, seed=seed)
     assert str(error.value) == f"{out} holds other prompts; fix: use another --out, or delete the file"
     assert out.read_bytes() == before
 
@@ -38,15 +38,25 @@ def test_other_prompts_are_not_overwritten(tmp_path, settings, seed):
 def test_captions_are_what_is_drawn(tmp_path):
     (tmp_path / "captions.txt").write_text("a cat on a mat\nnothing to see\n")
     settings = PromptSettings(classes=("cat",), captions=tmp_path / "captions.txt", num_images=2)
-    made = compose_prompts(settings, 0)
+    made = compose_prompts(settings, seed=0)
     assert [prompt.text for prompt in made.prompts] == ["a cat on a mat; cat"] * 2
     assert made.classes.names == ("cat",)
     assert made.found.num_without_class == 1
 
 
+def test_prompts_that_are_composed_already_are_written_as_they_are(tmp_path):
+    captions, out = tmp_path / "captions.txt", tmp_path / "prompts.jsonl"
+    captions.write_text("a cat on a mat\n")
+    settings = PromptSettings(classes=("cat",), captions=captions, num_images=2)
+    composed = compose_prompts(settings, seed=0)
+    captions.unlink()
+    assert make_prompts(settings, out, seed=0, composed=composed) == composed
+    assert read_prompts(out) == (composed.prompts, composed.classes)
+
+
 def test_captions_that_cannot_be_used_leave_no_file(tmp_path):
     with pytest.raises(PromptError):
-        make_prompts(PromptSettings(captions=tmp_path / "no.txt"), 0, tmp_path / "prompts.jsonl")
+        make_prompts(PromptSettings(captions=tmp_path / "no.txt"), tmp_path / "prompts.jsonl", seed=0)
     assert not (tmp_path / "prompts.jsonl").exists()
 
 
@@ -92,20 +102,20 @@ class TestPhotos:
 
     def test_photos_are_captioned_once(self, settings, tmp_path, monkeypatch):
         out = tmp_path / "p.jsonl"
-        made = make_prompts(settings, 0, out)
+        made = make_prompts(settings, out, seed=0)
         rows = [json.loads(line) for line in (tmp_path / "p.captions.jsonl").read_text().splitlines()]
         assert [row["photo"] for row in rows] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
         assert made.found.num_captions == 5
         assert {caption for caption, _ in made.found.scenes} <= {row["caption"] for row in rows}
-        monkeypatch.setattr("dataset_diffusion.stages.prompts.load_captioner", pytest.fail)
-        assert make_prompts(settings, 0, out) == made
+        monkeypatch.setattr(captioning, "load_captioner", pytest.fail)
+        assert make_prompts(settings, out, seed=0) == made
         # What was kept is a captions file of its own right.
         again = settings.model_copy(update={"captions": tmp_path / "p.captions.jsonl"})
-        assert compose_prompts(again, 0) == made
+        assert compose_prompts(again, seed=0) == made
 
     def test_only_missing_photos_are_captioned(self, settings, tmp_path, monkeypatch):
         out = tmp_path / "p.jsonl"
-        make_prompts(settings, 0, out)
+        make_prompts(settings, out, seed=0)
         kept = tmp_path / "p.captions.jsonl"
         written = kept.read_bytes()
         kept.write_bytes(b"".join(written.splitlines(keepends=True)[:2]))
@@ -115,16 +125,21 @@ class TestPhotos:
             captioning.Captioner, "caption", lambda self, photos: asked.append(len(photos)) or caption(self, photos)
         )
         # Photos keep their batches: 0 and 1, 2 and 3, 4.
-        monkeypatch.setattr("dataset_diffusion.stages.prompts.BATCH_SIZE", 2)
-        make_prompts(settings, 0, out)
+        make_prompts(settings, out, seed=0, batch_size=2)
         assert asked == [2, 1]
         assert kept.read_bytes() == written
 
     def test_without_a_file_for_the_captions_templates_stand_in(self, settings, monkeypatch):
-        monkeypatch.setattr("dataset_diffusion.stages.prompts.load_captioner", pytest.fail)
-        made = compose_prompts(settings, 0)
+        monkeypatch.setattr(captioning, "load_captioner", pytest.fail)
+        made = compose_prompts(settings, seed=0)
         assert made.found is None
-        assert made.prompts == compose_prompts(settings.model_copy(update={"captions": None}), 0).prompts
+        assert made.stand_in
+        assert made.prompts == compose_prompts(settings.model_copy(update={"captions": None}), seed=0).prompts
+
+    def test_what_stands_in_for_captions_of_photos_is_composed_again(self, settings, tmp_path):
+        made = make_prompts(settings, tmp_path / "p.jsonl", seed=0, composed=compose_prompts(settings, seed=0))
+        assert made.found.num_captions == 5
+        assert not made.stand_in
 
     def test_the_command_names_a_cut_photo_or_leaves_it_out(self, settings, tmp_path):
         bad = settings.captions / "3.png"

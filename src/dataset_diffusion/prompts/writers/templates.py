@@ -5,20 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from dataset_diffusion.prompts.class_sets import ClassSet, class_set
+from dataset_diffusion.prompts.class_sets import ClassSet, backgrounds_of
+from dataset_diffusion.records import Scene
 from dataset_diffusion.seeding import random_from
-
-EMOJI_BACKGROUNDS = (
-    "on the grass",
-    "in the snow",
-    "on the sand",
-    "by the sea",
-    "in the sky",
-    "at night",
-    "on a wooden table",
-    "in front of a brick wall",
-)
-"""The backgrounds of the scenes that the embedded model is trained on."""
 
 _OPENINGS = ("a photo of ", "a picture of ", "")
 _CLASSES_PER_CAPTION = {1: 0.5, 2: 0.4, 3: 0.1}
@@ -30,11 +19,11 @@ _SINGULAR_ENDINGS = ("ss", "us", "lis", "tis")
 _CONSONANT_SOUNDS = ("eu", "one", "uni", "use", "uti")
 
 
-def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
     """Captions made from templates, such as "a photo of a cat and a bus on the grass".
 
     Each names 1, 2 or 3 classes (50, 40, 10 %), always those named least so far, so that the counts of two classes
-    never differ by more than one. The first captions are the same whatever ``num`` is.
+    never differ by more than one. A larger ``num`` adds captions and changes none.
 
     Args:
         classes: the class set.
@@ -52,7 +41,7 @@ def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[tuple[st
         class_ids = tuple(sorted(shuffled, key=counts.__getitem__)[:wanted])
         for class_id in class_ids:
             counts[class_id] += 1
-        yield template_caption(classes, class_ids, generator), class_ids
+        yield Scene(template_caption(classes, class_ids, generator), class_ids)
 
 
 def template_caption(classes: ClassSet, class_ids: Sequence[int], generator: random.Random) -> str:
@@ -60,18 +49,14 @@ def template_caption(classes: ClassSet, class_ids: Sequence[int], generator: ran
     nouns = [_with_article(_word_for(classes, class_id, generator)) for class_id in class_ids]
     listed = " and ".join(filter(None, (", ".join(nouns[:-1]), nouns[-1])))
     caption = generator.choice(_OPENINGS) + listed
-    if _knows_backgrounds(classes) and generator.random() < _BACKGROUND_SHARE:
-        caption += " " + generator.choice(EMOJI_BACKGROUNDS)
+    backgrounds = backgrounds_of(classes)
+    if backgrounds and generator.random() < _BACKGROUND_SHARE:
+        caption += " " + generator.choice(backgrounds)
     return caption
 
 
 def _word_for(classes: ClassSet, class_id: int, generator: random.Random) -> str:
     return generator.choice(classes.synonyms[class_id - 1]) if classes.draw_synonyms else classes.word_of(class_id)
-
-
-def _knows_backgrounds(classes: ClassSet) -> bool:
-    """Whether the embedded model draws all these classes, in scenes that have these backgrounds."""
-    return set(classes.words) <= set(class_set("emoji").words)
 
 
 def _with_article(words: str) -> str:

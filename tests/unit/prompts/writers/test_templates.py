@@ -3,11 +3,12 @@ from collections import Counter
 
 import pytest
 
-from dataset_diffusion.prompts.class_sets import ClassSet, class_set
+from dataset_diffusion.prompts.class_sets import ClassSet, backgrounds_of, class_set
 from dataset_diffusion.prompts.mentions import find_classes
-from dataset_diffusion.prompts.writers.templates import EMOJI_BACKGROUNDS, template_scenes
+from dataset_diffusion.prompts.writers.templates import template_scenes
 
 EMOJI = class_set("emoji")
+BACKGROUNDS = backgrounds_of(EMOJI)
 
 
 def template_captions(classes, num, seed):
@@ -15,7 +16,7 @@ def template_captions(classes, num, seed):
 
 
 def test_captions_are_worded_as_the_embedded_model_knows_them():
-    background = "|".join(EMOJI_BACKGROUNDS)
+    background = "|".join(BACKGROUNDS)
     noun = f"an? (?:{'|'.join(EMOJI.words)})"
     pattern = re.compile(f"(a photo of |a picture of )?{noun}(?:(?:, {noun})? and {noun})?(?: (?:{background}))?")
     for caption in template_captions(EMOJI, 300, seed=0):
@@ -24,14 +25,14 @@ def test_captions_are_worded_as_the_embedded_model_knows_them():
 
 def test_every_background_and_no_background_occur():
     captions = template_captions(EMOJI, 300, seed=0)
-    for background in EMOJI_BACKGROUNDS:
+    for background in BACKGROUNDS:
         assert any(caption.endswith(background) for caption in captions)
     assert any(caption.endswith(EMOJI.words) for caption in captions)
 
 
 def test_own_classes_of_the_embedded_model_keep_its_backgrounds_and_others_have_none():
-    assert any(caption.endswith(EMOJI_BACKGROUNDS) for caption in template_captions(EMOJI.from_names(["cat"]), 20, 0))
-    assert not any(caption.endswith(EMOJI_BACKGROUNDS) for caption in template_captions(class_set("voc"), 200, 0))
+    assert any(caption.endswith(BACKGROUNDS) for caption in template_captions(EMOJI.from_names(["cat"]), 20, 0))
+    assert not any(caption.endswith(BACKGROUNDS) for caption in template_captions(class_set("voc"), 200, 0))
 
 
 @pytest.mark.parametrize("name", ["voc", "coco", "cityscapes", "emoji", "dis5k"])
