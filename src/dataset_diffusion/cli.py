@@ -118,10 +118,10 @@ def generate(
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
     from dataset_diffusion.prompts.class_sets import resolve_classes
-    from dataset_diffusion.stages.generate import make_dataset
+    from dataset_diffusion.stages.generate import generate_dataset
 
     class_set = None if classes is None else resolve_classes(classes)
-    store = make_dataset(prompts, settings, label, seed, out, classes=class_set, executor=executor)
+    store = generate_dataset(prompts, settings, out, label=label, seed=seed, classes=class_set, workers=executor)
     if missing := len(store.missing_shards()):
         print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")
     else:

@@ -68,8 +68,8 @@ class CaptureSettings(Settings):
     """Read attention in every n-th step of that part, from its first on."""
 
 
-class DrawSettings(Settings):
-    """What is drawn. A dataset's samples follow from these settings, so they cannot change while it grows."""
+class ImageSettings(Settings):
+    """What is generated. A dataset's samples follow from these settings, so they cannot change while it grows."""
 
     model: str = "embedded"
     """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
@@ -114,7 +114,7 @@ class MachineSettings(Settings):
 
 
 # The options of the last base come first.
-class GenerateSettings(MachineSettings, DrawSettings):
+class GenerateSettings(MachineSettings, ImageSettings):
     """How images are drawn."""
 
 

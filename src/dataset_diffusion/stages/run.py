@@ -14,10 +14,9 @@ from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
 from dataset_diffusion.report.page import FILE_NAME as REPORT
 from dataset_diffusion.segmentation.model_folder import DESCRIPTION
-from dataset_diffusion.stages.drawing import DrawingJob, load_model_for
 from dataset_diffusion.stages.evaluate import evaluate_model, open_chosen
 from dataset_diffusion.stages.filter import check_filter, filter_dataset
-from dataset_diffusion.stages.generate import make_dataset
+from dataset_diffusion.stages.generate import check_generation, generate_dataset
 from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
 from dataset_diffusion.stages.report import make_report
 from dataset_diffusion.stages.train import check_training, make_segmenter
@@ -40,7 +39,7 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
         _check(config)
     _claim_run_folder(config, out)
     make_prompts(config.prompts, config.seed, out / "prompts.jsonl")
-    make_dataset(out / "prompts.jsonl", config.generate, config.label, config.seed, out / "dataset")
+    generate_dataset(out / "prompts.jsonl", config.generate, out / "dataset", label=config.label, seed=config.seed)
     make_segmenter([_filtered(config, out)], config.train, config.seed, out / "model")
     results, page, last = out / "results.json", out / REPORT, out / "model" / DESCRIPTION
     if config.evaluate.benchmark != NO_BENCHMARK:
@@ -62,7 +61,7 @@ def _check(config: RunConfig) -> None:
         benchmark = open_chosen(config.evaluate)
         benchmark.check_truth()
         check_classes(classes, benchmark)
-    load_model_for(DrawingJob(config.seed, tuple(prompts), config.generate, config.label))
+    check_generation(prompts, config.generate)
 
 
 def _filtered(config: RunConfig, out: Path) -> Path:
