@@ -14,7 +14,7 @@ from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptS
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
-from dataset_diffusion.stages.generate import make_dataset
+from dataset_diffusion.stages.generate import generate_dataset
 from dataset_diffusion.stages.prompts import make_prompts
 from dataset_diffusion.stages.relabel import relabel_dataset
 from dataset_diffusion.stages.train import train as train_stage
@@ -68,7 +68,7 @@ def draw(folder: Path, count: int, seed: int) -> Path:
     """A synthetic dataset as the demo draws it."""
     prompts = folder.with_suffix(".jsonl")
     make_prompts(PromptSettings(num_images=count), prompts, seed=seed)
-    make_dataset(prompts, GenerateSettings(), DEMO.label, seed, folder)
+    generate_dataset(prompts, GenerateSettings(), folder, label=DEMO.label, seed=seed)
     return folder
 
 

@@ -28,8 +28,7 @@ from full_size import ARCHITECTURES, build_pipeline
 from torch import Tensor
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings, LabelSettings
-from dataset_diffusion.diffusion.capture import choose_layers
-from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.diffusion.families.unet import UNetModel, choose_layers
 from dataset_diffusion.diffusion.load import load_from_settings
 from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.labelling.assign import assign_labels, label_map
@@ -76,7 +75,7 @@ def main() -> None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def build_model(options: argparse.Namespace) -> DiffusionModel:
+def build_model(options: argparse.Namespace) -> UNetModel:
     """The model to measure, ready to draw."""
     dtype = options.dtype or ("float32" if options.device == "cpu" else "float16")
     if options.model == "embedded":
@@ -86,10 +85,10 @@ def build_model(options: argparse.Namespace) -> DiffusionModel:
         from dataset_diffusion.diffusion.load import compile_blocks
 
         compile_blocks(pipeline)
-    return DiffusionModel(MODELS[options.model], pipeline)
+    return UNetModel(MODELS[options.model], pipeline)
 
 
-def draw_plain(model: DiffusionModel, options: argparse.Namespace) -> None:
+def draw_plain(model: UNetModel, options: argparse.Namespace) -> None:
     """The diffusers pipeline, called directly."""
     model.pipeline(
         prompt=[PROMPT.text] * options.batch_size,
@@ -103,7 +102,7 @@ def draw_plain(model: DiffusionModel, options: argparse.Namespace) -> None:
     )
 
 
-def draw_with_capture(model: DiffusionModel, options: argparse.Namespace) -> None:
+def draw_with_capture(model: UNetModel, options: argparse.Namespace) -> None:
     """Images with their label maps, as `generate` makes them."""
     drawn = model.generate(
         [PROMPT] * options.batch_size,
@@ -119,16 +118,16 @@ def draw_with_capture(model: DiffusionModel, options: argparse.Namespace) -> Non
 
 
 @torch.inference_mode()
-def draw_published(model: DiffusionModel, options: argparse.Namespace) -> None:
+def draw_published(model: UNetModel, options: argparse.Namespace) -> None:
     """Explicit attention everywhere, all maps kept, matrix power."""
     unet, spec = model.pipeline.unet, model.spec
     states = model._encode_texts([PROMPT.class_prompt] * options.batch_size, (options.size, options.size))[0]
     with explicit_attention(unet, states) as sums:
         draw_plain(model, options)
     native = (spec.height // model.latent_scale, spec.width // model.latent_scale)
-    cross = mean_of(sums, choose_layers(unet, "attn2", spec.cross_attention, native))
-    self_attention = mean_of(sums, choose_layers(unet, "attn1", spec.self_attention, native))
-    tokens = [positions[0] for positions in model._token_positions([PROMPT], CaptureSettings())[0]]
+    cross = mean_of(sums, choose_layers(unet, "attn2", spec.cross_attention, native).names)
+    self_attention = mean_of(sums, choose_layers(unet, "attn1", spec.self_attention, native).names)
+    tokens = [positions[0] for positions in model._token_positions([PROMPT], "class")[0]]
     for image_cross, image_self in zip(cross, self_attention, strict=True):
         maps = image_cross[:, tokens].T.unflatten(1, (round(len(image_cross) ** 0.5), -1))
         side = round(len(image_self) ** 0.5)
@@ -136,7 +135,7 @@ def draw_published(model: DiffusionModel, options: argparse.Namespace) -> None:
         assign_labels(normalize(spread), PROMPT.classes, (options.size, options.size)).cpu()
 
 
-WAYS: dict[str, Callable[[DiffusionModel, argparse.Namespace], None]] = {
+WAYS: dict[str, Callable[[UNetModel, argparse.Namespace], None]] = {
     "plain": draw_plain,
     "capture": draw_with_capture,
     "published": draw_published,
@@ -175,7 +174,7 @@ def explicit_attention(unet: Any, class_states: Tensor) -> Iterator[dict[str, li
             del layer.get_attention_scores
 
 
-def mean_of(sums: dict[str, list[Any]], layers: list[str]) -> Tensor:
+def mean_of(sums: dict[str, list[Any]], layers: Sequence[str]) -> Tensor:
     """Mean over layers and calls, "b cells tokens"."""
     return sum(sums[name][0] for name in layers) / sum(sums[name][1] for name in layers)
 

@@ -11,7 +11,8 @@ from oracle import agreement
 
 from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.diffusion.families.unet import UNetModel
+from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.records import Heatmaps, Sample
@@ -112,4 +113,4 @@ def with_layers(model: DiffusionModel, cross: tuple[str, ...], self_attention: t
         cross_attention=replace(model.spec.cross_attention, prefixes=cross),
         self_attention=replace(model.spec.self_attention, prefixes=self_attention),
     )
-    return DiffusionModel(spec, model.pipeline)
+    return UNetModel(spec, model.pipeline)

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dataset_diffusion.diffusion.capture import AttentionCapture
+from dataset_diffusion.diffusion.families.unet import choose_layers
 from dataset_diffusion.diffusion.specs import MODELS
 
 VIEWS = {
@@ -102,14 +103,13 @@ def run_unet(unet: Any, options: argparse.Namespace, device: str, capture: bool 
     spec = MODELS[options.model]
     reader: Any = nullcontext()
     if capture:
+        native = spec.height // 8, spec.width // 8
         reader = AttentionCapture(
             unet,
             states[options.batch_size :],
-            cross_attention=spec.cross_attention,
-            self_attention=spec.self_attention,
+            cross_attention=choose_layers(unet, "attn2", spec.cross_attention, native, (side, side)),
+            self_attention=choose_layers(unet, "attn1", spec.self_attention, native, (side, side)),
             guided=True,
-            latent_shape=(side, side),
-            native_shape=(spec.height // 8, spec.width // 8),
         )
     extra = None
     if unet.config.addition_embed_type == "text_time":

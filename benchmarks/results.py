@@ -34,7 +34,7 @@ from dataset_diffusion.segmentation.predict import predict
 from dataset_diffusion.segmentation.rounds import ROUNDS
 from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
-from dataset_diffusion.stages.generate import make_dataset
+from dataset_diffusion.stages.generate import generate_dataset
 from dataset_diffusion.stages.prompts import make_prompts
 from dataset_diffusion.stages.train import train as train_stage
 
@@ -87,7 +87,7 @@ def measure_labels(real: Path) -> dict[str, Any]:
 def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -> dict[str, Any]:
     """The same segmenter trained on synthetic images with pseudo-labels, all or filtered, and on real scenes."""
     make_prompts(PromptSettings(num_images=count), work / "prompts.jsonl", seed=0)
-    make_dataset(work / "prompts.jsonl", GenerateSettings(), DEMO.label, 0, work / "synthetic")
+    generate_dataset(work / "prompts.jsonl", GenerateSettings(), work / "synthetic", label=DEMO.label, seed=0)
     kept = filter_samples(work / "synthetic", DEMO.filter, work / "filtered")
     one_round = train.model_copy(update={"self_training": 1})
     models = {"real": train_stage([real], train, work / "segmenter_real", seed=0).path}

@@ -22,15 +22,15 @@ from pages import render, table
 
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import CaptureSettings
-from dataset_diffusion.diffusion.families.unet import DiffusionModel
 from dataset_diffusion.diffusion.load import SCHEDULERS, load_model, make_scheduler
+from dataset_diffusion.diffusion.model import DiffusionModel
+from dataset_diffusion.labelling.sample import label_generation
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.seeding import sample_seed
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.predict import predict
-from dataset_diffusion.stages.drawing import label_generation
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,9 +10,8 @@ from diffusers import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker, cosine_distance
 from transformers import CLIPConfig, CLIPImageProcessor
 
-from dataset_diffusion.diffusion.capture import LayerChoice
-from dataset_diffusion.diffusion.families.unet import DiffusionModel
-from dataset_diffusion.diffusion.specs import ModelSpec
+from dataset_diffusion.diffusion.families.unet import UNetModel
+from dataset_diffusion.diffusion.specs import LayerChoice, ModelSpec
 
 THINNER = {"sd15": 8, "sd21-base": 16, "sdxl-base": 16}
 """By what the channels of each architecture are divided; its heads must still divide them."""
@@ -45,6 +44,6 @@ def add_safety_checker(pipeline: StableDiffusionPipeline, images: list[np.ndarra
     return int(likeness.argmax())
 
 
-def thin_model(name: str) -> DiffusionModel:
+def thin_model(name: str) -> UNetModel:
     """The pipeline wrapped."""
-    return DiffusionModel(SPEC, thin_pipeline(name))
+    return UNetModel(SPEC, thin_pipeline(name))

@@ -13,8 +13,8 @@ from dataset_diffusion.version import __version__ as __version__
 if TYPE_CHECKING:
     from dataset_diffusion.config import CaptureSettings as CaptureSettings
     from dataset_diffusion.dataset.store import DatasetStore as DatasetStore
-    from dataset_diffusion.diffusion.families.unet import DiffusionModel as DiffusionModel
     from dataset_diffusion.diffusion.load import load_model as load_model
+    from dataset_diffusion.diffusion.model import DiffusionModel as DiffusionModel
     from dataset_diffusion.errors import DatasetDiffusionError as DatasetDiffusionError
     from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels as evaluate_labels
     from dataset_diffusion.labelling.assign import assign_labels as assign_labels
@@ -35,7 +35,7 @@ _MODULE_OF = {
     "ClassSet": "prompts.class_sets",
     "DatasetDiffusionError": "errors",
     "DatasetStore": "dataset.store",
-    "DiffusionModel": "diffusion.families.unet",
+    "DiffusionModel": "diffusion.model",
     "Generation": "records",
     "Prompt": "records",
     "Sample": "records",

@@ -123,9 +123,9 @@ def generate(
         seed: The run's seed.
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
-    from dataset_diffusion.stages.generate import make_dataset
+    from dataset_diffusion.stages.generate import generate_dataset
 
-    store = make_dataset(prompts, settings, label, seed, out, classes=classes, executor=executor)
+    store = generate_dataset(prompts, settings, out, label=label, seed=seed, classes=classes, workers=executor)
     if missing := len(store.missing_shards()):
         print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")
     else:

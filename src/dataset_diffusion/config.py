@@ -83,8 +83,8 @@ class CaptureSettings(Settings):
     """Read attention in every n-th step of that part, from its first on."""
 
 
-class DrawSettings(Settings):
-    """What an image shows. A dataset's samples follow from these settings, so they cannot change while it grows."""
+class ImageSettings(Settings):
+    """What is generated. A dataset's samples follow from these settings, so they cannot change while it grows."""
 
     model: NameOrFolder = "embedded"
     """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
@@ -133,7 +133,7 @@ MACHINE_SETTINGS = frozenset(f"generate.{name}" for name in MachineSettings.mode
 
 
 # The options of the last base come first.
-class GenerateSettings(MachineSettings, DrawSettings):
+class GenerateSettings(MachineSettings, ImageSettings):
     """How images are generated."""
 
 

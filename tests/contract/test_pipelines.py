@@ -9,9 +9,9 @@ from tiny_models import THINNER, thin_model, thin_pipeline
 from transformers import CLIPTokenizer
 
 from dataset_diffusion.config import CaptureSettings
-from dataset_diffusion.diffusion.capture import LayerChoice, choose_layers
+from dataset_diffusion.diffusion.families.unet import choose_layers
 from dataset_diffusion.diffusion.load import SCHEDULERS, make_scheduler
-from dataset_diffusion.diffusion.specs import MODELS
+from dataset_diffusion.diffusion.specs import MODELS, LayerChoice
 from dataset_diffusion.records import Prompt
 from dataset_diffusion.seeding import sample_generator
 
@@ -76,8 +76,8 @@ def test_the_maps_are_the_mean_of_explicit_attention(models, name):
     found = model.generate([TEDDY], [3], CaptureSettings())[0].attention
     before = dict(unet.attn_processors)
     chosen = [
-        *choose_layers(unet, "attn2", LayerChoice(4), (16, 16)),
-        *choose_layers(unet, "attn1", LayerChoice(8), (16, 16)),
+        *choose_layers(unet, "attn2", LayerChoice(4), (16, 16)).names,
+        *choose_layers(unet, "attn1", LayerChoice(8), (16, 16)).names,
     ]
     with torch.inference_mode():
         unet.set_attn_processor(before | {f"{layer}.processor": Recorder(layer[-5:]) for layer in chosen})
@@ -137,4 +137,4 @@ def test_the_specs_resolutions_are_there_at_full_size(name):
         unet = build_unet(name)
     assert native == (unet.config.sample_size, unet.config.sample_size)
     for suffix, choice in (("attn2", spec.cross_attention), ("attn1", spec.self_attention)):
-        assert choose_layers(unet, suffix, choice, native)
+        assert choose_layers(unet, suffix, choice, native).names

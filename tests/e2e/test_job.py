@@ -16,7 +16,7 @@ from dataset_diffusion.prompts.prompt_files import read_prompts
 from dataset_diffusion.recipe import load_recipe
 from dataset_diffusion.seeding import sample_seed
 
-PROGRESS = ("Draw and label: ", "Train: ", "Evaluate: ", "Verify: ")
+PROGRESS = ("Generate and label: ", "Train: ", "Evaluate: ", "Verify: ")
 
 RECIPE = """
 [prompts]

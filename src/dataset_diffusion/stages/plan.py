@@ -20,14 +20,10 @@ from dataset_diffusion.config import (
     TrainSettings,
     as_config_error,
 )
-from dataset_diffusion.diffusion.specs import MODELS
+from dataset_diffusion.diffusion.specs import MODELS, GenerationPlan
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.prompts.class_sets import resolve_classes
 from dataset_diffusion.segmentation.models import build_segmenter
-
-UNET_TFLOP = {"sd15": 0.803, "sd21-base": 0.804, "sdxl-base": 6.76}
-"""Operations of one pass of the UNet over one image of the model's own size, by torch's FLOP counter
-(`benchmarks/training_cost.py`)."""
 
 BYTES_PER_PIXEL = {"png": 1.6, "jpeg": 0.5}
 """Of 20 COCO photos at 512 x 512 pixels, as a dataset stores them."""
@@ -55,13 +51,13 @@ class Estimate:
     """What a run would cost.
 
     Attributes:
-        draw_hours: on the device; None for a model whose operations are not known.
+        generate_hours: on the device; None for a model whose operations are not known.
         train_hours: all rounds, labelling between them included.
         dataset_bytes: images, label maps and heatmaps.
         model_bytes: weights of all rounds, and one checkpoint.
     """
 
-    draw_hours: float | None
+    generate_hours: float | None
     train_hours: float
     dataset_bytes: int
     model_bytes: int
@@ -88,7 +84,8 @@ def read_costs(file: Path | None) -> Costs:
 
 def estimate(config: RunConfig, costs: Costs) -> Estimate:
     """Hours and bytes of a run."""
-    height, width = _image_size(config)
+    generation = _generation_plan(config)
+    height, width = generation.height, generation.width
     train, count = config.train, config.prompts.num_images
     pixels = count * height * width
     tflop, parameters = _segmenter_cost(train, resolve_classes(config.prompts.classes).num_classes + 1)
@@ -99,7 +96,7 @@ def estimate(config: RunConfig, costs: Costs) -> Estimate:
     stored = BYTES_PER_PIXEL[config.generate.image_format] + LABEL_BYTES_PER_PIXEL
     weights = 4 * parameters
     return Estimate(
-        draw_hours=_draw_hours(config, costs),
+        generate_hours=_generate_hours(config, costs),
         train_hours=(trained + labelled) / COUNTED_SIZE**2 * tflop / costs.train_tflops / 3600,
         dataset_bytes=round(pixels * stored + count * heatmaps),
         # A checkpoint holds the weights, their average and two moments of the gradient.
@@ -116,12 +113,15 @@ def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
     """
     classes, train = resolve_classes(config.prompts.classes), config.train
     cost, spec = estimate(config, costs), MODELS.get(config.generate.model)
-    height, width = _image_size(config)
-    steps = config.generate.steps or (spec.num_inference_steps if spec else "its own")
+    generation = _generation_plan(config)
+    steps = generation.steps if spec else config.generate.steps or "its own"
     captions = config.prompts.captions or "templates"
     yield f"prompts   {config.prompts.num_images:,} prompts of {classes.num_classes} classes, from {captions}"
-    draw = "unknown, no operations counted for this model" if cost.draw_hours is None else _hours(cost.draw_hours)
-    yield f"draw      {config.generate.model}, {width} x {height} pixels, {steps} steps: {draw}"
+    generating = (
+        "unknown, no operations counted for this model" if cost.generate_hours is None else _hours(cost.generate_hours)
+    )
+    size = f"{generation.width} x {generation.height} pixels"
+    yield f"generate  {config.generate.model}, {size}, {steps} steps: {generating}"
     if config.filter.rules:
         yield f"filter    {', '.join(config.filter.rules)}"
     rounds = f", self-training rounds: {train.self_training}" if train.self_training else ""
@@ -133,8 +133,8 @@ def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
     yield (
         f"disk      {_gigabytes(cost.dataset_bytes)} of dataset and {_gigabytes(cost.model_bytes)} of weights in {out}"
     )
-    if cost.draw_hours is not None:
-        yield f"in all    {_hours(cost.draw_hours + cost.train_hours)}, without the evaluation"
+    if cost.generate_hours is not None:
+        yield f"in all    {_hours(cost.generate_hours + cost.train_hours)}, without the evaluation"
     source = "assumed; see benchmarks/training_cost.py to measure yours" if costs == Costs() else "measured"
     speed = f"{costs.draw_tflops:g} TFLOP/s drawing and {costs.train_tflops:g} training"
     yield f"at        {speed} on {costs.device} ({source})"
@@ -143,20 +143,19 @@ def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
             yield f"missing   {path}"
 
 
-def _draw_hours(config: RunConfig, costs: Costs) -> float | None:
-    name, settings = config.generate.model, config.generate
-    if name not in UNET_TFLOP:
+def _generate_hours(config: RunConfig, costs: Costs) -> float | None:
+    spec = MODELS.get(config.generate.model)
+    if spec is None or spec.tflop is None:
         return None
-    spec, (height, width) = MODELS[name], _image_size(config)
-    guidance = spec.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-    passes = (settings.steps or spec.num_inference_steps) * (2 if guidance > 1 else 1)
-    size = height * width / (spec.height * spec.width)
-    return config.prompts.num_images * passes * UNET_TFLOP[name] * size / costs.draw_tflops / 3600
+    plan = spec.resolve(config.generate)
+    passes = plan.steps * (2 if plan.guidance_scale > 1 else 1)
+    size = plan.height * plan.width / (spec.height * spec.width)
+    return config.prompts.num_images * passes * spec.tflop * size / costs.draw_tflops / 3600
 
 
-def _image_size(config: RunConfig) -> tuple[int, int]:
-    spec = MODELS.get(config.generate.model, MODELS["sd21-base"])
-    return config.generate.height or spec.height, config.generate.width or spec.width
+def _generation_plan(config: RunConfig) -> GenerationPlan:
+    """As if it were Stable Diffusion, where the model is not in the table: its files are not looked at."""
+    return MODELS.get(config.generate.model, MODELS["sd21-base"]).resolve(config.generate)
 
 
 def _segmenter_cost(settings: TrainSettings, num_classes: int) -> tuple[float, int]:

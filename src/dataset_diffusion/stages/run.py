@@ -11,10 +11,9 @@ from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
 from dataset_diffusion.run_folder import DESCRIPTION, RunFolder
-from dataset_diffusion.stages.drawing import DrawingJob, load_model_for
 from dataset_diffusion.stages.evaluate import evaluate, open_chosen
 from dataset_diffusion.stages.filter import check_filter, filter_samples
-from dataset_diffusion.stages.generate import make_dataset
+from dataset_diffusion.stages.generate import check_generation, generate_dataset
 from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
 from dataset_diffusion.stages.report import report
 from dataset_diffusion.stages.train import check_training, train
@@ -34,7 +33,7 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
         _check(config)
     _claim_run_folder(config, out)
     make_prompts(config.prompts, out / "prompts.jsonl", seed=config.seed)
-    make_dataset(out / "prompts.jsonl", config.generate, config.label, config.seed, out / "dataset")
+    generate_dataset(out / "prompts.jsonl", config.generate, out / "dataset", label=config.label, seed=config.seed)
     dataset = out / "dataset"
     if config.filter.rules:
         dataset = filter_samples(dataset, config.filter, out / "filtered").path
@@ -59,7 +58,7 @@ def _check(config: RunConfig) -> None:
         benchmark = open_chosen(config.evaluate)
         benchmark.check_truth()
         check_classes(classes, benchmark)
-    load_model_for(DrawingJob(config.seed, tuple(prompts), config.generate, config.label))
+    check_generation(prompts, config.generate)
 
 
 def _claim_run_folder(config: RunConfig, out: Path) -> None:

@@ -9,11 +9,10 @@ from diffusers.models.attention_processor import Attention, SlicedAttnProcessor
 from tiny_models import add_safety_checker, thin_model
 
 from dataset_diffusion.config import CaptureSettings
-from dataset_diffusion.diffusion import capture as capture_module
-from dataset_diffusion.diffusion import load as loading
-from dataset_diffusion.diffusion.capture import AttentionCapture, LayerChoice, attention_probabilities, choose_layers
-from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.diffusion.capture import AttentionCapture, attention_probabilities
+from dataset_diffusion.diffusion.families.unet import UNetModel, choose_layers
 from dataset_diffusion.diffusion.load import compile_blocks, make_scheduler
+from dataset_diffusion.diffusion.specs import LayerChoice
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import Prompt
 
@@ -72,10 +71,9 @@ def test_no_attention_layer_is_compiled_away(model):
     assert not any(isinstance(module, Attention) for block in blocks for module in block.modules())
 
 
-def test_compiled_blocks_do_not_disable_capture(model, monkeypatch):
-    monkeypatch.setattr(loading, "_COMPILED", (FeedForward,))  # fewer shapes to compile
+def test_compiled_blocks_do_not_disable_capture(model):
     compiled = thin_model("sd21-base")
-    compile_blocks(compiled.pipeline, backend="eager")
+    compile_blocks(compiled.pipeline, kinds=(FeedForward,), backend="eager")  # fewer shapes to compile
     for capture in (CaptureSettings(), CaptureSettings(every=2)):  # hooks come and go
         reference, found = (draw(each, [TEDDY], [3], capture, height=64, width=64)[0] for each in (model, compiled))
         assert np.abs(reference.image.astype(int) - found.image.astype(int)).max() <= 1
@@ -108,10 +106,10 @@ def test_numbers_that_overflow_do_not_become_black_images():
 
 def each_calls_maps(model, steps):
     """The cross-attention of every single call, read by one reader each."""
+    capture = model.spec.resolve_capture(CaptureSettings())
     with ExitStack() as stack:
         readers = [
-            stack.enter_context(model._reader([TEDDY], CaptureSettings(), False, (8, 8), calls=[call]))
-            for call in range(steps)
+            stack.enter_context(model._reader([TEDDY], capture, False, (8, 8), calls=[call])) for call in range(steps)
         ]
         model.generate([TEDDY], [3], steps=steps, guidance_scale=1.0, height=64, width=64)
     return torch.stack([reader.maps([[[1, 2]]])[0].cross_attention for reader in readers])
@@ -138,7 +136,7 @@ def test_the_last_half_of_a_scheduler_that_calls_once_more(model):
     pipeline.scheduler = make_scheduler("pndm", pipeline.scheduler.config)
     calls = []
     pipeline.unet.register_forward_pre_hook(lambda unet, args: calls.append(1))
-    other = DiffusionModel(model.spec, pipeline)
+    other = UNetModel(model.spec, pipeline)
     last, whole = (
         draw(other, [TEDDY], [3], CaptureSettings(every=every), steps=4, height=64, width=64)[0] for every in (4, 1)
     )
@@ -159,11 +157,9 @@ def test_everything_is_restored_when_the_block_fails(model):
     reader = AttentionCapture(
         unet,
         states,
-        cross_attention=LayerChoice(4),
-        self_attention=LayerChoice(8),
+        cross_attention=choose_layers(model.pipeline.unet, "attn2", LayerChoice(4), NATIVE),
+        self_attention=choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE),
         guided=False,
-        latent_shape=(16, 16),
-        native_shape=NATIVE,
     )
 
     def fail_inside():
@@ -179,8 +175,8 @@ def test_everything_is_restored_when_the_block_fails(model):
 
 def test_layer_prefixes_narrow_the_choice(model):
     unet = model.pipeline.unet
-    every = choose_layers(unet, "attn2", LayerChoice(8), NATIVE)
-    up = choose_layers(unet, "attn2", LayerChoice(8, ("up_blocks",)), NATIVE)
+    every = choose_layers(unet, "attn2", LayerChoice(8), NATIVE).names
+    up = choose_layers(unet, "attn2", LayerChoice(8, ("up_blocks",)), NATIVE).names
     assert len(every) == 5
     assert len(up) == 3
     assert set(up) < set(every)
@@ -197,11 +193,9 @@ def test_nothing_read_is_an_error(model):
     reader = AttentionCapture(
         model.pipeline.unet,
         torch.zeros(1, 77, 64),
-        cross_attention=LayerChoice(4),
-        self_attention=LayerChoice(8),
+        cross_attention=choose_layers(model.pipeline.unet, "attn2", LayerChoice(4), NATIVE),
+        self_attention=choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE),
         guided=False,
-        latent_shape=(16, 16),
-        native_shape=NATIVE,
     )
     with pytest.raises(ModelError, match="no attention was read"), reader:
         reader.maps([[[1]]])
@@ -209,7 +203,9 @@ def test_nothing_read_is_an_error(model):
 
 def test_attention_probabilities_by_hand(model):
     """With identity-like projections the probabilities are the softmax of the scaled dot products."""
-    layer = model.pipeline.unet.get_submodule(choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE)[0])
+    layer = model.pipeline.unet.get_submodule(
+        choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE).names[0]
+    )
     states = torch.randn(1, 5, layer.to_q.in_features)
     heads = layer.heads
     query = layer.to_q(states)[0].reshape(5, heads, -1)
@@ -220,16 +216,19 @@ def test_attention_probabilities_by_hand(model):
     assert torch.allclose(attention_probabilities(layer, states, states)[0], by_hand, atol=1e-6)
 
 
-def test_heads_read_a_few_at_a_time_give_the_same_mean(model, monkeypatch):
-    layer = model.pipeline.unet.get_submodule(choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE)[0])
+def test_heads_read_a_few_at_a_time_give_the_same_mean(model):
+    layer = model.pipeline.unet.get_submodule(
+        choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE).names[0]
+    )
     states = torch.randn(2, 9, layer.to_q.in_features)
     at_once = attention_probabilities(layer, states, states)
-    monkeypatch.setattr(capture_module, "_LOGITS_AT_ONCE", 2 * 9 * 9 * 3)  # three of its heads
-    torch.testing.assert_close(attention_probabilities(layer, states, states), at_once)
+    three_heads = 2 * 9 * 9 * 3
+    few = attention_probabilities(layer, states, states, logits_at_once=three_heads)
+    torch.testing.assert_close(few, at_once)
 
 
 def test_logits_beyond_float16_are_computed_in_float32_where_the_layer_asks_for_it(model):
-    name = choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE)[0]
+    name = choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE).names[0]
     layer = copy.deepcopy(model.pipeline.unet.get_submodule(name)).half()
     states = torch.full((1, 4, layer.to_q.in_features), 3e3, dtype=torch.float16)
     with torch.no_grad():

@@ -1,22 +1,19 @@
 import json
+import re
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import diffusers
 import pytest
 import torch
 from benchmarks.full_size import ARCHITECTURES
 from tiny_models import SPEC, thin_model, thin_pipeline
 
-from dataset_diffusion.config import CaptureSettings, GenerateSettings
-from dataset_diffusion.diffusion.families.unet import DiffusionModel
+from dataset_diffusion.config import CaptureSettings, GenerateSettings, make_settings
+from dataset_diffusion.diffusion.families.unet import UNetModel
 from dataset_diffusion.diffusion.load import SCHEDULERS, check_offload, load_from_settings, load_model, make_scheduler
-from dataset_diffusion.diffusion.specs import (
-    MODELS,
-    capture_choice,
-    model_fingerprint,
-    model_spec,
-)
+from dataset_diffusion.diffusion.specs import MODELS, LayerChoice, model_fingerprint, model_spec
 from dataset_diffusion.errors import ConfigError, ModelError, PromptError
 from dataset_diffusion.records import Prompt
 
@@ -43,16 +40,26 @@ def refused(kind, call, *arguments, **options):
     return str(error.value)
 
 
+def plan(model, **options):
+    return model.spec.resolve(GenerateSettings(**options))
+
+
 def test_the_settings_schedulers_are_the_tables():
-    assert set(GenerateSettings.model_fields["scheduler"].annotation.__args__[0].__args__) == set(SCHEDULERS)
-    assert {spec.scheduler for spec in MODELS.values()} <= {*SCHEDULERS, None}
+    message = refused(ConfigError, make_settings, GenerateSettings, scheduler="heun")
+    assert re.findall(r"'([^']+)'", message) == list(SCHEDULERS)
+    assert [GenerateSettings(scheduler=name).scheduler for name in SCHEDULERS] == list(SCHEDULERS)
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+def test_a_models_scheduler_is_one_of_the_table_or_the_class_in_its_files(spec):
+    assert spec.scheduler in SCHEDULERS or hasattr(diffusers, spec.scheduler)
 
 
 def test_a_folder_is_loaded_with_a_spec_from_its_configs(folder):
     model = load_model(str(folder), "cpu")
     assert (model.spec.height, model.spec.width) == (512, 512)
     assert (model.spec.cross_attention.resolution, model.spec.self_attention.resolution) == (16, 32)
-    assert type(model.pipeline.scheduler).__name__ == "DDIMScheduler"  # its own
+    assert type(model.pipeline.scheduler).__name__ == model.spec.scheduler == "DDIMScheduler"  # its own
     assert model.pipeline.unet.dtype == torch.float32
 
 
@@ -194,12 +201,12 @@ def test_a_hub_id_is_pinned_to_the_commit_that_it_stands_for(folder, tmp_path, m
     (cached / "refs" / "main").write_text(commit)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    assert model_fingerprint("someone/some-model") == commit
+    assert model_fingerprint(model_spec("someone/some-model")) == commit
     assert load_model("someone/some-model", "cpu").spec.revision == commit
     shutil.copytree(cached / "snapshots" / commit, cached / "snapshots" / newer)
     (cached / "refs" / "main").write_text(newer)
-    assert model_fingerprint("someone/some-model") == newer
-    assert model_fingerprint(f"someone/some-model@{commit}") == commit
+    assert model_fingerprint(model_spec("someone/some-model")) == newer
+    assert model_fingerprint(model_spec(f"someone/some-model@{commit}")) == commit
 
 
 def test_every_published_model_is_pinned_to_a_commit():
@@ -223,14 +230,14 @@ def test_offloading_needs_a_package(monkeypatch):
 
 def test_a_negative_prompt_without_guidance():
     model = thin_model("sd21-base")
-    message = refused(ConfigError, model.check, [TEDDY], negative_prompt="ugly", guidance_scale=1.0)
+    message = refused(ConfigError, model.check, [TEDDY], plan(model, negative_prompt="ugly", guidance_scale=1.0))
     assert message == (
         "a negative prompt does nothing without classifier-free guidance; got guidance scale 1; "
         "expected a scale above 1; fix: leave out --negative-prompt"
     )
-    model.check([TEDDY], negative_prompt="ugly", guidance_scale=1.5)
-    model.check([TEDDY], negative_prompt="ugly")  # the model's own scale
-    model.check([TEDDY], negative_prompt="", guidance_scale=1.0)
+    model.check([TEDDY], plan(model, negative_prompt="ugly", guidance_scale=1.5))
+    model.check([TEDDY], plan(model, negative_prompt="ugly"))  # the model's own scale
+    model.check([TEDDY], plan(model, negative_prompt="", guidance_scale=1.0))
 
 
 def test_the_models_own_negative_prompt_stays_silent_without_guidance():
@@ -242,7 +249,8 @@ def test_the_models_own_negative_prompt_stays_silent_without_guidance():
 def test_a_negative_prompt_for_a_model_distilled_for_guidance():
     pipeline = thin_pipeline("sd15")
     pipeline.unet.register_to_config(time_cond_proj_dim=32)
-    message = refused(ConfigError, DiffusionModel(SPEC, pipeline).check, [TEDDY], negative_prompt="ugly")
+    model = UNetModel(SPEC, pipeline)
+    message = refused(ConfigError, model.check, [TEDDY], plan(model, negative_prompt="ugly"))
     assert message == (
         "a negative prompt does nothing without classifier-free guidance; got a model distilled for guidance; "
         "expected no negative prompt; fix: leave out --negative-prompt"
@@ -275,38 +283,66 @@ def test_a_negative_prompt_for_a_model_distilled_for_guidance():
 )
 def test_what_the_model_cannot_draw(kind, options, message):
     model = thin_model("sd21-base")
-    assert refused(kind, model.check, [TEDDY], **options).startswith(message)
+    assert refused(kind, model.check, [TEDDY], plan(model, **options)).startswith(message)
+    options = {"capture": CaptureSettings()} | options
+    assert refused(kind, model.generate, [TEDDY], [1], **options).startswith(message)
 
 
 def test_a_few_step_scheduler_has_its_own_limit():
     model = thin_model("sd21-base")
     model.pipeline.scheduler = make_scheduler("lcm", model.pipeline.scheduler.config)
-    message = refused(ConfigError, model.check, [TEDDY], steps=51)
+    message = refused(ConfigError, model.check, [TEDDY], plan(model, steps=51))
     assert message == "too many denoising steps; got 51; expected at most 50"
 
 
 def test_a_class_prompt_beyond_the_tokenizers_limit():
     words = ("teddy bear",) * 60
     long = Prompt(3, "toys; " + " ".join(words), " ".join(words), tuple([12] * 60), words)
-    message = refused(PromptError, thin_model("sd21-base").check, [long], CaptureSettings())
+    model = thin_model("sd21-base")
+    message = refused(PromptError, model.check, [long], plan(model))
     assert message.startswith("the class prompt is longer than the tokenizer's limit; got ")
 
 
 def test_another_resolution_takes_every_layer_of_it():
-    choices = capture_choice(MODELS["embedded"], CaptureSettings(cross_attention_resolution=8))
-    assert [(choice.resolution, choice.prefixes) for choice in choices] == [
-        (8, ("",)),
-        (16, MODELS["embedded"].self_attention.prefixes),
-    ]
+    embedded = MODELS["embedded"]
+    capture = embedded.resolve_capture(CaptureSettings(cross_attention_resolution=8))
+    assert capture.cross_attention == LayerChoice(8)
+    assert capture.self_attention == embedded.self_attention
+
+
+def test_what_the_settings_leave_open_is_the_models_own():
+    found = asdict(MODELS["sd15"].resolve(GenerateSettings(steps=30, width=640)))
+    assert found.pop("negative_prompt").startswith("ugly, tiling, ")
+    assert found == {
+        "scheduler": "ddim",
+        "steps": 30,
+        "guidance_scale": 7.5,
+        "height": 512,
+        "width": 640,
+        "capture": {
+            "cross_attention": {"resolution": 16, "prefixes": ("",)},
+            "self_attention": {"resolution": 32, "prefixes": ("",)},
+            "prompt": "class",
+            "steps": "all",
+            "every": 1,
+        },
+    }
+
+
+def test_what_the_settings_say_goes_before_the_models_own():
+    settings = GenerateSettings(scheduler="unipc", guidance_scale=3.0, negative_prompt="", height=64)
+    found = MODELS["sd15"].resolve(settings)
+    assert (found.scheduler, found.guidance_scale, found.negative_prompt, found.height) == ("unipc", 3.0, "", 64)
+    assert not MODELS["sd15"].resolve(GenerateSettings(guidance_scale=1.0)).negative_prompt
 
 
 def test_a_folder_is_another_model_when_any_weight_is_another(copy):
-    before = model_fingerprint(str(copy))
+    before = model_fingerprint(model_spec(str(copy)))
     (copy / ".cache").mkdir()
     (copy / ".cache" / "download.json").write_text("1700000000")
-    assert model_fingerprint(str(copy)) == before
+    assert model_fingerprint(model_spec(str(copy))) == before
     weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert model_fingerprint(str(copy)) != before
+    assert model_fingerprint(model_spec(str(copy))) != before

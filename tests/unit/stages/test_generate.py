@@ -15,7 +15,7 @@ from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.prompts.prompt_files import write_prompts
 from dataset_diffusion.stages.filter import filter_samples
-from dataset_diffusion.stages.generate import make_dataset, repair_dataset
+from dataset_diffusion.stages.generate import generate_dataset, repair_dataset
 from dataset_diffusion.stages.relabel import relabel_dataset
 
 CLASSES = class_set("emoji")
@@ -31,7 +31,8 @@ def draw(tmp_path):
         if isinstance(prompts, int):
             prompts = build_prompts(None, CLASSES, prompts, seed=0)
         write_prompts(tmp_path / "prompts.jsonl", prompts, CLASSES)
-        return make_dataset(tmp_path / "prompts.jsonl", settings, LabelSettings(), seed, tmp_path / name, **options)
+        file, label = tmp_path / "prompts.jsonl", LabelSettings()
+        return generate_dataset(file, settings, tmp_path / name, label=label, seed=seed, **options)
 
     return run
 
@@ -183,8 +184,8 @@ def test_changed_prompts_do_not_continue_a_dataset(draw):
 
 def test_the_parts_of_a_job_array_together_make_the_dataset(draw):
     whole = draw(5, "whole")
-    assert draw(5, "parts", executor=ExecutorSettings(part="2/2")).missing_shards() == [0, 2]
-    parts = draw(5, "parts", executor=ExecutorSettings(part="1/2"))
+    assert draw(5, "parts", workers=ExecutorSettings(part="2/2")).missing_shards() == [0, 2]
+    parts = draw(5, "parts", workers=ExecutorSettings(part="1/2"))
     assert parts.is_complete
     assert shards(parts) == shards(whole)
 
@@ -198,7 +199,7 @@ def test_two_jobs_on_one_dataset_are_told_and_parts_are_not(draw, tmp_path):
         "fix: wait until it has finished, or stop it"
     )
     with folder_lock(tmp_path / "dataset", shared=True):
-        assert draw(executor=ExecutorSettings(part="1/1")).is_complete
+        assert draw(workers=ExecutorSettings(part="1/1")).is_complete
         draw()  # a finished dataset needs no writer
 
 
@@ -235,7 +236,7 @@ def test_the_bar_counts_the_images_that_are_there(draw, capsys):
     capsys.readouterr()
     draw(5)
     # Shards of 2, 2 and 1: with the last one whole there were 3 images of 5.
-    assert "Draw and label: 5/5 images" in capsys.readouterr().err
+    assert "Generate and label: 5/5 images" in capsys.readouterr().err
 
 
 def test_a_dataset_that_was_relabelled_meanwhile_is_not_repaired(draw):
@@ -255,7 +256,7 @@ def test_repair_takes_the_prompts_it_is_given(draw, tmp_path):
     with pytest.raises(DatasetError) as raised:
         repair_dataset(store, [0])
     assert str(raised.value) == (
-        "the prompts that the lost samples were drawn from are not to be found; "
+        "the prompts that the lost samples were generated from are not to be found; "
         f"got {tmp_path / 'prompts.jsonl'}; fix: name their file with --prompts"
     )
     repair_dataset(store, [0], tmp_path / "elsewhere.jsonl")
@@ -266,7 +267,7 @@ def test_repair_refuses_other_prompts_and_changes_nothing(draw, tmp_path):
     store = draw(2)
     store.shard_path(0).write_bytes(b"half")
     write_prompts(tmp_path / "prompts.jsonl", build_prompts(None, CLASSES, 2, seed=1), CLASSES)
-    with pytest.raises(DatasetError, match=r"was not drawn from what is there now; got config.prompts_sha256: .*; fix"):
+    with pytest.raises(DatasetError, match=r"was not generated from what is there now; got config.prompts_sha256: "):
         repair_dataset(store, [0])
     assert shards(store) == [b"half"]
 
@@ -279,5 +280,5 @@ def test_a_dataset_that_was_not_drawn_cannot_be_repaired(draw):
     with pytest.raises(DatasetError) as raised:
         repair_dataset(DatasetStore.open(store.path), [0])
     assert str(raised.value) == (
-        f"{store.path} cannot be repaired, since no model drew it as it is; fix: make it again the way it was made"
+        f"{store.path} cannot be repaired, since no model generated it as it is; fix: make it again the way it was made"
     )

@@ -5,7 +5,7 @@ from commands import refuse, succeed
 
 from dataset_diffusion.config import GenerateSettings, PromptSettings, RunConfig, TrainSettings
 from dataset_diffusion.errors import ConfigError
-from dataset_diffusion.stages.plan import UNET_TFLOP, Costs, estimate, plan, read_costs
+from dataset_diffusion.stages.plan import Costs, estimate, plan, read_costs
 
 CONFIG = RunConfig(
     prompts=PromptSettings(classes="voc", num_images=3600),
@@ -15,11 +15,20 @@ CONFIG = RunConfig(
 COSTS = Costs(device="abacus", draw_tflops=50, train_tflops=2)
 
 
-def test_drawing_by_hand():
-    # 3,600 images of 50 steps, each with both halves of the guidance.
-    assert estimate(CONFIG, COSTS).draw_hours == pytest.approx(3600 * 50 * 2 * UNET_TFLOP["sd21-base"] / 50 / 3600)
-    unguided = CONFIG.model_copy(update={"generate": GenerateSettings(model="sd21-base", steps=50, guidance_scale=1.0)})
-    assert estimate(unguided, COSTS).draw_hours == pytest.approx(estimate(CONFIG, COSTS).draw_hours / 2)
+@pytest.mark.parametrize(
+    ("options", "hours"),
+    [
+        # An image is 50 steps of 2 passes of 0.804 TFLOP: 1.608 s at 50 TFLOP/s, and 3,600 images 1.608 hours.
+        ({}, 1.608),
+        ({"guidance_scale": 1.0}, 0.804),
+        ({"steps": None}, 3.216),  # the model's own 100
+        ({"height": 256}, 0.804),
+    ],
+)
+def test_generating_by_hand(options, hours):
+    settings = {"model": "sd21-base", "steps": 50} | options
+    config = CONFIG.model_copy(update={"generate": GenerateSettings(**settings)})
+    assert estimate(config, COSTS).generate_hours == pytest.approx(hours)
 
 
 def test_training_grows_with_what_is_trained():
@@ -43,16 +52,16 @@ def test_a_dataset_on_disk():
 
 def test_the_plan_says_where_its_numbers_are_from(tmp_path):
     lines = list(plan(CONFIG, tmp_path, COSTS))
-    assert [line.split()[0] for line in lines] == ["prompts", "draw", "train", "evaluate", "disk", "in", "at"]
+    assert [line.split()[0] for line in lines] == ["prompts", "generate", "train", "evaluate", "disk", "in", "at"]
     assert lines[0] == "prompts   3,600 prompts of 20 classes, from templates"
-    assert lines[1].startswith("draw      sd21-base, 512 x 512 pixels, 50 steps: ")
+    assert lines[1].startswith("generate  sd21-base, 512 x 512 pixels, 50 steps: ")
     assert lines[-1].endswith("50 TFLOP/s drawing and 2 training on abacus (measured)")
     assert "assumed" in list(plan(CONFIG, tmp_path, Costs()))[-1]
 
 
 def test_a_model_that_is_not_known_is_not_guessed(tmp_path):
     config = CONFIG.model_copy(update={"generate": GenerateSettings(model="embedded")})
-    assert estimate(config, COSTS).draw_hours is None
+    assert estimate(config, COSTS).generate_hours is None
     assert "unknown" in list(plan(config, tmp_path, COSTS))[1]
 
 

@@ -11,13 +11,13 @@ from dataset_diffusion.config import LabelSettings, WorkerSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.replacement import finish_replacement
-from dataset_diffusion.dataset.schema import with_columns
+from dataset_diffusion.dataset.schema import as_stored, with_columns
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.labelling.sample import label_generation
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
-from dataset_diffusion.stages.drawing import label_generation
 from dataset_diffusion.stages.relabel import relabel_dataset
 
 CLASSES = class_set("emoji")
@@ -47,10 +47,11 @@ def write_dataset(path, settings, num_samples=11, image_format="jpeg"):
     ).with_provenance(Provenance(seed=0, label=settings))
     store = DatasetWriter.create(path, manifest)
     for shard in range(manifest.num_shards):
-        samples = [
-            label_generation(Prompt(i, "cat dog", "cat dog", (5, 6)), i, draw(i), settings, image_format)
-            for i in store.shard_range(shard)
-        ]
+        samples = []
+        for i in store.shard_range(shard):
+            prompt, generation = Prompt(i, "cat dog", "cat dog", (5, 6)), draw(i)
+            stored = as_stored(generation.image, image_format)
+            samples.append(label_generation(prompt, i, generation, settings, stored))
         store.write_shard(shard, samples)
     return store
 

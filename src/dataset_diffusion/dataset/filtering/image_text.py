@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from safetensors import SafetensorError
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedConfig
 from transformers.utils import logging
 
 from dataset_diffusion.dataset.schema import decode_image
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ModelError, first_line
-from dataset_diffusion.machine.devices import resolve_device
-from dataset_diffusion.machine.hub import prepare_hub
+from dataset_diffusion.machine.devices import inference_dtype, resolve_device
+from dataset_diffusion.machine.hub import load_pretrained
 from dataset_diffusion.prompts.captions import remove_class_prompt
 
 _BATCH_SIZE = 16
@@ -82,31 +80,29 @@ def load_image_text(name_or_path: str, device: str | None = None) -> ImageTextSc
     """
     where = resolve_device(device)
     logging.disable_progress_bar()
-    if not Path(name_or_path).is_dir():
-        prepare_hub()
-    try:
-        # Asked first: CLIPModel takes the folder of any other model and fills in random weights.
-        config, _ = PreTrainedConfig.get_config_dict(name_or_path)
-        if config.get("model_type") != CLIPConfig.model_type:
-            raise ValueError(f"a model of type {config.get('model_type')}")
-        processor = CLIPProcessor.from_pretrained(name_or_path)
-        dtype = torch.float32 if where.type == "cpu" else torch.float16
-        model = CLIPModel.from_pretrained(name_or_path, dtype=dtype)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise _not_loaded(name_or_path, error) from error
+    processor, model = load_pretrained(
+        name_or_path,
+        lambda: _read(name_or_path, inference_dtype(where)),
+        explain=lambda error: _not_clip(name_or_path, first_line(error)),
+        missing="cannot get the image-text model",
+        expected="a local folder, or a CLIP model of a hub that can be reached",
+        folder="clip",
+        then="then pass --image-text clip",
+    )
     return ImageTextScorer(processor, model.to(where).eval())
 
 
-def _not_loaded(name_or_path: str, error: Exception) -> ModelError:
-    if Path(name_or_path).is_dir() or isinstance(error, ValueError):
-        return ModelError(
-            "not a CLIP model",
-            got=f"{name_or_path}: {first_line(error)}",
-            expected="a model that compares images and texts, with its processor, such as openai/clip-vit-base-patch32",
-        )
+def _read(name_or_path: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    # Asked first: CLIPModel takes the folder of any other model and fills in random weights.
+    config, _ = PreTrainedConfig.get_config_dict(name_or_path)
+    if config.get("model_type") != CLIPConfig.model_type:
+        raise _not_clip(name_or_path, f"a model of type {config.get('model_type')}")
+    return CLIPProcessor.from_pretrained(name_or_path), CLIPModel.from_pretrained(name_or_path, dtype=dtype)
+
+
+def _not_clip(name_or_path: str, found: str) -> ModelError:
     return ModelError(
-        "cannot get the image-text model",
-        got=name_or_path,
-        expected="a local folder, or a CLIP model of a hub that can be reached",
-        fix=f"run `hf download {name_or_path} --local-dir clip` where there is a network, then pass --image-text clip",
+        "not a CLIP model",
+        got=f"{name_or_path}: {found}",
+        expected="a model that compares images and texts, with its processor, such as openai/clip-vit-base-patch32",
     )

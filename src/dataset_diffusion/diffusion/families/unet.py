@@ -1,4 +1,4 @@
-"""Diffusion models with a UNet, wrapped once: everything after this file sees prompts in, images and attention out."""
+"""Diffusion models with a UNet: Stable Diffusion and its kin."""
 
 from __future__ import annotations
 
@@ -13,151 +13,67 @@ import torch
 from diffusers import DDIMScheduler
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from dataset_diffusion.config import CaptureSettings
-from dataset_diffusion.diffusion.capture import AttentionCapture, choose_layers
-from dataset_diffusion.diffusion.specs import ModelSpec, capture_choice
-from dataset_diffusion.errors import ConfigError, ModelError, PromptError
-from dataset_diffusion.prompts.tokens import token_indices
+from dataset_diffusion.diffusion.capture import AttentionCapture, AttentionLayers
+from dataset_diffusion.diffusion.model import DiffusionModel
+from dataset_diffusion.diffusion.specs import CapturePlan, GenerationPlan, LayerChoice
+from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
 from dataset_diffusion.seeding import sample_generator
 
 
-class DiffusionModel:
-    """A text-to-image diffusion model that can say where in the image it put each class.
-
-    Attributes:
-        spec: what is known of the model beyond its files.
-        pipeline: the diffusers pipeline underneath.
-    """
-
-    def __init__(self, spec: ModelSpec, pipeline: Any) -> None:
-        self.spec = spec
-        self.pipeline = pipeline
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes, also while its parts wait on the CPU (offloading)."""
-        return torch.device(self.pipeline._execution_device)
-
-    @property
-    def tokenizer(self) -> Any:
-        """The tokenizer by which class prompts are read."""
-        return self.pipeline.tokenizer
+class UNetModel(DiffusionModel):
+    """A diffusion model whose pipeline has a UNet, an autoencoder and one or two CLIP text encoders."""
 
     @cached_property
     def latent_scale(self) -> int:
         """Pixels a side of one latent cell."""
         return int(2 ** (len(self.pipeline.vae.config.block_out_channels) - 1))
 
+    def check(self, prompts: Sequence[Prompt], plan: GenerationPlan) -> None:
+        """As the base class says; an image size fits if it is a multiple of ``latent_scale``."""
+        self._latent_shape(plan.height, plan.width)
+        schedule = self.pipeline.scheduler.config
+        limit = schedule.get("original_inference_steps", schedule["num_train_timesteps"])
+        if plan.steps > limit:
+            raise ConfigError("too many denoising steps", got=plan.steps, expected=f"at most {limit}")
+        if plan.negative_prompt and not self._is_guided(plan.guidance_scale):
+            raise _useless_negative_prompt(plan.guidance_scale)
+        if plan.capture is not None:
+            self._layers(plan.capture, self._native_shape)
+            self._token_positions(prompts, plan.capture.prompt)
+        self._check_texts(prompts)
+
     @torch.inference_mode()
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        seeds: Sequence[int],
-        capture: CaptureSettings | None = None,
-        *,
-        steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str | None = None,
-        height: int | None = None,
-        width: int | None = None,
+    def generate_checked(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], plan: GenerationPlan
     ) -> list[Generation]:
-        """Draw one image per prompt.
-
-        Args:
-            prompts: what to draw; the batch.
-            seeds: one per prompt; an image follows from its prompt and seed, not from its batch.
-            capture: which attention to read; None reads none.
-            steps: denoising steps; None takes the spec's, as do the arguments below.
-            guidance_scale: classifier-free guidance; 1 turns it off and halves the work.
-            negative_prompt: what the images should not show; guidance is what keeps them from it.
-            height: pixels, a multiple of ``latent_scale``.
-            width: pixels, a multiple of ``latent_scale``.
-
-        Returns:
-            One per prompt. The image that the model's safety checker refuses is black, and its cross-attention zero: no
-            class is in it.
-
-        Raises:
-            ConfigError, PromptError, ModelError: as for ``check``.
-            ModelError: the model's numbers overflowed.
-        """
-        self.check(
-            prompts,
-            capture,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            height=height,
-            width=width,
-        )
-        height, width = height or self.spec.height, width or self.spec.width
-        scale = self.spec.guidance_scale if guidance_scale is None else guidance_scale
-        negative = self.spec.negative_prompt if negative_prompt is None else negative_prompt
-        num_steps = steps or self.spec.num_inference_steps
-        guided = self._is_guided(scale)
+        """Generate images of what ``check`` has found possible; otherwise as ``generate``."""
+        guided, capture = self._is_guided(plan.guidance_scale), plan.capture
         reader: AbstractContextManager[AttentionCapture | None] = nullcontext()
         if capture is not None:
-            calls = _calls_to_read(capture, self._num_calls(num_steps))
-            reader = self._reader(prompts, capture, guided, self._latent_shape(height, width), calls)
+            calls = _calls_to_read(capture, self._num_calls(plan.steps))
+            reader = self._reader(prompts, capture, guided, self._latent_shape(plan.height, plan.width), calls)
         with reader as attention:
             output = self.pipeline(
                 prompt=[prompt.text for prompt in prompts],
-                num_inference_steps=num_steps,
-                guidance_scale=scale,
+                num_inference_steps=plan.steps,
+                guidance_scale=plan.guidance_scale,
                 generator=[sample_generator(seed) for seed in seeds],
-                height=height,
-                width=width,
+                height=plan.height,
+                width=plan.width,
                 output_type="np",
-                **({"negative_prompt": [negative] * len(prompts)} if guided else {}),
+                **({"negative_prompt": [plan.negative_prompt] * len(prompts)} if guided else {}),
             )
         pictures = _as_pixels(output.images)
         if capture is None or attention is None:
             return [Generation(picture, None) for picture in pictures]
-        maps = attention.maps(self._token_positions(prompts, capture))
+        maps = attention.maps(self._token_positions(prompts, capture.prompt))
         for position in _refused(output):
             maps[position] = replace(maps[position], cross_attention=torch.zeros_like(maps[position].cross_attention))
         return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
-
-    def check(
-        self,
-        prompts: Sequence[Prompt],
-        capture: CaptureSettings | None = None,
-        *,
-        steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str | None = None,
-        height: int | None = None,
-        width: int | None = None,
-    ) -> None:
-        """Refuse what ``generate`` would refuse with the same arguments, and compute nothing.
-
-        Raises:
-            ConfigError: a size that is no multiple of ``latent_scale``, more steps than the model was trained with, or
-                a negative prompt without guidance.
-            PromptError: a text or class prompt longer than the tokenizer's limit, or a class word without a token.
-            ModelError: the model has no attention of the chosen resolution.
-        """
-        self._latent_shape(height or self.spec.height, width or self.spec.width)
-        schedule = self.pipeline.scheduler.config
-        limit = schedule.get("original_inference_steps", schedule["num_train_timesteps"])
-        if steps is not None and steps > limit:
-            raise ConfigError("too many denoising steps", got=steps, expected=f"at most {limit}")
-        scale = self.spec.guidance_scale if guidance_scale is None else guidance_scale
-        if negative_prompt and not self._is_guided(scale):
-            raise ConfigError(
-                "a negative prompt does nothing without classifier-free guidance",
-                got="a model distilled for guidance" if scale > 1 else f"guidance scale {scale:g}",
-                expected="no negative prompt" if scale > 1 else "a scale above 1",
-                fix="leave out --negative-prompt",
-            )
-        if capture is not None:
-            for suffix, choice in zip(("attn2", "attn1"), capture_choice(self.spec, capture), strict=True):
-                choose_layers(self.pipeline.unet, suffix, choice, self._native_shape)
-            self._token_positions(prompts, capture)
-        self._check_texts(prompts)
 
     @torch.inference_mode()
     def attend(
@@ -169,52 +85,45 @@ class DiffusionModel:
         *,
         timesteps: Sequence[int] | None = None,
     ) -> list[AttentionMaps]:
-        """Read the attention of given images: encode them, add noise, and let the UNet look at them once per timestep.
-
-        Args:
-            images: uint8 RGB of one size, both sides multiples of ``latent_scale``.
-            prompts: one per image.
-            seeds: one per image, for the noise.
-            capture: which attention to read; None takes the spec's choice. Its ``steps`` and ``every`` are for drawing.
-            timesteps: noise levels, in training timesteps; None takes the spec's.
-
-        Raises:
-            ConfigError, PromptError, ModelError: as for ``check``.
-        """
+        """As the base class says; both sides of the images are multiples of ``latent_scale``."""
+        height, width, _ = images[0].shape
         capture = capture or CaptureSettings()
-        self.check(prompts, capture, height=images[0].shape[0], width=images[0].shape[1])
+        self.check(prompts, self._plan(capture, height=height, width=width))
+        reading = self.spec.resolve_capture(capture)
         latents = self._encode_images(images)
         noise = torch.cat([torch.randn(1, *latents.shape[1:], generator=sample_generator(seed)) for seed in seeds])
         noise = noise.to(latents)
         scheduler = DDIMScheduler.from_config(self.pipeline.scheduler.config)
-        text, extra = self._encode_texts([prompt.text for prompt in prompts], images[0].shape[:2])
-        with self._reader(prompts, capture, guided=False, latent_shape=tuple(latents.shape[2:])) as attention:
+        text, extra = self._encode_texts([prompt.text for prompt in prompts], (height, width))
+        with self._reader(prompts, reading, False, self._latent_shape(height, width)) as attention:
             for timestep in timesteps or self.spec.attend_timesteps:
                 step = torch.full((len(images),), timestep, device=latents.device)
                 noisy = scheduler.add_noise(latents, noise, step)
                 self.pipeline.unet(noisy, step, text, added_cond_kwargs=extra)
-        return attention.maps(self._token_positions(prompts, capture))
+        return attention.maps(self._token_positions(prompts, reading.prompt))
 
     def _reader(
         self,
         prompts: Sequence[Prompt],
-        capture: CaptureSettings,
+        capture: CapturePlan,
         guided: bool,
-        latent_shape: tuple[int, ...],
+        latent_shape: tuple[int, int],
         calls: Container[int] | None = None,
     ) -> AttentionCapture:
         texts = [prompt.class_prompt if capture.prompt == "class" else prompt.text for prompt in prompts]
-        cross_attention, self_attention = capture_choice(self.spec, capture)
+        states, _ = self._encode_texts(texts, (self.spec.height, self.spec.width))
+        cross, own = self._layers(capture, latent_shape)
         return AttentionCapture(
-            self.pipeline.unet,
-            self._encode_texts(texts, (self.spec.height, self.spec.width))[0],
-            cross_attention=cross_attention,
-            self_attention=self_attention,
-            guided=guided,
-            latent_shape=(latent_shape[0], latent_shape[1]),
-            native_shape=self._native_shape,
-            calls=calls,
+            self.pipeline.unet, states, cross_attention=cross, self_attention=own, guided=guided, calls=calls
         )
+
+    def _layers(self, capture: CapturePlan, latent_shape: tuple[int, int]) -> tuple[AttentionLayers, AttentionLayers]:
+        """The cross- and the self-attention layers to read."""
+        cross, own = (
+            choose_layers(self.pipeline.unet, suffix, choice, self._native_shape, latent_shape)
+            for suffix, choice in (("attn2", capture.cross_attention), ("attn1", capture.self_attention))
+        )
+        return cross, own
 
     def _is_guided(self, scale: float) -> bool:
         """Whether every call of the UNet has an unconditional half, which the negative prompt is for."""
@@ -229,32 +138,6 @@ class DiffusionModel:
         """How often the UNet is called; some schedulers call it once more than there are steps."""
         self.pipeline.scheduler.set_timesteps(steps)
         return len(self.pipeline.scheduler.timesteps)
-
-    def _token_positions(self, prompts: Sequence[Prompt], capture: CaptureSettings) -> list[list[list[int]]]:
-        """Positions of every class's tokens, in the class prompt or among the class words that end the text prompt."""
-        positions = []
-        for prompt in prompts:
-            found = token_indices(self.tokenizer, prompt.class_prompt, list(prompt.class_words))
-            if capture.prompt == "text":
-                shift = self._num_tokens(prompt.text) - self._num_tokens(prompt.class_prompt)
-                found = [[position + shift for position in word] for word in found]
-            positions.append(found)
-        return positions
-
-    def _check_texts(self, prompts: Sequence[Prompt]) -> None:
-        limit = self.tokenizer.model_max_length
-        for prompt in prompts:
-            length = self._num_tokens(prompt.text)
-            if length > limit:  # the class words at its end would be cut off
-                raise PromptError(
-                    "the text prompt is longer than the tokenizer's limit",
-                    got=f"{length} tokens in prompt {prompt.index}, {prompt.text!r}",
-                    expected=f"at most {limit}, special tokens counted",
-                    fix="shorten its caption",
-                )
-
-    def _num_tokens(self, text: str) -> int:
-        return len(self.tokenizer(text).input_ids)
 
     def _encode_texts(self, texts: list[str], size: tuple[int, ...]) -> tuple[Float[Tensor, "b tokens width"], Any]:
         """Text-encoder states, and what SDXL's UNet wants beside them (None for the others)."""
@@ -285,6 +168,68 @@ class DiffusionModel:
         return height // scale, width // scale
 
 
+def choose_layers(
+    unet: nn.Module,
+    suffix: str,
+    choice: LayerChoice,
+    native_shape: tuple[int, int],
+    latent_shape: tuple[int, int] | None = None,
+) -> AttentionLayers:
+    """The attention layers that a choice takes: of one resolution, hence of one grid.
+
+    Args:
+        unet: the diffusers UNet.
+        suffix: ``attn1`` (self) or ``attn2`` (cross).
+        choice: resolution and names.
+        native_shape: (h, w) of the latents at the model's own image size, by which layers have their resolutions.
+        latent_shape: (h, w) of the latents at the size of the images; None takes ``native_shape``.
+
+    Raises:
+        ModelError: the model has no such layer; the message lists the resolutions and blocks it has.
+    """
+    resolutions = {block: min(grid) for block, grid in _block_grids(unet, native_shape).items()}
+    names = [name for name, _ in unet.named_modules() if name.endswith(f".{suffix}")]
+    chosen = [
+        name for name in names if resolutions[_block_of(name)] == choice.resolution and name.startswith(choice.prefixes)
+    ]
+    if not chosen:
+        there = sorted({f"{resolutions[_block_of(name)]} in {_block_of(name)}" for name in names})
+        kind = "self" if suffix == "attn1" else "cross"
+        raise ModelError(
+            f"the model has no {kind}-attention layer of that resolution and name",
+            got=f"{choice.resolution} in {', '.join(choice.prefixes) or 'any block'}",
+            expected=f"one of {'; '.join(there)}",
+        )
+    grids = _block_grids(unet, latent_shape or native_shape)
+    return AttentionLayers(tuple(chosen), grids[_block_of(chosen[0])])
+
+
+def _block_of(layer_name: str) -> str:
+    """``up_blocks.1.attentions.0...`` -> ``up_blocks.1``; ``mid_block.attentions...`` -> ``mid_block``."""
+    parts = layer_name.split(".")
+    return parts[0] if parts[0] == "mid_block" else ".".join(parts[:2])
+
+
+def _block_grids(unet: Any, latent_shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Grid of every block. Each down block but the last halves it, rounding up."""
+    grids = [latent_shape]
+    for _ in unet.down_blocks[1:]:
+        height, width = grids[-1]
+        grids.append(((height + 1) // 2, (width + 1) // 2))
+    down = {f"down_blocks.{i}": grid for i, grid in enumerate(grids)}
+    up = {f"up_blocks.{i}": grid for i, grid in enumerate(reversed(grids))}
+    return {**down, "mid_block": grids[-1], **up}
+
+
+def _useless_negative_prompt(scale: float) -> ConfigError:
+    return ConfigError(
+        "a negative prompt does nothing without classifier-free guidance",
+        got="a model distilled for guidance" if scale > 1 else f"guidance scale {scale:g}",
+        expected="no negative prompt" if scale > 1 else "a scale above 1",
+        fix="leave out --negative-prompt",
+    )
+
+
 def _as_pixels(images: Float[np.ndarray, "b h w 3"]) -> UInt8[np.ndarray, "b h w 3"]:
     if not np.isfinite(images).all():  # as uint8 they would be black
         raise ModelError(
@@ -299,7 +244,7 @@ def _refused(output: Any) -> list[int]:
     return [position for position, refused in enumerate(verdicts) if refused]
 
 
-def _calls_to_read(capture: CaptureSettings, num_calls: int) -> range:
+def _calls_to_read(capture: CapturePlan, num_calls: int) -> range:
     half = (num_calls + 1) // 2  # an odd call in the middle belongs to both halves
     first, after = {"all": (0, num_calls), "first-half": (0, half), "last-half": (num_calls - half, num_calls)}[
         capture.steps
