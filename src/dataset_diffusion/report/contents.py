@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,6 +18,7 @@ from dataset_diffusion.evaluation.examples import Example, read_examples
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import read_prompts
 from dataset_diffusion.run_folder import DESCRIPTION, TRAINING_LOG, RunFolder
+from dataset_diffusion.version import __version__
 
 Stage = Literal["generate", "train", "evaluate"]
 Count = Annotated[int, Field(ge=0)]
@@ -142,6 +144,25 @@ def read_contents(folder: Path) -> Contents:
             fix="dataset-diffusion demo --out runs/demo, then dataset-diffusion report runs/demo",
         )
     return _read_run(run)
+
+
+def digest_of(folder: Path) -> str:
+    """What changes whenever a page about a run or a dataset would: a hash of its small files and its shards' names.
+
+    Raises:
+        DatasetError: a file cannot be read.
+    """
+    run = RunFolder(folder)
+    files = [run.config, run.prompts, run.model / DESCRIPTION, run.model / TRAINING_LOG, run.results, run.examples]
+    digest = sha256(__version__.encode())
+    try:
+        for file in (*files, folder / FILE_NAME, run.dataset / FILE_NAME):
+            digest.update(sha256(file.read_bytes()).digest() if file.exists() else b"none")
+    except OSError as error:
+        raise DatasetError("a file of the folder cannot be read", got=str(error)) from error
+    shards = (path.name for place in (folder, run.dataset) for path in sorted(place.glob("shards/*.parquet")))
+    digest.update("\n".join(shards).encode())
+    return digest.hexdigest()
 
 
 def _read_run(run: RunFolder) -> Contents:

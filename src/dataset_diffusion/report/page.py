@@ -15,7 +15,7 @@ from dataset_diffusion.dataset.counts import LabelCounts, count_labels
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.report.charts import confusion_chart, training_chart
-from dataset_diffusion.report.contents import Contents, TrainingStep, read_contents
+from dataset_diffusion.report.contents import Contents, TrainingStep, digest_of, read_contents
 from dataset_diffusion.report.gallery import example_rows, sample_rows
 from dataset_diffusion.report.tables import class_counts, class_scores, provenance, recipe, settings_groups
 from dataset_diffusion.run_folder import RunFolder
@@ -25,7 +25,8 @@ from dataset_diffusion.version import __version__
 def write_report(run: str | PathLike[str]) -> Path:
     """Write ``report.html`` into a run folder, or a dataset folder, about what it holds so far.
 
-    The page needs nothing beside itself: no network, no other file. The same contents give the same bytes.
+    The page needs nothing beside itself: no network, no other file. The same contents give the same bytes, and a page
+    that is about them already is left as it is.
 
     Args:
         run: what ``run``, ``demo`` or ``generate`` wrote, finished or not.
@@ -39,14 +40,17 @@ def write_report(run: str | PathLike[str]) -> Path:
     """
     folder = Path(run)
     path = RunFolder(folder).report
-    page = render_report(read_contents(folder))
+    digest = digest_of(folder)
+    if path.exists() and digest.encode() in path.read_bytes():
+        return path
+    page = render_report(read_contents(folder), digest)
     atomic_write(path, page.encode())
     remove_leftovers(path)
     return path
 
 
-def render_report(contents: Contents) -> str:
-    """The page as HTML. Errors are those of `write_report`."""
+def render_report(contents: Contents, digest: str = "") -> str:
+    """The page as HTML, with a digest of what it is about. Errors are those of `write_report`."""
     class_set, store, results = contents.class_set, contents.store, contents.results
     statistics = None if store is None else count_labels(store)
     confusion = np.array(results.confusion_matrix, dtype=np.int64) if results and results.confusion_matrix else None
@@ -57,6 +61,7 @@ def render_report(contents: Contents) -> str:
         .get_template("page.html.j2")
         .render(
             contents=contents,
+            digest=digest,
             name=contents.folder.resolve().name,
             version=__version__,
             class_set=class_set,
