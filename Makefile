@@ -27,10 +27,10 @@ format: setup
 	$(BIN)/ruff format .
 
 results: setup  ## measure everything in docs/results.md (needs npm for the icons; hours on two cores, resumes)
-	$(BIN)/python benchmarks/results.py --num-images 600 --iterations 800
+	$(BIN)/python -m benchmarks.results --num-images 600 --iterations 800
 
 faults: setup  ## kill commands at random moments, fill disks, break files: docs/reliability.md; resumes
-	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python -m benchmarks.faults
 
 model: setup  ## train the embedded model (needs npm for the icons); the same command resumes
 	$(BIN)/python tools/embedded_model/train.py

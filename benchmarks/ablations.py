@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from label_quality import SCENES
+from benchmarks.label_quality import SCENES
 
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings

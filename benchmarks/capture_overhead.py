@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
-from full_size import ARCHITECTURES, build_pipeline
+from tests.helpers.architectures import ARCHITECTURES, build_pipeline
 from torch import Tensor
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings, LabelSettings
@@ -197,7 +197,7 @@ def time_alternately(ways: dict[str, Callable[[], None]], options: argparse.Name
 
 def peak_of_process(name: str) -> int:
     """Largest resident set of a process that builds the model and draws once in one way, bytes."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--peak-of", name]
+    command = [sys.executable, "-m", "benchmarks.capture_overhead", *sys.argv[1:], "--peak-of", name]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 

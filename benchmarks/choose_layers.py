@@ -11,7 +11,7 @@ import dataclasses
 from itertools import product
 from pathlib import Path
 
-from label_quality import SCENES, read_heatmaps, score_labels, with_layers
+from benchmarks.label_quality import SCENES, read_heatmaps, score_labels, with_layers
 
 from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore

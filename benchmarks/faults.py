@@ -13,9 +13,9 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from killing import NUM_IMAGES, TARGETS, Place, kill_once, uninterrupted
-from mishaps import MISHAPS, happen
-from pages import render
+from benchmarks.killing import NUM_IMAGES, TARGETS, Place, kill_once, uninterrupted
+from benchmarks.mishaps import MISHAPS, happen
+from benchmarks.pages import render
 
 ROOT = Path(__file__).parent.parent
 

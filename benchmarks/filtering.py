@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from oracle import is_found
+from benchmarks.oracle import is_found
 
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.labelling.quality import presence

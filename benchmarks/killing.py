@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion.__main__ import main
+from tests.helpers.processes import Command, files_of
+
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.verify import problems_of
-
-# A server that has imported everything, so that a command starts at once and a random moment falls into its work.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["dataset_diffusion.stages.run", "dataset_diffusion.diffusion.families.unet"])
 
 NUM_IMAGES = 8
 DRAWING = ("--steps", "4", "--height", "64", "--width", "64", "--batch-size", "1", "--shard-size", "1")
@@ -85,66 +79,18 @@ class Place:
             ["prompts", "--num-images", str(NUM_IMAGES), "--out", str(self.prompts)],
             Target(_GENERATE).line(self, self.dataset),
         ):
-            run = Run(line, self.folder / "printed")
-            if status := run.wait():
-                raise SystemExit(f"{line[0]} ended with {status}: {run.printed}")
-
-
-class Run:
-    """A command in a process of its own.
-
-    Args:
-        line: the command line.
-        printed: file that takes what it prints.
-    """
-
-    def __init__(self, line: list[str], printed: Path) -> None:
-        self._printed = printed
-        self._process = _processes.Process(target=_run, args=(line, printed))
-        self._process.start()
-
-    @property
-    def lines(self) -> list[str]:
-        """What the command printed."""
-        return self._printed.read_text().splitlines()
-
-    @property
-    def printed(self) -> str:
-        """The last line of it."""
-        return self.lines[-1] if self.lines else ""
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.exitcode is None
-
-    def kill_after(self, seconds: float) -> bool:
-        """Kill the command if it runs for so long; whether it did."""
-        self._process.join(seconds)
-        if not self.is_running:
-            return False
-        os.kill(self._process.pid or 0, signal.SIGKILL)
-        return self.wait() == -signal.SIGKILL
-
-    def wait(self) -> int:
-        """Exit status; the negative number of the signal that killed it."""
-        self._process.join()
-        return self._process.exitcode or 0
-
-
-def _run(line: list[str], printed: Path) -> None:
-    with printed.open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    main(line)
+            run = Command(*line, printed=self.folder / "printed")
+            if status := run.wait(seconds=None):
+                raise SystemExit(f"{line[0]} ended with {status}: {run.last_line}")
 
 
 def uninterrupted(place: Place, name: str) -> tuple[dict[str, bytes], float]:
     """The files of a command that nothing stops, and the seconds that it takes."""
     out = _new_folder(place, name)
-    run = Run(TARGETS[name].line(place, out), place.folder / "printed")
+    run = Command(*TARGETS[name].line(place, out), printed=place.folder / "printed")
     started = time.monotonic()
-    if status := run.wait():
-        raise RuntimeError(f"status {status}, {run.printed}")
+    if status := run.wait(seconds=None):
+        raise RuntimeError(f"status {status}, {run.last_line}")
     return files_of(out), time.monotonic() - started
 
 
@@ -153,11 +99,11 @@ def kill_once(place: Place, name: str, number: int, whole: dict[str, bytes], sec
     out = _new_folder(place, name)
     line, printed = TARGETS[name].line(place, out), place.folder / "printed"
     delay = random.Random(number).uniform(0, seconds)
-    killed = Run(line, printed).kill_after(delay)
+    killed = Command(*line, printed=printed).kill_after(delay)
     left = files_of(out)
     half_written = list(_half_written(out))
-    again = Run(line, printed)
-    status = again.wait()
+    again = Command(*line, printed=printed)
+    status = again.wait(seconds=None)
     return {
         "round": number,
         "command": name,
@@ -166,14 +112,9 @@ def kill_once(place: Place, name: str, number: int, whole: dict[str, bytes], sec
         "files_left": sum(not Path(file).name.startswith(".") for file in left),
         "half_written": half_written,
         "status": status,
-        "printed": again.printed if status else "",
+        "printed": again.last_line if status else "",
         "same_bytes": files_of(out) == whole,
     }
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too, by relative path."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _half_written(out: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from oracle import agreement
+from benchmarks.oracle import agreement
 
 from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore

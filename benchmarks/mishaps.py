@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from killing import TARGETS, Place, Run, files_of
+from benchmarks.killing import TARGETS, Place
+from tests.helpers.processes import Command, files_of
 
 from dataset_diffusion.disk.locks import folder_lock
 
@@ -66,11 +67,11 @@ def two_writers(place: Place) -> Iterator[str]:
     shutil.rmtree(out, ignore_errors=True)
     with folder_lock(out):
         yield _refuse(place, TARGETS["generate"].line(place, out))
-    first = Run(TARGETS["generate"].line(place, out), place.folder / "first")
+    first = Command(*TARGETS["generate"].line(place, out), printed=place.folder / "first")
     while first.is_running and not (out / ".lock").exists():
         time.sleep(0.01)
     yield _refuse(place, ["relabel", str(out)])
-    _expect(first.wait() == 0, first.printed)
+    _expect(first.wait(seconds=None) == 0, first.last_line)
     _finish(place, out)
 
 
@@ -103,25 +104,25 @@ def _damage_and_repair(place: Place, damage: Callable[[bytes], bytes] | None) ->
     else:
         shard.write_bytes(damage(shard.read_bytes()))
     yield from _refused(place, ["verify", str(out)]).lines[1:]  # the first is the progress
-    run = Run(["verify", str(out), "--repair", "--prompts", str(place.prompts)], place.folder / "printed")
-    _expect(run.wait() == 0, run.printed)
+    run = Command(*["verify", str(out), "--repair", "--prompts", str(place.prompts)], printed=place.folder / "printed")
+    _expect(run.wait(seconds=None) == 0, run.last_line)
     _expect(files_of(out) == files_of(place.dataset), "the repaired bytes are others")
 
 
 def _finish(place: Place, out: Path) -> None:
-    run = Run(TARGETS["generate"].line(place, out), place.folder / "printed")
-    _expect(run.wait() == 0, run.printed)
+    run = Command(*TARGETS["generate"].line(place, out), printed=place.folder / "printed")
+    _expect(run.wait(seconds=None) == 0, run.last_line)
     _expect(files_of(out) == files_of(place.dataset), "the final bytes are others")
 
 
 def _refuse(place: Place, line: list[str]) -> str:
     """The line that a command is refused with."""
-    return _refused(place, line).printed
+    return _refused(place, line).last_line
 
 
-def _refused(place: Place, line: list[str]) -> Run:
-    run = Run(line, place.folder / "printed")
-    _expect(run.wait() == 2, f"{line[0]} was not refused: {run.printed}")
+def _refused(place: Place, line: list[str]) -> Command:
+    run = Command(*line, printed=place.folder / "printed")
+    _expect(run.wait(seconds=None) == 2, f"{line[0]} was not refused: {run.last_line}")
     return run
 
 

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from full_size import ARCHITECTURES, build_unet, build_vae
+from tests.helpers.architectures import ARCHITECTURES, build_unet, build_vae
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_quality import SCENES, read_heatmaps, score_labels
+from benchmarks.label_quality import SCENES, read_heatmaps, score_labels
 
 from dataset_diffusion.config import CaptureSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore

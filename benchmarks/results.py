@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablations import measure_ablations
-from label_quality import SCENES, best_settings, label_ablation
-from oracle import CLASSES, FOUND_SHARE, agreement, found_classes
-from pages import render
-from photos import measure_photos
+from benchmarks.ablations import measure_ablations
+from benchmarks.label_quality import SCENES, best_settings, label_ablation
+from benchmarks.oracle import CLASSES, FOUND_SHARE, agreement, found_classes
+from benchmarks.pages import render
+from benchmarks.photos import measure_photos
 from PIL import Image
 
 from dataset_diffusion.cli import DEMO

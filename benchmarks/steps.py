@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from oracle import CLASSES, FOUND_SHARE, agreement, found_classes
-from pages import render, table
+from benchmarks.oracle import CLASSES, FOUND_SHARE, agreement, found_classes
+from benchmarks.pages import render, table
 
 from dataset_diffusion.cli import DEMO
 from dataset_diffusion.config import CaptureSettings

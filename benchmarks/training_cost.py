@@ -1,6 +1,6 @@
 """Measure how fast a device trains a segmenter and draws images, for `dataset-diffusion run CONFIG --dry-run --costs FILE`.
 
-    python benchmarks/training_cost.py --out costs.json
+    python -m benchmarks.training_cost --out costs.json
 
 Weights are random, so nothing is downloaded: what a step costs does not depend on their values.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from full_size import ARCHITECTURES, build_unet
+from tests.helpers.architectures import ARCHITECTURES, build_unet
 from torch.utils.flop_counter import FlopCounterMode
 
 from dataset_diffusion.config import TrainSettings

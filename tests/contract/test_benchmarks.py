@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from benchmark_folders import FOLDERS, seeing_segmenter
+from tests.helpers.folders import FOLDERS, seeing_segmenter
 
 from dataset_diffusion.errors import DatasetError, Skipped
 from dataset_diffusion.evaluation.scorers.semantic import to_results

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import supervision
 import webdataset
-from commands import Command, files_of, succeed, times_of
 from datasets import load_dataset
 from hypothesis import HealthCheck, Phase, given, settings, strategies
-from killing import export_until_killed, write_export
-from label_maps import CLASSES, HARD, label_maps, make_store
 from PIL import Image
 from pycocotools.coco import COCO
 from scipy import ndimage
+from tests.helpers.exporting import write_export
+from tests.helpers.label_maps import CLASSES, HARD, label_maps, make_store
+from tests.helpers.processes import Command, call_until_killed, files_of, succeed, times_of
 from torchvision.datasets import VOCSegmentation
 
 from dataset_diffusion.config import ExportFormat, ExportSettings
@@ -188,7 +188,7 @@ def hard(request, tmp_path_factory):
 
 @every_kind
 def test_hard_label_maps_come_back(kind, hard, tmp_path):
-    write_export(hard, tmp_path / "out", kind.settings(val_fraction=0.3))
+    write_export(hard.path, tmp_path / "out", kind.settings(val_fraction=0.3))
     check_round_trip(kind, hard, tmp_path / "out", jpeg=hard.manifest.image_format == "jpeg")
 
 
@@ -198,7 +198,7 @@ def test_hard_label_maps_come_back(kind, hard, tmp_path):
 def test_any_label_maps_come_back(kind, labels):
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "dataset", labels)
-        write_export(store, Path(folder) / "out", kind.settings())
+        write_export(store.path, Path(folder) / "out", kind.settings())
         check_round_trip(kind, store, Path(folder) / "out")
 
 
@@ -215,7 +215,7 @@ def uninterrupted(many, tmp_path_factory):
 
     @functools.cache
     def files(kind):
-        write_export(many, folder / str(kind), kind.settings(val_fraction=0.3))
+        write_export(many.path, folder / str(kind), kind.settings(val_fraction=0.3))
         return files_of(folder / str(kind))
 
     return files
@@ -231,22 +231,22 @@ def test_the_same_export_has_the_same_bytes(kind, many, uninterrupted, tmp_path)
 @pytest.mark.parametrize("opened", [0, 2, 7])
 def test_killed_anywhere_it_ends_with_the_same_bytes(kind, opened, many, uninterrupted, tmp_path):
     out, chosen = tmp_path / "out", kind.settings(val_fraction=0.3)
-    export_until_killed(many.path, out, chosen, opened)
+    call_until_killed(write_export, many.path, out, chosen, below=out, opened=opened)
     assert not (out / "README.md").exists()
-    write_export(many, out, chosen)
+    write_export(many.path, out, chosen)
     assert files_of(out) == uninterrupted(kind)
 
 
 @every_format
 def test_half_written_files_of_unfinished_shards_are_written_again(kind, many, uninterrupted, tmp_path):
     out, chosen = tmp_path / "out", kind.settings(val_fraction=0.3)
-    write_export(many, out, chosen)
+    write_export(many.path, out, chosen)
     (out / "README.md").unlink()
     for name, data in uninterrupted(kind).items():
         if name not in ("README.md", "export.json"):
             (out / name).write_bytes(data[: len(data) // 2])
     (out / ".README.md.0badcafe.tmp").write_text("half a card")
-    write_export(many, out, chosen)
+    write_export(many.path, out, chosen)
     assert files_of(out) == uninterrupted(kind)
 
 
@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_the_dataset(kind, tmp_path):
     for num_samples in (8, 64):
         store = make_store(tmp_path / f"dataset{num_samples}", [label] * num_samples, shard_size=4)
         tracemalloc.start()
-        write_export(store, tmp_path / f"out{num_samples}", kind.settings())
+        write_export(store.path, tmp_path / f"out{num_samples}", kind.settings())
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0], peaks
@@ -300,7 +300,7 @@ def test_memory_does_not_grow_with_the_dataset(kind, tmp_path):
 
 @every_format
 def test_the_card_says_how_to_load_it_and_that_works(kind, hard, tmp_path, monkeypatch):
-    write_export(hard, tmp_path, kind.settings(licence="CreativeML Open RAIL++-M"))
+    write_export(hard.path, tmp_path, kind.settings(licence="CreativeML Open RAIL++-M"))
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     for words in ("some/model", "0123abcd", "CreativeML Open RAIL++-M", '"seed": 7', "| 3 | Öl \\| fass: 3 |"):
         assert words in card
@@ -315,5 +315,5 @@ def test_the_card_says_how_to_load_it_and_that_works(kind, hard, tmp_path, monke
 def test_jpeg_bytes_are_not_touched(kind, tmp_path):
     store = make_store(tmp_path / "dataset", [HARD["comb"]], "jpeg")
     [row] = store.read_shard(0, ["image"])
-    write_export(store, tmp_path / "out", kind.settings())
+    write_export(store.path, tmp_path / "out", kind.settings())
     assert any(row["image"]["bytes"] in data for data in files_of(tmp_path / "out").values())

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from benchmarks.full_size import ARCHITECTURES, build_text_encoder, build_unet, build_vae
 from diffusers.models.attention_processor import AttnProcessor
-from tiny_models import THINNER, thin_model, thin_pipeline
+from tests.helpers.architectures import ARCHITECTURES, build_text_encoder, build_unet, build_vae
+from tests.helpers.tiny_models import THINNER, thin_model, thin_pipeline
 from transformers import CLIPTokenizer
 
 from dataset_diffusion.config import CaptureSettings

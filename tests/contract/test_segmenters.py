@@ -2,7 +2,7 @@ import re
 
 import pytest
 import torch
-from commands import succeed
+from tests.helpers.processes import succeed
 from torch import nn
 
 from dataset_diffusion.config import TrainSettings

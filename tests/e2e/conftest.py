@@ -9,8 +9,8 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from commands import Outcome, refuse, run_command, times_of
 from PIL import Image
+from tests.helpers.processes import Outcome, refuse, run_command, times_of
 
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter

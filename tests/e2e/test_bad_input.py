@@ -1,7 +1,7 @@
 """What the user gets wrong is told in one line, with exit status 2 and nothing written."""
 
 import pytest
-from commands import succeed
+from tests.helpers.processes import succeed
 
 from dataset_diffusion.config import LabelSettings, TrainSettings
 from dataset_diffusion.segmentation.models import SEGMENTERS

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from commands import files_of, refuse, run_command, succeed, times_of
 from PIL import Image
+from tests.helpers.processes import files_of, refuse, run_command, succeed, times_of
 
 from dataset_diffusion import __version__
 from dataset_diffusion.config import STORED_EXPONENTS, EvaluateSettings, LabelSettings

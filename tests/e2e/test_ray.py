@@ -11,9 +11,9 @@ from threading import Event, Thread
 
 import numpy as np
 import pytest
-from commands import files_of, refuse, succeed
 from PIL import Image
-from tiny_captioner import save_tiny_captioner
+from tests.helpers.processes import files_of, refuse, succeed
+from tests.helpers.tiny_captioner import save_tiny_captioner
 
 from dataset_diffusion.config import PromptSettings, WorkerSettings
 from dataset_diffusion.errors import ModelError, Skipped

@@ -4,7 +4,7 @@ import shutil
 import signal
 
 import pytest
-from commands import Command, files_of, refuse, run_command, succeed, times_of
+from tests.helpers.processes import Command, files_of, refuse, run_command, succeed, times_of
 
 from dataset_diffusion.disk.locks import folder_lock
 

@@ -88,6 +88,11 @@ class Command:
         """What the command printed."""
         return self.printed.read_text().splitlines()
 
+    @property
+    def last_line(self) -> str:
+        """The last line of it."""
+        return self.lines[-1] if self.lines else ""
+
     def send(self, number: signal.Signals) -> None:
         os.kill(self._process.pid or 0, number)
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import run_command, succeed
+from tests.helpers.processes import run_command, succeed
 
 from dataset_diffusion.cli import COMMANDS, DEMO
 from dataset_diffusion.config import (

@@ -1,4 +1,4 @@
-from commands import succeed
+from tests.helpers.processes import succeed
 
 from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.evaluation.table import BENCHMARKS

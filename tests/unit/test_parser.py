@@ -2,7 +2,7 @@ import io
 import sys
 
 import pytest
-from commands import refuse
+from tests.helpers.processes import refuse
 
 from dataset_diffusion.__main__ import main
 from dataset_diffusion.cli import COMMANDS

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from commands import refuse, succeed
 from pydantic import BaseModel
+from tests.helpers.processes import refuse, succeed
 
 from dataset_diffusion.config import NameOrFolder, RecipePath, RunConfig
 from dataset_diffusion.recipe import Recipe, load_recipe

@@ -1,7 +1,7 @@
 import tomllib
 from pathlib import Path
 
-from commands import succeed
+from tests.helpers.processes import succeed
 
 from dataset_diffusion.version import __version__
 

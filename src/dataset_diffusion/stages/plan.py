@@ -78,7 +78,7 @@ def read_costs(file: Path | None) -> Costs:
         raise as_config_error(error, file) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            "cannot read the costs", got=f"{file}: {error}", fix="python benchmarks/training_cost.py --out costs.json"
+            "cannot read the costs", got=f"{file}: {error}", fix="python -m benchmarks.training_cost --out costs.json"
         ) from error
 
 

@@ -1,9 +1,8 @@
 """What benchmarks/results.py keeps, and what benchmarks/relabel.py counts."""
 
-import importlib
-from pathlib import Path
-
 import pytest
+from benchmarks import relabel
+from benchmarks.results import kept
 
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
@@ -11,15 +10,8 @@ from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.prompts.class_sets import class_set
 
 
-@pytest.fixture
-def load(monkeypatch):
-    """A function that imports a benchmark by name, as its own command finds its neighbours."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[3] / "benchmarks")
-    return importlib.import_module
-
-
-def test_figures_are_kept_with_their_options(load, tmp_path):
-    kept, file, measured = load("results").kept, tmp_path / "part.json", []
+def test_figures_are_kept_with_their_options(tmp_path):
+    file, measured = tmp_path / "part.json", []
 
     def measure():
         measured.append("once more")
@@ -30,14 +22,13 @@ def test_figures_are_kept_with_their_options(load, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"repeats": 3}])
-def test_figures_without_options_are_measured_anew(load, tmp_path, options):
+def test_figures_without_options_are_measured_anew(tmp_path, options):
     file = tmp_path / "part.json"
     file.write_text('{"miou": 0.5}')
-    assert load("results").kept(file, options, lambda: {"miou": 0.7}) == {"miou": 0.7}
+    assert kept(file, options, lambda: {"miou": 0.7}) == {"miou": 0.7}
 
 
-def test_the_rate_is_that_of_all_shards(load, tmp_path):
-    relabel = load("relabel")
+def test_the_rate_is_that_of_all_shards(tmp_path):
     manifest = DatasetManifest(class_set=class_set("emoji"), num_samples=2, shard_size=1)
     source, target = (DatasetWriter.create(tmp_path / name, manifest) for name in ("source", "target"))
     for shard in range(2):

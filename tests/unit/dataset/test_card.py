@@ -3,6 +3,7 @@ import pytest
 from dataset_diffusion.dataset.card import dataset_card
 from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.provenance import Provenance
 
 
 def counts():
@@ -13,7 +14,7 @@ def counts():
 
 
 def card(classes, **changes):
-    fields = {"model": "sd15", "model_revision": "f03d", "config": {"seed": 3}}
+    fields = {"model": "sd15", "model_revision": "f03d", "provenance": Provenance(seed=3)}
     manifest = DatasetManifest(class_set=classes, num_samples=2, **(fields | changes))
     return dataset_card(manifest, counts(), loading="import it\n", licence="Own\nlicence", limits=("No holes.",))
 

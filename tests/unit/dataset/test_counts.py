@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from label_maps import make_store
+from tests.helpers.label_maps import make_store
 
 from dataset_diffusion.dataset.counts import LabelCounts, count_labels
 from dataset_diffusion.errors import DatasetError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, SlicedAttnProcessor
-from tiny_models import add_safety_checker, thin_model
+from tests.helpers.tiny_models import add_safety_checker, thin_model
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import AttentionCapture, attention_probabilities

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 import diffusers
 import pytest
 import torch
-from benchmarks.full_size import ARCHITECTURES
-from tiny_models import SPEC, thin_model, thin_pipeline
+from tests.helpers.architectures import ARCHITECTURES
+from tests.helpers.tiny_models import SPEC, thin_model, thin_pipeline
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings, make_settings
 from dataset_diffusion.diffusion.families.unet import UNetModel

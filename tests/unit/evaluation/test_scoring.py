@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from benchmark_folders import save_png, seeing_segmenter, voc_folder
+from tests.helpers.folders import save_png, seeing_segmenter, voc_folder
 
 from dataset_diffusion.errors import DatasetError, ModelError, Skipped
 from dataset_diffusion.evaluation.scoring import predict_benchmark, read_predictions, score

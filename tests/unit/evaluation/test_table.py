@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from benchmark_folders import scenes_folder
+from tests.helpers.folders import scenes_folder
 
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from benchmark_folders import voc_folder
+from tests.helpers.folders import voc_folder
 
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.table import open_benchmark

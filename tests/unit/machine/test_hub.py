@@ -2,9 +2,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from commands import refuse
 from huggingface_hub import constants
 from PIL import Image
+from tests.helpers.processes import refuse
 
 from dataset_diffusion.machine.hub import prepare_hub
 

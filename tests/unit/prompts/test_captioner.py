@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_captioner import save_tiny_captioner
+from tests.helpers.tiny_captioner import save_tiny_captioner
 
 from dataset_diffusion.errors import ModelError, PromptError, Skipped
 from dataset_diffusion.prompts.captioner import load_captioner

@@ -3,9 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from dataset_diffusion.config import PromptSettings, RunConfig
+from dataset_diffusion.config import LabelSettings, PromptSettings, RunConfig
 from dataset_diffusion.dataset.manifest import DatasetManifest
+from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.writer import DatasetWriter
+from dataset_diffusion.evaluation.examples import Example, write_examples
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels, to_results
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import write_prompts
@@ -39,10 +41,9 @@ def make_dataset(classes, make_sample):
     """A function that writes a dataset of samples, all of its shards or some."""
 
     def make(path, num_samples=5, shard_size=2, shards=None, **options):
-        config = {"seed": 7, "label": {"exponent": 0}}
-        manifest = DatasetManifest(
-            class_set=classes, num_samples=num_samples, shard_size=shard_size, model="embedded", config=config
-        )
+        provenance = Provenance(seed=7, label=LabelSettings(exponent=0))
+        fields = {"num_samples": num_samples, "shard_size": shard_size, "model": "embedded"}
+        manifest = DatasetManifest(class_set=classes, provenance=provenance, **fields)
         store = DatasetWriter.create(path, manifest)
         for shard in range(manifest.num_shards) if shards is None else shards:
             store.write_shard(shard, [make_sample(index, **options) for index in store.shard_range(shard)])

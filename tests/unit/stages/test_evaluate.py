@@ -4,9 +4,9 @@ from shutil import copy
 
 import numpy as np
 import pytest
-from benchmark_folders import cityscapes_folder, dis5k_folder, seeing_segmenter, voc_folder
-from commands import last_line, refuse, run_command, succeed
 from PIL import Image
+from tests.helpers.folders import cityscapes_folder, dis5k_folder, seeing_segmenter, voc_folder
+from tests.helpers.processes import last_line, refuse, run_command, succeed
 from torch import nn
 
 from dataset_diffusion.config import EvaluateSettings, TrainSettings

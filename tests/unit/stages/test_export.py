@@ -1,6 +1,6 @@
 import pytest
-from commands import files_of, refuse, succeed, times_of
-from label_maps import HARD, make_store
+from tests.helpers.label_maps import HARD, make_store
+from tests.helpers.processes import files_of, refuse, succeed, times_of
 
 from dataset_diffusion.disk.locks import folder_lock
 

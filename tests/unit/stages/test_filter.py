@@ -3,8 +3,8 @@ import shutil
 
 import numpy as np
 import pytest
-from commands import files_of, last_line, refuse, succeed, times_of
-from tiny_clip import save_tiny_clip
+from tests.helpers.processes import files_of, last_line, refuse, succeed, times_of
+from tests.helpers.tiny_clip import save_tiny_clip
 
 from dataset_diffusion.dataset.filtering.image_text import load_image_text
 from dataset_diffusion.dataset.manifest import DatasetManifest
@@ -95,7 +95,9 @@ def test_a_dataset_of_version_0_1_0_does_not_say_what_was_dropped_and_goes_on(so
     out = tmp_path / "out"
     succeed("filter", source.path, *RULES, "--out", out)
     values = json.loads((out / "dataset.json").read_text())
-    del values["config"]["filter"][0]["dropped"]
+    recorded = values.pop("provenance")
+    step = {name: recorded["filter"][0][name] for name in ("rules", "num_samples", "config_hash")}
+    values |= {"schema_version": 1, "config": {"seed": recorded["seed"], "filter": [step]}}
     (out / "dataset.json").write_text(json.dumps(values))
     files = files_of(out)
     for missing in ([], [1], [0, 1]):

@@ -3,8 +3,8 @@ import os
 import re
 
 import pytest
-from commands import run_command, succeed
-from tiny_models import add_safety_checker, thin_pipeline
+from tests.helpers.processes import run_command, succeed
+from tests.helpers.tiny_models import add_safety_checker, thin_pipeline
 
 from dataset_diffusion.config import ExecutorSettings, FilterSettings, GenerateSettings, LabelSettings, WorkerSettings
 from dataset_diffusion.dataset.provenance import Layers

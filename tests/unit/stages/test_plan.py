@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from commands import refuse, succeed
+from tests.helpers.processes import refuse, succeed
 
 from dataset_diffusion.config import GenerateSettings, PromptSettings, RunConfig, TrainSettings
 from dataset_diffusion.errors import ConfigError
@@ -69,7 +69,7 @@ def test_a_dry_run_tells_what_is_missing_and_writes_nothing(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[prompts]\ncaptions = "captions.txt"\n')
     text = succeed("run", recipe, "--out", tmp_path / "run", "--dry-run")
-    assert f"missing   {tmp_path / 'captions.txt'}" in text.splitlines()
+    assert "missing   captions.txt" in text.splitlines()
     assert list(tmp_path.iterdir()) == [recipe]
 
 

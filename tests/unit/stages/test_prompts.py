@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from commands import refuse, succeed
 from PIL import Image
-from tiny_captioner import save_tiny_captioner
+from tests.helpers.processes import refuse, succeed
+from tests.helpers.tiny_captioner import save_tiny_captioner
 
 from dataset_diffusion.config import PromptSettings
 from dataset_diffusion.errors import ConfigError, PromptError

@@ -3,8 +3,8 @@ import subprocess
 import sys
 
 import numpy as np
-from benchmark_folders import scenes_folder
-from commands import succeed
+from tests.helpers.folders import scenes_folder
+from tests.helpers.processes import succeed
 
 from dataset_diffusion.evaluation.examples import Example, write_examples
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels, to_results

@@ -5,7 +5,7 @@ from html import unescape
 
 import numpy as np
 import pytest
-from commands import refuse, succeed, times_of
+from tests.helpers.processes import refuse, succeed, times_of
 
 from dataset_diffusion.config import RunConfig
 from dataset_diffusion.dataset.store import DatasetStore

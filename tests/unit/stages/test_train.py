@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from commands import last_line, refuse, run_command, succeed
 from PIL import Image
+from tests.helpers.processes import last_line, refuse, run_command, succeed
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest

@@ -3,7 +3,7 @@ from itertools import chain
 import fsspec
 import numpy as np
 import pytest
-from commands import refuse, run_command, succeed
+from tests.helpers.processes import refuse, run_command, succeed
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.verify import problems_of, unknown_files

@@ -1,8 +1,8 @@
 import json
 
 import numpy as np
-from killing import write_export
-from label_maps import make_store
+from tests.helpers.exporting import write_export
+from tests.helpers.label_maps import make_store
 
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.coco import annotate
@@ -37,7 +37,7 @@ def test_nothing_to_annotate():
 
 def test_the_file_numbers_annotations_from_one_and_names_every_category(tmp_path):
     store = make_store(tmp_path / "dataset", [LABEL, LABEL * 0, LABEL], shard_size=1)
-    write_export(store, tmp_path / "out", ExportSettings(format="coco", licence="CC0"))
+    write_export(store.path, tmp_path / "out", ExportSettings(format="coco", licence="CC0"))
     whole = json.loads((tmp_path / "out" / "annotations" / "instances_train.json").read_text())
     assert [one["id"] for one in whole["annotations"]] == [1, 2, 3, 4]
     assert [one["image_id"] for one in whole["annotations"]] == [0, 0, 2, 2]

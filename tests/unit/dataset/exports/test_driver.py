@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from commands import files_of
-from killing import write_export
-from label_maps import HARD, make_store
+from tests.helpers.exporting import write_export
+from tests.helpers.label_maps import HARD, make_store
+from tests.helpers.processes import files_of
 
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.driver import DatasetExport
@@ -48,7 +48,7 @@ def test_a_folder_of_something_else(store, tmp_path):
 
 def test_a_folder_of_another_export(store, tmp_path):
     out = tmp_path / "out"
-    write_export(store, out, PNG)
+    write_export(store.path, out, PNG)
     fix = f"fix: use another --out or delete {out}"
     assert refusal(store, out, ExportSettings(format="coco", polygons=True)) == (
         f"{out} holds another export; got format: png (here: coco), polygons: False (here: True); {fix}"
@@ -84,7 +84,7 @@ def test_a_damaged_shard_of_the_dataset(tmp_path):
 
 
 def test_it_says_what_it_is(store, tmp_path):
-    write_export(store, tmp_path, PNG)
+    write_export(store.path, tmp_path, PNG)
     description = json.loads((tmp_path / "export.json").read_text())
     assert description["settings"] == PNG.model_dump()
     assert description["num_samples"] == 4
@@ -94,7 +94,7 @@ def test_it_says_what_it_is(store, tmp_path):
 def test_the_card_counts_every_sample(tmp_path):
     half = np.array([[1, 1], [0, 255]], np.uint8)
     store = make_store(tmp_path / "dataset", [half, half, np.zeros((2, 2), np.uint8)], shard_size=2)
-    write_export(store, tmp_path / "out", PNG)
+    write_export(store.path, tmp_path / "out", PNG)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "# 3 labelled images of 3 classes" in card
     assert "| 0 | background | 3 | 50.00% |" in card

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from label_maps import HARD, label_maps
 from pycocotools import mask as coco_mask
+from tests.helpers.label_maps import HARD, label_maps
 
 from dataset_diffusion.dataset.exports.polygons import center_polygons, corner_polygons
 

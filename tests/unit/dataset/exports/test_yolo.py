@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from killing import write_export
-from label_maps import HARD, make_store
+from tests.helpers.exporting import write_export
+from tests.helpers.label_maps import HARD, make_store
 
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.yolo import label_lines
@@ -45,7 +45,7 @@ def test_readers_that_cut_off_fractions_fill_the_same_pixels(name):
 @pytest.mark.parametrize(("fraction", "val"), [(0.0, "images/train"), (0.5, "images/val")])
 def test_the_description_names_classes_and_folders_beside_it(tmp_path, fraction, val):
     store = make_store(tmp_path / "dataset", [HARD["comb"]] * 2)
-    write_export(store, tmp_path / "out", ExportSettings(format="yolo", val_fraction=fraction))
+    write_export(store.path, tmp_path / "out", ExportSettings(format="yolo", val_fraction=fraction))
     description = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text(encoding="utf-8"))
     names = {0: "forklift", 1: "hand truck", 2: "Öl | fass: 3"}
     assert description == {"train": "images/train", "val": val, "names": names}

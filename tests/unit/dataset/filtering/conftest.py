@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_clip import save_tiny_clip
+from tests.helpers.tiny_clip import save_tiny_clip
 
 from dataset_diffusion.dataset.filtering.rules import parse_rule
 from dataset_diffusion.dataset.filtering.select import Selection, judge

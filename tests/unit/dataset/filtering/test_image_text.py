@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_clip import save_tiny_clip
+from tests.helpers.tiny_clip import save_tiny_clip
 from transformers import CLIPModel, CLIPProcessor
 
 from dataset_diffusion.dataset.filtering.image_text import load_image_text

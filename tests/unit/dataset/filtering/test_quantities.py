@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import succeed
 from PIL import Image
+from tests.helpers.processes import succeed
 
 from dataset_diffusion.dataset.filtering.quantities import QUANTITIES, perceptual_hash
 from dataset_diffusion.dataset.filtering.rules import parse_rule

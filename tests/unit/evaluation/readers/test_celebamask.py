@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from benchmark_folders import celebamask_folder, save_jpeg, save_png
+from tests.helpers.folders import celebamask_folder, save_jpeg, save_png
 
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.readers.celebamask import MAPPING

@@ -2,7 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
-from benchmark_folders import cityscapes_folder, save_png
+from tests.helpers.folders import cityscapes_folder, save_png
 
 from dataset_diffusion.dataset.schema import encode_grey
 from dataset_diffusion.errors import DatasetError

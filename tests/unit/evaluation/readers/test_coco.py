@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from benchmark_folders import coco_folder
 from pycocotools.coco import COCO
+from tests.helpers.folders import coco_folder
 
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.readers.coco import draw_instances

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from benchmark_folders import save_png
 from PIL import Image
+from tests.helpers.folders import save_png
 
 from dataset_diffusion.dataset.schema import decode_grey, encode_grey
 from dataset_diffusion.errors import DatasetError

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from benchmark_folders import dis5k_folder, save_png
+from tests.helpers.folders import dis5k_folder, save_png
 
 from dataset_diffusion.dataset.schema import encode_grey
 from dataset_diffusion.errors import DatasetError

@@ -1,5 +1,5 @@
 import pytest
-from benchmark_folders import FOLDERS
+from tests.helpers.folders import FOLDERS
 
 from dataset_diffusion.dataset import store
 from dataset_diffusion.errors import DatasetError

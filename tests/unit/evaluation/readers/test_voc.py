@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_folders import save_png, voc_folder
+from tests.helpers.folders import save_png, voc_folder
 
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.table import open_benchmark

@@ -1,4 +1,4 @@
-"""Stable Diffusion's architectures at full size, written out, with random weights: cost does not depend on their values.
+"""Stable Diffusion's architectures at full size, with random weights: cost does not depend on their values.
 
 The configs are those of the published checkpoints, so that nothing needs to be downloaded to measure what a step costs
 or to prove that reading attention changes no pixel. `scale` divides the channels for tests; block types, depths and
@@ -128,7 +128,7 @@ def build_unet(name: str, scale: int = 1) -> UNet2DConditionModel:
 
 
 def build_text_encoder(config: Config, tokenizer: CLIPTokenizer, scale: int = 1, *, projected: bool = False) -> Any:
-    """A CLIP text encoder over a tokenizer's ids, its channels divided by ``scale``; ``projected`` as SDXL's second one."""
+    """A CLIP text encoder over a tokenizer's ids, channels divided by ``scale``; ``projected`` as SDXL's second one."""
     thin = {
         key: config[key] // scale for key in ("hidden_size", "intermediate_size", "projection_dim") if key in config
     }

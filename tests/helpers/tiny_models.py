@@ -5,9 +5,9 @@ Block types, depths and numbers of heads are the published ones.
 
 import numpy as np
 import torch
-from benchmarks.full_size import build_pipeline
 from diffusers import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker, cosine_distance
+from tests.helpers.architectures import build_pipeline
 from transformers import CLIPConfig, CLIPImageProcessor
 
 from dataset_diffusion.diffusion.families.unet import UNetModel
