@@ -31,7 +31,7 @@ def dataset_card(
         manifest: what the dataset is made of.
         counts: of all its label maps.
         loading: Python that loads it from inside its folder.
-        licence: licence of the model's outputs, as the user states it; None says that nobody did.
+        licence: of the model's outputs, as the user states it.
         limits: what these files do not keep, a sentence each.
     """
     environment = jinja2.Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True)

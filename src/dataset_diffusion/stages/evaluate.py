@@ -25,12 +25,7 @@ from dataset_diffusion.segmentation.predict import Views
 
 
 def open_chosen(settings: EvaluateSettings, *, check_files: bool = True) -> Benchmark:
-    """The benchmark that settings name.
-
-    Raises:
-        ConfigError: they name none.
-        DatasetError: it cannot be opened.
-    """
+    """The benchmark that settings name; a ConfigError where they name none."""
     if settings.benchmark == NO_BENCHMARK:
         raise ConfigError("no benchmark to evaluate on", fix="--benchmark with a name or a labelled dataset's folder")
     return open_benchmark(settings.benchmark, settings.root, settings.split, check_files=check_files)
@@ -145,12 +140,11 @@ def _listed(skip_bad: Skipped | None) -> dict[str, Any]:
 def _keep_examples(out: Path, examples: list[Example], class_set: ClassSet) -> None:
     """Write the examples of a run before its results, whose presence means that both are there."""
     run = RunFolder(out.parent)
-    if out != run.results or not run.is_begun:
-        return
-    if examples:
-        write_examples(run.examples, examples, class_set)
-    else:
-        remove_files([run.examples])  # they are about the results that are replaced
+    if out == run.results and run.is_begun:
+        if examples:
+            write_examples(run.examples, examples, class_set)
+        else:
+            remove_files([run.examples])  # they are about the results that are replaced
 
 
 def _check_place(path: Path) -> None:

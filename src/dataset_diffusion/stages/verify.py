@@ -19,13 +19,7 @@ Repair = Callable[[DatasetStore, list[int]], None]
 
 @dataclass(frozen=True)
 class Verification:
-    """What is known of a dataset after it was verified.
-
-    Attributes:
-        store: the dataset.
-        repaired: files of the shards that were written again.
-        problems: what is wrong with it, one line each; empty where nothing is.
-    """
+    """A verified dataset, the files of the shards that were written again, and what is wrong with it, a line each."""
 
     store: DatasetStore
     repaired: list[Path]

@@ -33,18 +33,16 @@ LIMITS: tuple[str, ...] = (
 
 
 def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-    """Write the images of a shard; what its annotations are is kept for the index."""
     job.make_folders("images")
     for item in items:
-        file_name = f"{item.name}{item.image_suffix}"
+        file_name = f"{item.name}{job.image_suffix}"
         job.write(f"images/{file_name}", item.image)
         height, width = item.label.shape
-        image = {"id": item.index, "file_name": file_name, "height": height, "width": width}
-        yield item.record | {"image": image, "annotations": list(annotate(item.label, item.index, job.settings))}
+        image = {"id": item.row["index"], "file_name": file_name, "height": height, "width": width}
+        yield item.record | {"image": image, "annotations": list(annotate(item.label, item.row["index"], job.settings))}
 
 
 def write_index(job: Job, records: Records) -> None:
-    """Write one JSON file per split, line by line."""
     job.make_folders("annotations")
     for split in SPLITS:
         if any(job.names(split)):
@@ -52,13 +50,7 @@ def write_index(job: Job, records: Records) -> None:
 
 
 def annotate(label: UInt8[np.ndarray, "h w"], image_id: int, settings: ExportSettings) -> Iterator[dict[str, Any]]:
-    """The annotations of a label map, without their own ids.
-
-    Args:
-        label: class ids; 0 gets no annotation, 255 a crowd annotation.
-        image_id: the image that they are about.
-        settings: ``instances`` gives one per 8-connected component instead of one per class, ``polygons`` draws them.
-    """
+    """The annotations of a label map, without their own ids: none for id 0, a crowd annotation for 255."""
     for category_id in np.unique(label).tolist():
         if category_id == 0:
             continue
