@@ -222,8 +222,10 @@ class DatasetStore:
         if not -len(self) <= position < len(self):
             raise IndexError(f"sample {index} of a dataset of {len(self)}")
         shard, offset = divmod(position % len(self), self.manifest.shard_size)
-        group, row = _find_row(self._file(shard).metadata, offset)
-        return self._group(shard, group, columns), row
+        group, metadata = 0, self._file(shard).metadata
+        while offset >= (rows := metadata.row_group(group).num_rows):
+            group, offset = group + 1, offset - rows
+        return self._group(shard, group, columns), offset
 
     def _read_group(self, shard: int, group: int, columns: tuple[str, ...]) -> pa.Table:
         try:
@@ -255,12 +257,3 @@ class DatasetStore:
         path = self._place(shard)
         fix = f"delete {path} and run the command that made the dataset again"
         return DatasetError(f"{path} is damaged", got=str(reason), fix=fix)
-
-
-def _find_row(metadata: pq.FileMetaData, offset: int) -> tuple[int, int]:
-    """The row group that holds a row of a shard, and the row's place in it."""
-    group = 0
-    while offset >= metadata.row_group(group).num_rows:
-        offset -= metadata.row_group(group).num_rows
-        group += 1
-    return group, offset

@@ -11,11 +11,7 @@ from dataset_diffusion.errors import ConfigError, ModelError, first_line
 
 
 def resolve_device(name: str | None) -> torch.device:
-    """The device of that name; None takes the accelerator there is, or the CPU.
-
-    Raises:
-        ConfigError: torch knows no such device, or this machine has none.
-    """
+    """The device of that name, or a ConfigError where there is none; None takes the accelerator, or else the CPU."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if name is None:
         return accelerator or torch.device("cpu")

@@ -39,15 +39,10 @@ def progress(
     console: Console | None = None,
     seconds_between_lines: float = 15.0,
 ) -> Iterator[Advance]:
-    """Show how far a piece of work is, of which an earlier run may have ``done`` some.
+    """Show how far a piece of work is: ``total`` in ``unit``, a plural, of which an earlier run did ``done``.
 
-    Args:
-        what: what is being done.
-        total: how much there is to do, in ``unit``.
-        unit: what is counted, in the plural.
-        done: how much of it is done already.
-        console: where; None takes standard error.
-        seconds_between_lines: without a terminal, how often a line is due.
+    It is shown on ``console``, or else on standard error: where that is no terminal, as a line every
+    ``seconds_between_lines``.
     """
     console = console or Console(stderr=True)
     if console.is_terminal:

@@ -111,7 +111,6 @@ class RayWorker:
         self._do = self._prepare(self._device)
 
     def do(self, piece: Any) -> Any:
-        """Do a piece of work."""
         return self._do(piece)
 
 
@@ -183,10 +182,8 @@ class _Team:
 def cluster(address: str | None = None, *, at_least: int = 1, patience: int = 30) -> Iterator[int]:
     """Be connected to a cluster, the one that this process is connected to already if it is; gives its CPU cores.
 
-    Args:
-        address: a running cluster, ``auto`` to find it; None starts one on this machine.
-        at_least: cores that a local one has on paper, though the machine may have fewer.
-        patience: seconds within which a running cluster must answer.
+    A cluster that runs at ``address`` must answer within ``patience`` seconds. Without an address one is started on
+    this machine, which has ``at_least`` so many cores on paper.
     """
     if ray.is_initialized():
         yield _resource("CPU")

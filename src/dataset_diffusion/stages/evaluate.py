@@ -65,7 +65,10 @@ def evaluate(
         DatasetError: the benchmark cannot be used, or ``out`` cannot be written.
         ModelError: the segmenter cannot be loaded, or there is too little memory for it.
     """
-    _check_choice(model, predictions, save_predictions)
+    if (model is None) == (predictions is None):
+        raise ConfigError("nothing to score, or two things", expected="either a model folder or --predictions")
+    if model is None and save_predictions is not None:
+        raise ConfigError("--save-predictions needs a model", got=f"--predictions {predictions}")
     benchmark = open_chosen(settings, check_files=skip_bad is None)
     if save_predictions is None:
         benchmark.check_truth()
@@ -91,13 +94,6 @@ def evaluate(
     _keep_examples(out, examples, benchmark.class_set)
     write_json(out, results)
     return results
-
-
-def _check_choice(model: Path | None, predictions: Path | None, save_predictions: Path | None) -> None:
-    if (model is None) == (predictions is None):
-        raise ConfigError("nothing to score, or two things", expected="either a model folder or --predictions")
-    if model is None and save_predictions is not None:
-        raise ConfigError("--save-predictions needs a model", got=f"--predictions {predictions}")
 
 
 def _collected(found: Iterator[Predicted], benchmark: Benchmark, examples: list[Example]) -> Iterator[Predicted]:

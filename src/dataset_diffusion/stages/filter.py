@@ -66,12 +66,7 @@ def filter_samples(source: str | Location, settings: FilterSettings, out: Path) 
 
 
 def check_filter(settings: FilterSettings) -> None:
-    """Refuse what cannot be filtered by, before there is a dataset.
-
-    Raises:
-        ConfigError: a rule that is none.
-        ModelError: a rule asks a model that cannot be loaded.
-    """
+    """Refuse rules that are none, and a model that cannot be loaded, before there is a dataset."""
     if _needs_model([parse_rule(text) for text in settings.rules]):
         from dataset_diffusion.dataset.filtering.image_text import load_image_text
 

@@ -113,8 +113,7 @@ def check_generation(
     """The loaded model, which is known to be able to generate the prompts; None where Ray's workers will load it.
 
     Raises:
-        ConfigError, ModelError, PromptError: there is no such model or device, or it cannot generate one of the
-            prompts.
+        ConfigError, ModelError, PromptError: no such model or device, or one that cannot generate a prompt.
     """
     if workers.executor == "local":
         return _checked_model(prompts, settings)
@@ -337,11 +336,7 @@ def _prepare_worker(job: GenerationJob, dataset: Path, device: str) -> Callable[
     """Load the model; gives what generates and writes a shard, and says what that takes."""
     model = load_from_settings(job.generate.model_copy(update={"device": device}))
     store, batch = DatasetWriter.open(dataset), BatchSize(job.generate.batch_size)
-
-    def generate(item: WorkItem) -> str:
-        return [note for _, note in generate_shards(model, store, job, [item], batch)][-1]
-
-    return generate
+    return lambda item: [note for _, note in generate_shards(model, store, job, [item], batch)][-1]
 
 
 def _generate_if_it_fits(

@@ -103,12 +103,7 @@ def estimate(config: RunConfig, costs: Costs) -> Estimate:
 
 
 def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
-    """The stages of a run and what they cost, line by line.
-
-    Raises:
-        ConfigError: unknown classes.
-        ModelError: no such segmenter.
-    """
+    """The stages of a run and what they cost, line by line; unknown classes or segmenters are refused."""
     train, cost, generation = config.train, estimate(config, costs), _generation_plan(config)
     num_classes = resolve_classes(config.prompts.classes).num_classes
     captions = config.prompts.captions or "templates"

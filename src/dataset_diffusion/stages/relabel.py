@@ -89,31 +89,23 @@ def _write_missing(old: DatasetStore, new: DatasetWriter, settings: LabelSetting
     if not (missing := new.missing_shards()):
         return
     if workers.executor == "ray":
-        written = _in_ray(old, new, missing, settings, workers)
+        from dataset_diffusion.machine.ray_pool import work_in_ray
+
+        relabelled = work_in_ray(
+            missing,
+            partial(_prepare_ray_worker, old.path.resolve(), new.path.resolve(), settings),
+            name=lambda shard: f"shard {shard}",
+            num_workers=workers.num_workers,
+            address=workers.address,
+            device="cpu",
+            threads=1,
+        )
+        written: Iterator[int] = (count for _, count in relabelled)
     else:
         written = work_in_processes(missing, partial(relabel_shard, old, new, settings), workers.num_workers)
     with progress("Relabel", len(new), "images", done=len(new) - new.count(missing)) as advance:
         for count in written:
             advance(count)
-
-
-def _in_ray(
-    old: DatasetStore, new: DatasetWriter, shards: list[int], settings: LabelSettings, workers: WorkerSettings
-) -> Iterator[int]:
-    """Relabel shards in the workers of a Ray cluster; yields the number of samples of each when it is written."""
-    from dataset_diffusion.machine.ray_pool import work_in_ray
-
-    relabelled = work_in_ray(
-        shards,
-        partial(_prepare_ray_worker, old.path.resolve(), new.path.resolve(), settings),
-        name=lambda shard: f"shard {shard}",
-        num_workers=workers.num_workers,
-        address=workers.address,
-        device="cpu",
-        threads=1,
-    )
-    for _, count in relabelled:
-        yield count
     clear_leftovers(new.path / "shards")
 
 

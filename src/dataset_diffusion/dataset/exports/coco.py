@@ -82,22 +82,19 @@ def _components(mask: UInt8[np.ndarray, "h w"]) -> Iterator[UInt8[np.ndarray, "h
 
 def _index_lines(job: Job, split: Split, records: Records) -> Iterator[str]:
     """The JSON file of a split; the records are read once for the images and once for the annotations."""
+    classes = job.class_set
+    names = [{"id": i, "name": classes.name_of(i), "supercategory": classes.name} for i in classes.ids]
+    categories = [*names, {"id": classes.ignore_index, "name": "uncertain", "supercategory": "ignored"}]
     licences = [{"id": 1, "name": job.settings.licence or "not stated", "url": ""}]
     yield '{"info": ' + json.dumps({"description": "made with Dataset Diffusion"}) + ","
     yield f'"licenses": {json.dumps(licences)},'
-    yield f'"categories": {json.dumps(list(_categories(job.class_set)))},'
+    yield f'"categories": {json.dumps(categories)},'
     yield '"images": ['
     yield from _separated(record["image"] | {"license": 1} for record in records if record["split"] == split)
     yield '], "annotations": ['
     annotations = (one for record in records if record["split"] == split for one in record["annotations"])
     yield from _separated({"id": number} | one for number, one in enumerate(annotations, start=1))
     yield "]}"
-
-
-def _categories(classes: ClassSet) -> Iterator[dict[str, Any]]:
-    for class_id in classes.ids:
-        yield {"id": class_id, "name": classes.name_of(class_id), "supercategory": classes.name}
-    yield {"id": classes.ignore_index, "name": "uncertain", "supercategory": "ignored"}
 
 
 def _separated(values: Iterator[dict[str, Any]]) -> Iterator[str]:

@@ -134,7 +134,6 @@ class _Records:
 
 
 def _check_same(claim: dict[str, Any], folder: Path) -> None:
-    """Refuse a folder with another export."""
     mine = {**claim["settings"], "dataset": claim["dataset"]}
     try:
         there = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))

@@ -29,12 +29,7 @@ COLUMNS = ("index", "seed", "prompt", "class_prompt", "classes", "image", "label
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One sample on its way into an export.
-
-    Attributes:
-        row: the sample's `COLUMNS`.
-        split: the split it belongs to.
-    """
+    """One sample on its way into an export: its `COLUMNS`, and the split it belongs to."""
 
     row: Mapping[str, Any]
     split: Split
@@ -67,13 +62,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Job:
-    """One export.
-
-    Attributes:
-        folder: where it is written.
-        settings: how.
-        manifest: what the dataset is made of.
-    """
+    """One export: its folder, how it is written, and what the dataset is made of."""
 
     folder: Path
     settings: ExportSettings
