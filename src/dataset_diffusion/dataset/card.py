@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
@@ -31,14 +30,17 @@ def dataset_card(
         manifest: what the dataset is made of.
         counts: of all its label maps.
         loading: Python that loads it from inside its folder.
-        licence: licence of the model's outputs, as the user states it; None says that nobody did.
+        licence: of the model's outputs, as the user states it.
         limits: what these files do not keep, a sentence each.
     """
     environment = jinja2.Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         manifest=manifest,
         settings=json.dumps(manifest.provenance.asked(), indent=2),
-        rows=list(_rows(manifest.class_set, counts)),
+        rows=[
+            (label_id, name.replace("|", "\\|"), counts.labelled[label_id], f"{counts.share(label_id):.2%}")
+            for label_id, name in enumerate(manifest.class_set.label_names)
+        ],
         num_images=counts.num_images,
         ignored=f"{counts.uncertain:.1%}",
         ignore_index=ClassSet.ignore_index,
@@ -46,10 +48,3 @@ def dataset_card(
         licence=" ".join(licence.split()) if licence else None,
         limits=limits,
     )
-
-
-def _rows(classes: ClassSet, counts: LabelCounts) -> Iterator[tuple[int, str, int, str]]:
-    """Id, name, images and share of the pixels, of the background and of every class."""
-    for label_id, name in enumerate(classes.label_names):
-        images = int(counts.labelled[label_id])
-        yield label_id, name.replace("|", "\\|"), images, f"{counts.share(label_id):.2%}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from jaxtyping import Int64
@@ -12,9 +13,7 @@ from dataset_diffusion.dataset.schema import LabelMap, decode_label
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.prompts.class_sets import ClassSet
 
-
-def _zeros() -> Int64[np.ndarray, " 256"]:
-    return np.zeros(256, dtype=np.int64)
+_zeros = partial(np.zeros, 256, np.int64)
 
 
 @dataclass(eq=False)
@@ -34,12 +33,7 @@ class LabelCounts:
     pixels: Int64[np.ndarray, " 256"] = field(default_factory=_zeros)
 
     def add(self, pixels: Mapping[int, int], classes: Collection[int] = ()) -> None:
-        """Count one label map.
-
-        Args:
-            pixels: how many pixels of each label id it has; see `pixels_of`.
-            classes: the class ids that its prompt names.
-        """
+        """Count one label map by its `pixels_of`, and the class ids that its prompt names."""
         ids = list(pixels)
         self.num_images += 1
         self.prompted[list(classes)] += 1
@@ -68,15 +62,9 @@ def pixels_of(label: LabelMap) -> dict[int, int]:
 
 
 def count_labels(store: DatasetStore) -> LabelCounts:
-    """Count over the shards that are there.
-
-    Raises:
-        DatasetError: a shard is damaged.
-    """
+    """Count over the shards that are there."""
     counts = LabelCounts()
-    missing = set(store.missing_shards())
-    for shard in range(store.manifest.num_shards):
-        if shard not in missing:
-            for row in store.read_shard(shard, ("classes", "label")):
-                counts.add(pixels_of(decode_label(row["label"]["bytes"])), row["classes"])
+    for shard in sorted(set(range(store.manifest.num_shards)).difference(store.missing_shards())):
+        for row in store.read_shard(shard, ("classes", "label")):
+            counts.add(pixels_of(decode_label(row["label"]["bytes"])), row["classes"])
     return counts

@@ -16,7 +16,7 @@ from dataset_diffusion.dataset.schema import ImageFormat
 from dataset_diffusion.disk import claims
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.disk.places import Location
-from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError, first_problem
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.version import __version__
 
@@ -90,11 +90,7 @@ class DatasetManifest(BaseModel):
         return -(-self.num_samples // self.shard_size)
 
     def shard_range(self, shard: int) -> range:
-        """The sample indices of a shard.
-
-        Raises:
-            IndexError: the dataset has no such shard.
-        """
+        """The sample indices of a shard; an IndexError where the dataset has no such shard."""
         if not 0 <= shard < self.num_shards:
             raise IndexError(f"shard {shard} of a dataset of {self.num_shards} shards")
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.num_samples))
@@ -117,22 +113,14 @@ class DatasetManifest(BaseModel):
         return claims.differences({"used": mine.model_dump()}, {"used": theirs.model_dump()}, {"used.dtype"})
 
     def save(self, folder: Path) -> None:
-        """Write ``dataset.json`` into a folder that exists.
-
-        Raises:
-            DatasetError: the folder cannot be written.
-        """
+        """Write ``dataset.json`` into a folder that exists."""
         path = folder / FILE_NAME
         atomic_write(path, self._json(indent=2) + b"\n")
         remove_leftovers(path)
 
     @classmethod
     def load(cls, folder: Location) -> DatasetManifest:
-        """Read ``dataset.json`` of a folder.
-
-        Raises:
-            DatasetError: there is none, it cannot be read, or it has another schema version than this package.
-        """
+        """Read ``dataset.json`` of a folder; a DatasetError where there is none that this version can read."""
         path = folder / FILE_NAME
         try:
             check_not_in_between(folder)
@@ -145,15 +133,13 @@ class DatasetManifest(BaseModel):
         if not isinstance(version, int):
             raise _damaged(path, "no schema version")
         if version not in (1, SCHEMA_VERSION):
-            newer = "upgrade dataset-diffusion"
-            older = (
-                f"make the dataset again, or install dataset-diffusion=={values.get('package_version')}, which made it"
-            )
+            maker = f"dataset-diffusion=={values.get('package_version')}"
+            older = f"make the dataset again, or install {maker}, which made it"
             raise DatasetError(
                 f"{path} has another schema version",
                 got=version,
                 expected=f"1 or {SCHEMA_VERSION}",
-                fix=newer if version > SCHEMA_VERSION else older,
+                fix="upgrade dataset-diffusion" if version > SCHEMA_VERSION else older,
             )
         recorded = values.pop(_provenance_key(version), {})
         if not isinstance(recorded, dict):
@@ -161,8 +147,7 @@ class DatasetManifest(BaseModel):
         try:
             manifest = cls.model_validate(values | {"provenance": Provenance.read(recorded)})
         except ValidationError as error:
-            first = error.errors()[0]
-            raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            raise _damaged(path, first_problem(error)) from error
         except ConfigError as error:
             raise _damaged(path, str(error)) from error
         if recorded != manifest.provenance.model_dump(mode="json"):
@@ -200,11 +185,7 @@ def stamp_of(folder: Location) -> Stamp | None:
 
 
 def check_not_in_between(folder: Location) -> None:
-    """Refuse a folder whose samples were being replaced by others when something stopped that.
-
-    Raises:
-        DatasetError: some of its shards may be old and some new.
-    """
+    """Refuse a folder whose samples were being replaced when something stopped that: some may be old and some new."""
     if (folder / REPLACING / FILE_NAME).exists():
         raise DatasetError(
             f"{folder} is half relabelled",

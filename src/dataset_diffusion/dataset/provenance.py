@@ -14,12 +14,7 @@ class _Record(BaseModel):
 
 
 class Layers(_Record):
-    """Attention layers whose maps are averaged.
-
-    Attributes:
-        resolution: the grid's shorter side at the model's own image size, in cells.
-        prefixes: starts of the layers' names.
-    """
+    """Attention layers whose maps are averaged, as `specs.LayerChoice` names them."""
 
     resolution: int
     prefixes: tuple[str, ...]
@@ -30,14 +25,8 @@ class Used(_Record):
 
     Attributes:
         scheduler: name of the denoising scheduler; None is the one in the model's files, which its revision fixes.
-        steps: denoising steps.
-        guidance_scale: classifier-free guidance scale.
-        negative_prompt: what the images should not show.
-        height: image height in pixels.
-        width: image width in pixels.
+        height, width: in pixels.
         dtype: floating-point type on the machine that began the dataset.
-        cross_attention: layers whose cross-attention was read.
-        self_attention: layers whose self-attention was read.
         attention_prompt: which prompt the attention was read against.
     """
 

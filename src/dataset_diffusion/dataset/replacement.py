@@ -23,24 +23,18 @@ def begin_replacement(store: DatasetStore, manifest: DatasetManifest) -> Dataset
     """The dataset, empty or partly written, that is to take the place of another one with as many samples.
 
     Hold the dataset's lock for this and all that follows, and call `resume_replacement` first.
-
-    Raises:
-        DatasetError: the folder cannot be written.
     """
     # Its name says what it is made of, so that a stray worker of another replacement has no folder to write to.
     folder = store.path / f"{_UNFINISHED}{manifest.config_hash}"
-    for other in store.path.glob(f"{_UNFINISHED}*"):
-        if other != folder:
-            _remove(other)
+    with explained_write_errors(store.path):
+        for other in store.path.glob(f"{_UNFINISHED}*"):
+            if other != folder:
+                shutil.rmtree(other)
     return DatasetWriter.create(folder, manifest)
 
 
 def finish_replacement(new: DatasetStore) -> None:
-    """Let a whole replacement take its place.
-
-    Raises:
-        DatasetError: the replacement is not whole, or the folder cannot be written.
-    """
+    """Let a replacement take its place; a DatasetError where it is not whole."""
     new.check_complete()
     folder = new.path.parent
     with explained_write_errors(folder):
@@ -49,11 +43,7 @@ def finish_replacement(new: DatasetStore) -> None:
 
 
 def resume_replacement(folder: Path) -> None:
-    """Finish the replacement of a dataset's samples that was interrupted, if one was.
-
-    Raises:
-        DatasetError: the folder cannot be written.
-    """
+    """Finish the replacement of a dataset's samples that was interrupted, if one was."""
     new = folder / REPLACING
     with explained_write_errors(folder):
         if (new / FILE_NAME).exists():
@@ -62,9 +52,4 @@ def resume_replacement(folder: Path) -> None:
                 shard.replace(folder / "shards" / shard.name)
             (new / FILE_NAME).replace(folder / FILE_NAME)
         if new.exists():
-            _remove(new)
-
-
-def _remove(folder: Path) -> None:
-    with explained_write_errors(folder):
-        shutil.rmtree(folder)
+            shutil.rmtree(new)

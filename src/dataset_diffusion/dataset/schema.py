@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal
 
@@ -85,13 +85,10 @@ flattened from (exponents, classes, 2). `HEATMAP_COLUMNS` are null where a sampl
 IMAGE, LABEL = "image.bytes", "label.bytes"
 """The columns of encoded pictures, without their paths."""
 
-SAMPLE_COLUMNS = (
-    *("index", "seed", "prompt", "class_prompt", "class_words", "classes", IMAGE, LABEL),
-    *("heatmaps", "heatmaps_shape", "exponents", "ranges", "quality"),
-)
-"""The columns that a sample is made of."""
 HEATMAP_COLUMNS = ("heatmaps", "heatmaps_shape", "exponents", "ranges")
 _SHORT_COLUMNS = ("index", "seed", "prompt", "class_prompt", "class_words", "classes", "quality")
+SAMPLE_COLUMNS = (*_SHORT_COLUMNS, IMAGE, LABEL, *HEATMAP_COLUMNS)
+"""The columns that a sample is made of."""
 
 
 def sample_name(index: int) -> str:
@@ -105,13 +102,7 @@ def shard_name(shard: int) -> str:
 
 
 def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat = "png") -> dict[str, Any]:
-    """A sample as a row of `SCHEMA`. The same sample gives the same bytes.
-
-    Args:
-        sample: the sample; its label holds ids of ``class_set``.
-        class_set: gives the label map its colours.
-        image_format: ``png`` keeps every pixel; ``jpeg`` is quality 95 without chroma subsampling.
-    """
+    """A sample as a row of `SCHEMA`. The same sample gives the same bytes."""
     name, prompt, heatmaps = sample_name(sample.prompt.index), sample.prompt, sample.heatmaps
     image, label = encode_image(sample.image, image_format), encode_label(sample.label, class_set)
     return {
@@ -159,45 +150,42 @@ def decode_row(row: Mapping[str, pa.Scalar]) -> Sample:
     )
 
 
+def rows_of(table: pa.Table) -> Iterator[dict[str, pa.Scalar]]:
+    """The rows of a table as Arrow scalars by column name."""
+    return ({name: table[name][row] for name in table.column_names} for row in range(table.num_rows))
+
+
 def encode_scores(scores: Mapping[str, float]) -> list[dict[str, Any]]:
     """Scores by name as the value of the column ``quality``."""
     return [{"name": name, "value": value} for name, value in sorted(scores.items())]
 
 
-def encode_image(image: UInt8[np.ndarray, "h w 3"], image_format: ImageFormat) -> bytes:
-    """RGB pixels as PNG or JPEG bytes; PNGs are not compressed, which the shard they go to is."""
+def encode_image(image: Image, image_format: ImageFormat) -> bytes:
+    """RGB pixels as PNG bytes, not compressed since their shard is, or as JPEG: quality 95, no chroma subsampling."""
     if image_format == "png":
         return _encode_png(image, _STORED)
     return _save(Picture.fromarray(image), "jpeg", {"quality": 95, "subsampling": "4:4:4"})
 
 
 def file_bytes(data: bytes) -> bytes:
-    """Stored PNG or JPEG bytes as a file of its own keeps them: PNGs compressed, JPEGs as they are.
-
-    Raises:
-        DatasetError: the bytes are not an image.
-    """
+    """Stored PNG or JPEG bytes as a file of its own keeps them: PNGs compressed, JPEGs as they are."""
     return _encode_png(decode_image(data), _COMPRESSED) if data.startswith(_PNG_SIGNATURE) else data
 
 
-def as_stored(image: UInt8[np.ndarray, "h w 3"], image_format: ImageFormat) -> UInt8[np.ndarray, "h w 3"]:
+def as_stored(image: Image, image_format: ImageFormat) -> Image:
     """The image as it reads back from a dataset: JPEG changes pixels, PNG does not."""
     return image if image_format == "png" else decode_image(encode_image(image, image_format))
 
 
-def encode_label(label: UInt8[np.ndarray, "h w"], class_set: ClassSet) -> bytes:
+def encode_label(label: LabelMap, class_set: ClassSet) -> bytes:
     """Class ids as a palette PNG: the ids are the pixels, the colours are the class set's."""
     picture = Picture.fromarray(label)
     picture.putpalette(bytes(chain.from_iterable(class_set.palette)))
     return _save(picture, "png", {"compress_level": _LABEL_COMPRESSION})
 
 
-def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels of PNG or JPEG bytes.
-
-    Raises:
-        DatasetError: the bytes are not an image.
-    """
+def decode_image(data: bytes) -> Image:
+    """RGB pixels of PNG or JPEG bytes; a DatasetError where they are no image."""
     picture = _open(data)
     return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
@@ -208,21 +196,13 @@ def picture_bytes(cell: pa.StructScalar) -> bytes:
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """(height, width) of PNG or JPEG bytes, read from their header.
-
-    Raises:
-        DatasetError: the bytes are not an image.
-    """
+    """(height, width) of PNG or JPEG bytes, read from their header; a DatasetError where they are no image."""
     width, height = _open(data, header_only=True).size
     return height, width
 
 
-def decode_label(data: bytes) -> UInt8[np.ndarray, "h w"]:
-    """Class ids of a palette (or greyscale) PNG.
-
-    Raises:
-        DatasetError: the bytes are not an image, or not one with one byte a pixel.
-    """
+def decode_label(data: bytes) -> LabelMap:
+    """Class ids of a palette or greyscale PNG; a DatasetError where the bytes are something else."""
     picture = _open(data)
     if picture.mode not in {"P", "L"}:
         raise DatasetError("a label map is not a palette image", got=f"mode {picture.mode}", expected="mode P or L")
@@ -235,11 +215,7 @@ def encode_grey(picture: LabelMap) -> bytes:
 
 
 def decode_grey(data: bytes) -> LabelMap:
-    """A grey picture, 0..255, of PNG or JPEG bytes.
-
-    Raises:
-        DatasetError: the bytes are not an image, or one in colour.
-    """
+    """A grey picture, 0..255, of PNG or JPEG bytes; a DatasetError where they are no image, or one in colour."""
     picture = decode_image(data)
     if (picture != picture[..., :1]).any():
         raise DatasetError("a mask is not grey", got="a picture in colour", expected="black and white")
@@ -276,11 +252,7 @@ def sha256(data: bytes) -> str:
 
 
 def decode_heatmaps(row: Mapping[str, pa.Scalar]) -> Heatmaps | None:
-    """The heatmaps of a row, given as Arrow scalars by column name; None where it has none.
-
-    Raises:
-        DatasetError: they do not have their recorded shape.
-    """
+    """The heatmaps of a row; None where it has none, a DatasetError where they do not have their recorded shape."""
     if not row["heatmaps"].is_valid:
         return None
     shape, exponents = row["heatmaps_shape"].as_py(), row["exponents"].as_py()
@@ -301,7 +273,7 @@ def _has_null(value: Any) -> bool:
     return value is None or (isinstance(value, list) and any(map(_has_null, value)))
 
 
-def _encode_png(image: UInt8[np.ndarray, "h w 3"], options: Sequence[int]) -> bytes:
+def _encode_png(image: Image, options: Sequence[int]) -> bytes:
     _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()
 

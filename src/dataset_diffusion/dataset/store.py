@@ -9,10 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import UInt8
 
 from dataset_diffusion.dataset.manifest import DatasetManifest, Stamp, stamp_of
 from dataset_diffusion.dataset.schema import (
@@ -20,6 +18,8 @@ from dataset_diffusion.dataset.schema import (
     LABEL,
     SAMPLE_COLUMNS,
     SCHEMA,
+    Image,
+    LabelMap,
     decode_image,
     decode_label,
     decode_row,
@@ -104,11 +104,7 @@ class DatasetStore:
         return not self.missing_shards()
 
     def check_complete(self) -> None:
-        """Refuse a dataset that lacks shards.
-
-        Raises:
-            DatasetError: saying how many.
-        """
+        """Raise a DatasetError where shards are missing."""
         if missing := self.missing_shards():
             raise DatasetError(
                 "the dataset is not finished",
@@ -117,11 +113,7 @@ class DatasetStore:
             )
 
     def check_unchanged(self) -> None:
-        """Refuse a dataset whose place other samples have taken since it was opened; see `replacement`.
-
-        Raises:
-            DatasetError: they have, or are about to.
-        """
+        """Raise a DatasetError where other samples took, or are taking, its place since it was opened."""
         if stamp_of(self.location) == self._stamp:
             return
         try:
@@ -174,7 +166,7 @@ class DatasetStore:
         """Read all samples in order of index."""
         return (self[index] for index in range(len(self)))
 
-    def image_and_label(self, index: SupportsIndex) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+    def image_and_label(self, index: SupportsIndex) -> tuple[Image, LabelMap]:
         """Read what a segmenter trains on, leaving the heatmaps on disk. Raises as indexing does."""
         table, row = self._read(index, (IMAGE, LABEL))
         return decode_image(picture_bytes(table["image"][row])), decode_label(picture_bytes(table["label"][row]))
@@ -205,12 +197,12 @@ class DatasetStore:
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
 
-    def image(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
+    def image(self, index: SupportsIndex) -> Image:
         """Read an image alone, leaving its label map on disk. Raises as indexing does."""
         table, row = self._read(index, (IMAGE,))
         return decode_image(picture_bytes(table["image"][row]))
 
-    def label(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w"]:
+    def label(self, index: SupportsIndex) -> LabelMap:
         """Read a label map alone, leaving the image on disk. Raises as indexing does."""
         table, row = self._read(index, (LABEL,))
         return decode_label(picture_bytes(table["label"][row]))
@@ -224,18 +216,16 @@ class DatasetStore:
         found = chain.from_iterable(problems for _, problems in find_problems(self, num_threads=1))
         return [*found, *unknown_files(self)]
 
-    def _forget_files(self) -> None:
-        self._file.cache_clear()
-        self._group.cache_clear()
-
     def _read(self, index: SupportsIndex, columns: tuple[str, ...]) -> tuple[pa.Table, int]:
         """The cached row group that holds a sample, and the sample's row in it."""
         position = operator.index(index)
         if not -len(self) <= position < len(self):
             raise IndexError(f"sample {index} of a dataset of {len(self)}")
         shard, offset = divmod(position % len(self), self.manifest.shard_size)
-        group, row = _find_row(self._file(shard).metadata, offset)
-        return self._group(shard, group, columns), row
+        group, metadata = 0, self._file(shard).metadata
+        while offset >= (rows := metadata.row_group(group).num_rows):
+            group, offset = group + 1, offset - rows
+        return self._group(shard, group, columns), offset
 
     def _read_group(self, shard: int, group: int, columns: tuple[str, ...]) -> pa.Table:
         try:
@@ -267,12 +257,3 @@ class DatasetStore:
         path = self._place(shard)
         fix = f"delete {path} and run the command that made the dataset again"
         return DatasetError(f"{path} is damaged", got=str(reason), fix=fix)
-
-
-def _find_row(metadata: pq.FileMetaData, offset: int) -> tuple[int, int]:
-    """The row group that holds a row of a shard, and the row's place in it."""
-    group = 0
-    while offset >= metadata.row_group(group).num_rows:
-        offset -= metadata.row_group(group).num_rows
-        group += 1
-    return group, offset

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from dataset_diffusion.dataset.schema import HEATMAP_COLUMNS, decode_row, picture_bytes, sha256, shard_name
+from dataset_diffusion.dataset.schema import HEATMAP_COLUMNS, decode_row, picture_bytes, rows_of, sha256, shard_name
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import DatasetDiffusionError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -21,17 +21,10 @@ if TYPE_CHECKING:
 
 
 def find_problems(store: DatasetStore, num_threads: int | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Check every byte of a dataset.
-
-    Args:
-        store: the dataset.
-        num_threads: threads that check a shard each; None takes a few more than there are cores.
+    """Check every byte of a dataset, in threads that check a shard each; None takes a few more than there are cores.
 
     Yields:
         Every shard in order, and what `problems_of` finds in it.
-
-    Raises:
-        DatasetError: the dataset was changed since it was opened.
     """
     shards = range(store.manifest.num_shards)
     # Threads do: hashing, decompressing and decoding leave Python's lock to the others.
@@ -43,11 +36,7 @@ def find_problems(store: DatasetStore, num_threads: int | None = None) -> Iterat
 
 
 def problems_of(store: DatasetStore, shard: int) -> list[str]:
-    """What is wrong with a shard, one line each.
-
-    Raises:
-        DatasetError: the dataset was changed since it was opened.
-    """
+    """What is wrong with a shard, one line each; a DatasetError where the dataset was changed since it was opened."""
     try:
         table = store.read_table(shard, reopen=True)
     except DatasetError as error:
@@ -83,13 +72,7 @@ def sample_problems(sample: Sample, class_set: ClassSet) -> Iterator[str]:
 
 
 def shard_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iterator[str]:
-    """What is wrong with the rows of a shard, one line each.
-
-    Args:
-        table: the rows, with every column of the schema.
-        indices: the sample indices the shard stands for.
-        class_set: the dataset's classes.
-    """
+    """What is wrong with the rows of the shard that stands for these sample indices, one line each."""
     if empty := [name for name in table.column_names if name not in HEATMAP_COLUMNS and table[name].null_count]:
         yield f"empty values in {', '.join(empty)}"
         return
@@ -97,7 +80,7 @@ def shard_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iter
     for position, (got, expected) in enumerate(zip_longest(found, indices)):
         if got != expected:
             yield f"row {position}: index {got}, expected {expected}"
-    for index, row in zip(found, _rows(table), strict=True):
+    for index, row in zip(found, rows_of(table), strict=True):
         for name in _changed_pictures(row, ("image", "label")):
             yield f"sample {index}: the {name} does not have its recorded SHA-256"
         try:
@@ -109,17 +92,8 @@ def shard_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iter
 
 
 def check_pictures(table: pa.Table, names: Sequence[str], dataset: Location) -> None:
-    """Refuse rows whose pictures are not those that were written, before they are copied to another dataset.
-
-    Args:
-        table: the rows, with every column of the schema.
-        names: ``image``, ``label`` or both.
-        dataset: where the rows are from.
-
-    Raises:
-        DatasetError: a picture does not have its recorded hash.
-    """
-    for row in _rows(table):
+    """Refuse rows whose pictures (``image``, ``label``) are not those that were written, before they are copied."""
+    for row in rows_of(table):
         for name in _changed_pictures(row, names):
             raise DatasetError(
                 f"sample {row['index'].as_py()} of {dataset} is damaged",
@@ -131,11 +105,6 @@ def check_pictures(table: pa.Table, names: Sequence[str], dataset: Location) -> 
 def _changed_pictures(row: dict[str, pa.Scalar], names: Sequence[str]) -> list[str]:
     """Those of a row's pictures that do not have their recorded hash."""
     return [name for name in names if sha256(picture_bytes(row[name])) != row[f"{name}_sha256"].as_py()]
-
-
-def _rows(table: pa.Table) -> Iterator[dict[str, pa.Scalar]]:
-    for row in range(table.num_rows):
-        yield {name: table[name][row] for name in table.column_names}
 
 
 def _size(array: np.ndarray) -> str:

@@ -52,10 +52,15 @@ class DatasetWriter(DatasetStore):
                     f"{folder} has shards but no {FILE_NAME}",
                     fix=f"restore {FILE_NAME}, use another --out or delete {folder}",
                 )
-        if begun:
-            return cls._resume(folder, manifest)
-        manifest.save(folder)
-        return cls(folder, manifest, stamp_of(folder))
+        if not begun:
+            manifest.save(folder)
+            return cls(folder, manifest, stamp_of(folder))
+        writer = cls.open(folder)
+        found = writer.manifest.differences(manifest)
+        refuse_differences(found, folder, "a dataset of another configuration", DatasetError)
+        for place in (folder, folder / "shards"):
+            clear_leftovers(place)
+        return writer
 
     def write_shard(self, shard: int, samples: Iterable[Sample]) -> None:
         """Write all samples of a shard at once, in order of index. The same samples give the same bytes.
@@ -68,11 +73,7 @@ class DatasetWriter(DatasetStore):
         self.write_rows(shard, self.encode(samples))
 
     def encode(self, samples: Iterable[Sample]) -> list[dict[str, Any]]:
-        """Samples as rows for `write_rows`: the slow half of `write_shard`, which can be done piece by piece.
-
-        Raises:
-            DatasetError: a sample is not valid.
-        """
+        """Samples as rows for `write_rows`: the slow half of `write_shard`, which can be done piece by piece."""
         rows = []
         for sample in samples:
             if problem := next(sample_problems(sample, self.class_set), None):
@@ -93,17 +94,9 @@ class DatasetWriter(DatasetStore):
         leftovers = self._leftovers  # listed before the first write, and not again: a dataset may have many shards
         atomic_write(path, shard_bytes(rows))
         remove_files(leftovers.pop(path, ()))
-        self._forget_files()
+        self._file.cache_clear()
+        self._group.cache_clear()
 
     @cached_property
     def _leftovers(self) -> dict[Path, list[Path]]:
         return find_leftovers(self.path / "shards")
-
-    @classmethod
-    def _resume(cls, folder: Path, manifest: DatasetManifest) -> DatasetWriter:
-        writer = cls.open(folder)
-        found = writer.manifest.differences(manifest)
-        refuse_differences(found, folder, "a dataset of another configuration", DatasetError)
-        for place in (folder, folder / "shards"):
-            clear_leftovers(place)
-        return writer

@@ -31,9 +31,6 @@ def atomic_write(path: Path, data: bytes) -> None:
 
     The bytes go to a hidden temporary file beside it, reach the disk, and only then take the name. Of several writers
     of the same file each has its own temporary file, and the file is one writer's whole work.
-
-    Raises:
-        DatasetError: the disk is full, or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with explained_write_errors(path):
@@ -42,32 +39,24 @@ def atomic_write(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            _take_name(temporary, path)
+            temporary.replace(path)
+        except FileNotFoundError:
+            # Another writer of the same file finished first and removed this one's temporary file as a leftover.
+            if not path.exists():
+                raise
         finally:
             temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None:
-    """Write JSON as `atomic_write` does, in a folder that is made if need be, for people to read as well.
-
-    Raises:
-        DatasetError: the disk is full, or the folder cannot be written.
-    """
+    """Write JSON as `atomic_write` does, indented for people to read, in a folder that is made if need be."""
     with explained_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, (json.dumps(values, indent=2, ensure_ascii=ensure_ascii) + "\n").encode())
 
 
 def read_json(path: Path, fix: str) -> Any:
-    """What a JSON file holds.
-
-    Args:
-        path: the file.
-        fix: what to do where it cannot be read.
-
-    Raises:
-        DatasetError: it cannot be read, or is not JSON.
-    """
+    """What a JSON file holds; a DatasetError with this fix where it cannot be read or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -100,12 +89,3 @@ def remove_files(paths: Iterable[Path]) -> None:
     for path in paths:
         with explained_write_errors(path):
             path.unlink(missing_ok=True)
-
-
-def _take_name(temporary: Path, path: Path) -> None:
-    try:
-        temporary.replace(path)
-    except FileNotFoundError:
-        # Another writer of the same file finished first and removed this one's temporary file as a leftover.
-        if not path.exists():
-            raise

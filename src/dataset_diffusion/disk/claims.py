@@ -14,10 +14,7 @@ MAX_SHOWN = 3
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any], ignore: Collection[str] = ()) -> list[str]:
     """Where two nested settings differ: ``name: what is asked for (here: what is there)``, one entry each.
 
-    Args:
-        there: JSON values by name, as a folder holds them.
-        asked: the same as they are asked for.
-        ignore: names of settings that may differ, those inside others with dots: ``generate.device``.
+    Those to ``ignore`` are named the same way, settings inside others with dots.
 
     Example:
         >>> differences({"train": {"steps": 1}}, {"train": {"steps": 2}})
@@ -31,18 +28,7 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any], ignore: Coll
 def refuse_differences(
     found: list[str], folder: Path, holds: str, error: Callable[..., DatasetDiffusionError], fix: str | None = None
 ) -> None:
-    """Raise an error where `differences` found any.
-
-    Args:
-        found: the differences.
-        folder: what they were found in.
-        holds: what the folder holds, as in "a dataset of another configuration".
-        error: the kind of error.
-        fix: what to do about it; None says to use another folder.
-
-    Raises:
-        DatasetDiffusionError: naming the first differences.
-    """
+    """Raise an error that names the first differences, where `differences` found any in what a folder ``holds``."""
     if found:
         more = f" (and {len(found) - MAX_SHOWN} more)" if len(found) > MAX_SHOWN else ""
         fix = fix or f"use another --out or delete {folder}"

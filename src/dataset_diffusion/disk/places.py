@@ -14,11 +14,7 @@ Location: TypeAlias = Path | UPath
 
 
 def locate(path: str | Location) -> Location:
-    """A local path as it is, a URL (``s3://…``) as a path of its storage.
-
-    Raises:
-        DatasetError: fsspec knows no such storage, or lacks the package for it.
-    """
+    """A local path as it is, a URL (``s3://…``) as a path of its storage."""
     if isinstance(path, UPath):
         return path
     if "://" not in str(path):
@@ -34,11 +30,7 @@ def locate(path: str | Location) -> Location:
 
 
 def local_folder(path: str | Location) -> Path:
-    """A folder of this machine, to be written to.
-
-    Raises:
-        DatasetError: it is in another storage.
-    """
+    """A folder to be written to; a DatasetError where it is in another storage than this machine's."""
     folder = locate(path)
     if not isinstance(folder, Path):
         raise DatasetError(

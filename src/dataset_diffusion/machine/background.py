@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
-
-Result = TypeVar("Result")
+from typing import Any
 
 
 class InBackground:
@@ -25,12 +23,10 @@ class InBackground:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._pending: deque[Future[Any]] = deque()
 
-    def submit(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
+    def submit(self, function: Callable[..., object], *args: Any) -> None:
         """Have a function called; wait while too much is waiting already."""
-        future = self._thread.submit(function, *args)
-        self._pending.append(future)
+        self._pending.append(self._thread.submit(function, *args))
         self._wait(self._depth)
-        return future
 
     def __enter__(self) -> InBackground:
         return self

@@ -11,11 +11,7 @@ from dataset_diffusion.errors import ConfigError, ModelError, first_line
 
 
 def resolve_device(name: str | None) -> torch.device:
-    """The device of that name; None takes the accelerator there is, or the CPU.
-
-    Raises:
-        ConfigError: torch knows no such device, or this machine has none.
-    """
+    """The device of that name, or a ConfigError where there is none; None takes the accelerator, or else the CPU."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if name is None:
         return accelerator or torch.device("cpu")
@@ -31,12 +27,7 @@ def resolve_device(name: str | None) -> torch.device:
 
 
 def inference_dtype(device: torch.device, accelerated: str = "float16") -> torch.dtype:
-    """The floating-point type to run a network in: float32 on the CPU, and a shorter one where that is faster.
-
-    Args:
-        device: where the network computes.
-        accelerated: the type on an accelerator, by name.
-    """
+    """The floating-point type to run a network in: float32 on the CPU, a shorter one on an accelerator."""
     dtype: torch.dtype = torch.float32 if device.type == "cpu" else getattr(torch, accelerated)
     return dtype
 
@@ -47,13 +38,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def too_little_memory(what: str, error: BaseException, fix: str) -> ModelError:
-    """The error to raise where there is too little memory.
-
-    Args:
-        what: what for, as in "for a single image".
-        error: one that `is_out_of_memory`.
-        fix: what takes less.
-    """
+    """The error to raise where torch had too little memory ``what`` for, as in "for a single image"."""
     # The CPU's error begins with a place in torch's source; what follows a GPU's first sentence is for programmers.
     got = first_line(error).rpartition("DefaultCPUAllocator: ")[2].split(". ", maxsplit=1)[0]
     return ModelError(f"the device has too little memory {what}", got=got, fix=fix)

@@ -23,15 +23,12 @@ Outcome = TypeVar("Outcome")
 def work_in_processes(
     pieces: Sequence[Piece], do: Callable[[Piece], Outcome], num_workers: int | None = None
 ) -> Iterator[Outcome]:
-    """Have pieces of work done, by processes with one thread each.
+    """Have pieces of work done by processes with one thread each; yields what came of them, as they are done.
 
     Args:
         pieces: the work.
-        do: called with each piece, where it can be pickled in another process.
-        num_workers: processes; None takes one per core. For a single one it is this process.
-
-    Yields:
-        What came of each piece, in the order in which they are done.
+        do: called with each piece; can be pickled.
+        num_workers: processes; None takes one per core. A single one is this process.
 
     Raises:
         DatasetError: a process was killed.

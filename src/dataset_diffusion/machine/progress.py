@@ -39,15 +39,10 @@ def progress(
     console: Console | None = None,
     seconds_between_lines: float = 15.0,
 ) -> Iterator[Advance]:
-    """Show how far a piece of work is.
+    """Show how far a piece of work is: ``total`` in ``unit``, a plural, of which an earlier run did ``done``.
 
-    Args:
-        what: what is being done.
-        total: how much there is to do, in ``unit``.
-        unit: what is counted, in the plural.
-        done: how much of it an earlier run did.
-        console: where; None takes standard error.
-        seconds_between_lines: without a terminal, how often a line is due.
+    It is shown on ``console``, or else on standard error: where that is no terminal, as a line every
+    ``seconds_between_lines``.
     """
     console = console or Console(stderr=True)
     if console.is_terminal:
@@ -65,25 +60,23 @@ def progress(
             task = bars.add_task(what, total=total, completed=done, unit=unit, note="")
             yield lambda amount=1, note="": bars.update(task, advance=amount, note=note)
     else:
-        yield _Lines(what, total, unit, done, seconds_between_lines)
+        yield _print_lines(what, total, unit, done, seconds_between_lines)
 
 
-class _Lines:
+def _print_lines(what: str, total: int, unit: str, done: int, seconds_between_lines: float) -> Advance:
     """The same on a pipe or in a log file."""
+    first, started = done, time.monotonic()
+    printed = started
 
-    def __init__(self, what: str, total: int, unit: str, done: int, seconds_between_lines: float) -> None:
-        self._seconds_between_lines = seconds_between_lines
-        self._what, self._total, self._unit = what, total, unit
-        self._first = self._done = done
-        self._started = self._printed = time.monotonic()
-
-    def __call__(self, amount: int = 1, note: str = "") -> None:
-        self._done += amount
-        now = time.monotonic()
-        if self._done < self._total and now - self._printed < self._seconds_between_lines:
+    def advance(amount: int = 1, note: str = "") -> None:
+        nonlocal done, printed
+        done, now = done + amount, time.monotonic()
+        if done < total and now - printed < seconds_between_lines:
             return
-        self._printed = now
-        rate = (self._done - self._first) / max(now - self._started, 1e-9)
-        left = (self._total - self._done) / rate if rate else 0.0
-        line = f"{self._what}: {self._done}/{self._total} {self._unit}, {rate:.2f}/s, {left:.0f} s left"
+        printed = now
+        rate = (done - first) / max(now - started, 1e-9)
+        left = (total - done) / rate if rate else 0.0
+        line = f"{what}: {done}/{total} {unit}, {rate:.2f}/s, {left:.0f} s left"
         print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)  # noqa: T201
+
+    return advance

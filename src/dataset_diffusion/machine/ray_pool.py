@@ -13,7 +13,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,21 +67,18 @@ def work_in_ray(
     threads: int | None = None,
     most_deaths: int = 3,
 ) -> Iterator[tuple[Piece, Outcome]]:
-    """Have pieces of work done, by one worker per GPU or per share of the CPU cores.
+    """Have pieces of work done, by one worker per GPU or per share of the CPU cores; yields each and what came of it.
 
     Args:
         pieces: the work.
-        prepare: called once in each worker, with the device to compute on; gives what to do with a piece. Whatever it
-            names has to be seen by every node under the same path, see `absolute`.
+        prepare: called once in each worker, with the device to compute on; gives what to do with a piece. Every node
+            must see the files that it names under the same path, see `absolute`.
         name: what a piece is called when something is wrong with it.
         num_workers: None takes one per GPU or, where there is none, as many as the CPU cores allow.
         address: a running cluster, ``auto`` to find it; None starts one on this machine.
         device: ``cpu``, ``cuda``, …; None takes the GPUs if there are any.
         threads: CPU threads of a worker; None takes as many as this process would, as low-order bits may depend on it.
         most_deaths: a piece that so many workers died with is not given to another one.
-
-    Yields:
-        Each piece and what came of it, in the order in which they are done.
 
     Raises:
         ConfigError: the cluster cannot be reached.
@@ -92,8 +88,10 @@ def work_in_ray(
     threads = threads or torch.get_num_threads()
     # Workers may be asked for that share cores.
     with cluster(address, at_least=(num_workers or 1) * threads) as cores:
-        share = _share(cores, len(pieces), num_workers, device, threads)
-        yield from _Team(pieces, prepare, name, share, most_deaths).work()
+        workers, own_cores, own_gpus, device = _share(cores, num_workers, device, threads)
+        kind: Any = ray.remote(num_cpus=own_cores, num_gpus=own_gpus)(RayWorker)
+        team = _Team(pieces, name, lambda: kind.remote(prepare, device, threads), most_deaths)
+        yield from team.work(min(workers, len(pieces)))
 
 
 def absolute(name_or_path: str) -> str:
@@ -113,19 +111,7 @@ class RayWorker:
         self._do = self._prepare(self._device)
 
     def do(self, piece: Any) -> Any:
-        """Do a piece of work."""
         return self._do(piece)
-
-
-@dataclass(frozen=True)
-class _Share:
-    """How many workers, and what each one takes of the cluster."""
-
-    workers: int
-    cores: int
-    gpus: int
-    threads: int
-    device: str
 
 
 class _Team:
@@ -135,24 +121,18 @@ class _Team:
     """
 
     def __init__(
-        self,
-        pieces: Sequence[Any],
-        prepare: Callable[[str], Any],
-        name: Callable[[Any], str],
-        share: _Share,
-        most_deaths: int,
+        self, pieces: Sequence[Any], name: Callable[[Any], str], start_worker: Callable[[], Any], most_deaths: int
     ) -> None:
-        self._most_deaths = most_deaths
-        self._pieces, self._prepare, self._name, self._share = pieces, prepare, name, share
+        self._pieces, self._name, self._start_worker, self._most_deaths = pieces, name, start_worker, most_deaths
         self._waiting = list(reversed(range(len(pieces))))  # the next one last
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[Any, int | None]] = {}
         self._deaths: Counter[int | None] = Counter()
 
-    def work(self) -> Iterator[tuple[Any, Any]]:
+    def work(self, num_workers: int) -> Iterator[tuple[Any, Any]]:
         """Have all pieces done; yields each with what came of it."""
         try:
-            for _ in range(self._share.workers):
+            for _ in range(num_workers):
                 self._hire()
             while self._waiting or any(number is not None for _, number in self._running.values()):
                 (done,), _ = ray.wait(list(self._running), num_returns=1)
@@ -164,9 +144,7 @@ class _Team:
                 ray.kill(worker)
 
     def _hire(self) -> None:
-        share = self._share
-        kind: Any = ray.remote(num_cpus=share.cores, num_gpus=share.gpus)(RayWorker)
-        worker = kind.remote(self._prepare, share.device, share.threads)
+        worker = self._start_worker()
         self._running[worker.load.remote()] = worker, None
 
     def _assign(self) -> None:
@@ -184,7 +162,12 @@ class _Team:
         except RayError as error:  # it was killed, ran out of memory, or its node is lost
             self._deaths[number] += 1
             if self._deaths[number] >= self._most_deaths:
-                raise self._explain_deaths(number, error) from error
+                when = "while they got ready" if number is None else f"with {self._name(self._pieces[number])}"
+                raise ModelError(
+                    f"{self._most_deaths} workers died {when}",
+                    got=first_line(error),
+                    fix="if memory ran out, fewer workers or smaller batches; what was done is kept",
+                ) from error
             if number is not None:
                 self._waiting.append(number)
             self._hire()
@@ -194,26 +177,13 @@ class _Team:
         if number is not None:
             yield self._pieces[number], outcome
 
-    def _explain_deaths(self, number: int | None, error: RayError) -> ModelError:
-        when = "while they got ready" if number is None else f"with {self._name(self._pieces[number])}"
-        return ModelError(
-            f"{self._most_deaths} workers died {when}",
-            got=first_line(error),
-            fix="if memory ran out, fewer workers or smaller batches; what was done is kept",
-        )
-
 
 @contextmanager
 def cluster(address: str | None = None, *, at_least: int = 1, patience: int = 30) -> Iterator[int]:
     """Be connected to a cluster, the one that this process is connected to already if it is; gives its CPU cores.
 
-    Args:
-        address: a running cluster, ``auto`` to find it; None starts one on this machine.
-        at_least: cores that a local one has on paper, though the machine may have fewer.
-        patience: seconds within which a running cluster must answer.
-
-    Raises:
-        ConfigError: it cannot be started, or does not answer in time.
+    A cluster that runs at ``address`` must answer within ``patience`` seconds. Without an address one is started on
+    this machine, which has ``at_least`` so many cores on paper.
     """
     if ray.is_initialized():
         yield _resource("CPU")
@@ -262,36 +232,28 @@ def _connect(address: str, patience: int) -> None:
             [sys.executable, "-c", _PROBE, address], check=True, capture_output=True, text=True, timeout=patience
         )
         ray.init(address, **_QUIET)
-    except subprocess.TimeoutExpired as error:
-        raise _unreachable(address, f"no answer within {patience} seconds") from error
-    except subprocess.CalledProcessError as error:
-        raise _unreachable(address, error.stdout) from error
-    except Exception as error:
-        raise _unreachable(address, str(error)) from error
+    except Exception as error:  # Ray raises all kinds
+        reason = str(error)
+        if isinstance(error, subprocess.TimeoutExpired):
+            reason = f"no answer within {patience} seconds"
+        elif isinstance(error, subprocess.CalledProcessError):
+            reason = error.stdout
+        raise ConfigError(
+            f"cannot reach the Ray cluster {address}",
+            got=reason.strip(),
+            fix="start it with `ray start --head`, or leave --address out to start one here",
+        ) from error
 
 
-def _unreachable(address: str, reason: str) -> ConfigError:
-    return ConfigError(
-        f"cannot reach the Ray cluster {address}",
-        got=reason.strip(),
-        fix="start it with `ray start --head`, or leave --address out to start one here",
-    )
-
-
-def _share(cores: int, num_pieces: int, num_workers: int | None, device: str | None, threads: int) -> _Share:
+def _share(cores: int, num_workers: int | None, device: str | None, threads: int) -> tuple[int, int, int, str]:
+    """How many workers; then the cores, the GPUs and the device of each."""
     gpus = _resource("GPU")
     if gpus and (device is None or device.startswith("cuda")):
-        workers, taken, device = num_workers or gpus, (1, 1), "cuda"
-    else:
-        # A node of fewer cores has its threads share them; asked for more than it has, Ray would wait for ever.
-        workers, taken, device = num_workers or max(cores // threads, 1), (min(threads, _largest()), 0), device or "cpu"
-    return _Share(min(workers, num_pieces), *taken, threads, device)
-
-
-def _largest() -> int:
-    """CPU cores of the largest node."""
+        return num_workers or gpus, 1, 1, "cuda"
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return max((int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]), default=0)
+    largest = max((int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]), default=0)
+    # A node of fewer cores has its threads share them; asked for more than it has, Ray would wait for ever.
+    return num_workers or max(cores // threads, 1), min(threads, largest), 0, device or "cpu"
 
 
 def _resource(name: str) -> int:

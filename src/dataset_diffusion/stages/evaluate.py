@@ -25,12 +25,7 @@ from dataset_diffusion.segmentation.predict import Views
 
 
 def open_chosen(settings: EvaluateSettings, *, check_files: bool = True) -> Benchmark:
-    """The benchmark that settings name.
-
-    Raises:
-        ConfigError: they name none.
-        DatasetError: it cannot be opened.
-    """
+    """The benchmark that settings name; a ConfigError where they name none."""
     if settings.benchmark == NO_BENCHMARK:
         raise ConfigError("no benchmark to evaluate on", fix="--benchmark with a name or a labelled dataset's folder")
     return open_benchmark(settings.benchmark, settings.root, settings.split, check_files=check_files)
@@ -70,7 +65,10 @@ def evaluate(
         DatasetError: the benchmark cannot be used, or ``out`` cannot be written.
         ModelError: the segmenter cannot be loaded, or there is too little memory for it.
     """
-    _check_choice(model, predictions, save_predictions)
+    if (model is None) == (predictions is None):
+        raise ConfigError("nothing to score, or two things", expected="either a model folder or --predictions")
+    if model is None and save_predictions is not None:
+        raise ConfigError("--save-predictions needs a model", got=f"--predictions {predictions}")
     benchmark = open_chosen(settings, check_files=skip_bad is None)
     if save_predictions is None:
         benchmark.check_truth()
@@ -96,13 +94,6 @@ def evaluate(
     _keep_examples(out, examples, benchmark.class_set)
     write_json(out, results)
     return results
-
-
-def _check_choice(model: Path | None, predictions: Path | None, save_predictions: Path | None) -> None:
-    if (model is None) == (predictions is None):
-        raise ConfigError("nothing to score, or two things", expected="either a model folder or --predictions")
-    if model is None and save_predictions is not None:
-        raise ConfigError("--save-predictions needs a model", got=f"--predictions {predictions}")
 
 
 def _collected(found: Iterator[Predicted], benchmark: Benchmark, examples: list[Example]) -> Iterator[Predicted]:
@@ -145,12 +136,11 @@ def _listed(skip_bad: Skipped | None) -> dict[str, Any]:
 def _keep_examples(out: Path, examples: list[Example], class_set: ClassSet) -> None:
     """Write the examples of a run before its results, whose presence means that both are there."""
     run = RunFolder(out.parent)
-    if out != run.results or not run.is_begun:
-        return
-    if examples:
-        write_examples(run.examples, examples, class_set)
-    else:
-        remove_files([run.examples])  # they are about the results that are replaced
+    if out == run.results and run.is_begun:
+        if examples:
+            write_examples(run.examples, examples, class_set)
+        else:
+            remove_files([run.examples])  # they are about the results that are replaced
 
 
 def _check_place(path: Path) -> None:

@@ -31,10 +31,8 @@ def export_dataset(source: str | Location, settings: ExportSettings, out: Path) 
     export = DatasetExport(store, out, settings)
     with folder_lock(out):
         export.begin()
-        missing = export.missing_shards()
-        left = sum(len(store.shard_range(shard)) for shard in missing)
-        if missing:
-            with progress("Export", len(store), "images", done=len(store) - left) as advance:
+        if missing := export.missing_shards():
+            with progress("Export", len(store), "images", done=len(store) - store.count(missing)) as advance:
                 for shard in missing:
                     export.write_shard(shard)
                     advance(len(store.shard_range(shard)))

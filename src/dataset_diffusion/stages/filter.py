@@ -44,12 +44,17 @@ def filter_samples(source: str | Location, settings: FilterSettings, out: Path) 
         raise ConfigError("nothing to filter by", expected='at least one --rule, such as "presence >= 0.4"')
     store = DatasetStore.open(source)
     store.check_complete()
-    begun = _resume(store, rules, settings, out)
-    if begun is not None and begun.is_complete:
-        return begun
+    begun = DatasetManifest.load(out) if (out / FILE_NAME).exists() else None
+    if begun is not None:
+        # Another dataset is refused before anything is judged.
+        manifest = _manifest(store.manifest, rules, settings.image_text, None, begun.num_samples)
+        with folder_lock(out):
+            target = DatasetWriter.create(out, manifest)
+        if target.is_complete:
+            return target
     selection = _select(store, rules, settings.image_text)
     # Datasets that version 0.1.0 began do not say how many were dropped.
-    dropped = selection.dropped if begun is None else last_filter(begun.manifest).dropped
+    dropped = selection.dropped if begun is None else last_filter(begun).dropped
     manifest = _manifest(store.manifest, rules, settings.image_text, dropped, len(selection.kept))
     with folder_lock(out):
         target = DatasetWriter.create(out, manifest)
@@ -61,12 +66,7 @@ def filter_samples(source: str | Location, settings: FilterSettings, out: Path) 
 
 
 def check_filter(settings: FilterSettings) -> None:
-    """Refuse what cannot be filtered by, before there is a dataset.
-
-    Raises:
-        ConfigError: a rule that is none.
-        ModelError: a rule asks a model that cannot be loaded.
-    """
+    """Refuse rules that are none, and a model that cannot be loaded, before there is a dataset."""
     if _needs_model([parse_rule(text) for text in settings.rules]):
         from dataset_diffusion.dataset.filtering.image_text import load_image_text
 
@@ -78,20 +78,9 @@ def last_filter(manifest: DatasetManifest) -> FilterStep:
     return manifest.provenance.filter[-1]
 
 
-def _resume(source: DatasetStore, rules: Sequence[Rule], settings: FilterSettings, out: Path) -> DatasetStore | None:
-    """The dataset that an earlier call began; None where none did. Another one is refused before anything is judged."""
-    if not (out / FILE_NAME).exists():
-        return None
-    there = DatasetManifest.load(out)
-    manifest = _manifest(source.manifest, rules, settings.image_text, None, there.num_samples)
-    with folder_lock(out):
-        return DatasetWriter.create(out, manifest)
-
-
 def _manifest(
     source: DatasetManifest, rules: Sequence[Rule], image_text: str, dropped: tuple[int, ...] | None, num_samples: int
 ) -> DatasetManifest:
-    """The manifest of the samples of a dataset that pass some rules."""
     step = FilterStep(
         rules=tuple(map(str, rules)),
         num_samples=source.num_samples,

@@ -1,17 +1,12 @@
-"""The second stage of a run: one labelled image per prompt. And the same again for shards that were lost.
-
-A shard's bytes follow from its prompts and the settings alone.
-"""
+"""The stage that generates: one labelled image per prompt, and the same again for shards that were lost."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +113,7 @@ def check_generation(
     """The loaded model, which is known to be able to generate the prompts; None where Ray's workers will load it.
 
     Raises:
-        ConfigError, ModelError, PromptError: there is no such model or device, or it cannot generate one of the
-            prompts.
+        ConfigError, ModelError, PromptError: no such model or device, or one that cannot generate a prompt.
     """
     if workers.executor == "local":
         return _checked_model(prompts, settings)
@@ -128,11 +122,7 @@ def check_generation(
 
 
 def count_refused(store: DatasetStore, shards: Iterable[int]) -> int:
-    """Samples of some shards whose image the model's safety checker made black: their classes have no presence at all.
-
-    Raises:
-        DatasetError: a shard is missing or damaged.
-    """
+    """Samples of some shards whose image the model's safety checker made black: their classes have no presence."""
     scores = (row["quality"] for shard in shards for row in store.read_shard(shard, ("quality",)))
     return sum({"name": "presence", "value": 0.0} in sample for sample in scores)
 
@@ -149,7 +139,12 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
         DatasetError: the dataset was not generated, its prompts are not to be found, or what is there now (the prompts,
             the model) is not what it was generated from. Nothing is changed.
     """
-    settings, label, seed = _recorded_settings(store)
+    recorded = store.manifest.provenance
+    if recorded.generate is None or recorded.label is None or recorded.seed is None or recorded.filter:
+        raise DatasetError(
+            f"{store.path} cannot be repaired, since no model generated it as it is",
+            fix="make it again the way it was made",
+        )
     file = prompts_file or store.path.resolve().parent / "prompts.jsonl"
     if not file.exists():
         raise DatasetError(
@@ -157,7 +152,7 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
             got=str(file),
             fix="name their file with --prompts",
         )
-    manifest, job = plan_dataset(file, settings, label, seed, store.class_set)
+    manifest, job = plan_dataset(file, recorded.generate, recorded.label, recorded.seed, store.class_set)
     if differences := store.manifest.differences(manifest):
         raise DatasetError(
             f"{store.path} was not generated from what is there now",
@@ -167,7 +162,7 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
     with (
         folder_lock(store.path),
         progress("Repair", store.count(broken), "images") as advance,
-        closing(_generate(DatasetWriter.open(store.path), job, broken, ExecutorSettings())) as batches,
+        closing(_generate(DatasetWriter.open(store.path), job, broken)) as batches,
     ):
         store.check_unchanged()
         for count, note in batches:
@@ -181,17 +176,20 @@ def plan_dataset(
     seed: int,
     classes: ClassSet | str | None = None,
 ) -> tuple[DatasetManifest, GenerationJob]:
-    """What a dataset is to be, and the work that makes it. Raises as `generate_dataset`; reads the prompts and no
-    model.
-    """
+    """What a dataset is to be, and the work that makes it. Reads the prompts and no model."""
     prompts, class_set = read_prompts(prompts_file, None if classes is None else resolve_classes(classes))
-    _check_numbered(prompts, prompts_file)
     prompts = sorted(prompts, key=lambda prompt: prompt.index)
+    if [prompt.index for prompt in prompts] != list(range(len(prompts))):
+        raise PromptError(
+            "the prompts are not numbered without gaps",
+            got=f"indices {prompts[0].index} to {prompts[-1].index} for {len(prompts)} prompts in {prompts_file}",
+            expected=f"0 to {len(prompts) - 1}",
+        )
     spec = model_spec(settings.model)
     manifest = DatasetManifest.made_from(
         Provenance(
             seed=seed,
-            prompts_sha256=_hash_of(prompts),
+            prompts_sha256=hashlib.sha256(repr(prompts).encode()).hexdigest()[:16],
             generate=settings,
             label=label,
             used=_used(spec, settings),
@@ -209,10 +207,6 @@ def plan_dataset(
 def _used(spec: ModelSpec, settings: GenerateSettings) -> Used:
     """The settings, with the model's own where they leave a choice open."""
     plan, capture = spec.resolve(settings), spec.resolve_capture(settings.capture)
-    cross, own = (
-        Layers(resolution=choice.resolution, prefixes=choice.prefixes)
-        for choice in (capture.cross_attention, capture.self_attention)
-    )
     # By name, as the workers of a Ray cluster may have a device that this machine has not.
     on_cpu = (settings.device or resolve_device(None).type) == "cpu"
     return Used(
@@ -223,8 +217,8 @@ def _used(spec: ModelSpec, settings: GenerateSettings) -> Used:
         height=plan.height,
         width=plan.width,
         dtype=settings.dtype or ("float32" if on_cpu else spec.dtype),
-        cross_attention=cross,
-        self_attention=own,
+        cross_attention=Layers(**asdict(capture.cross_attention)),
+        self_attention=Layers(**asdict(capture.self_attention)),
         attention_prompt=capture.prompt,
     )
 
@@ -249,27 +243,21 @@ def generate_shards(
 
     Yields:
         After every batch the number of its images, and a note on what that takes.
-
-    Raises:
-        ModelError: not even a single image fits into the GPU's memory.
-        DatasetError: a shard cannot be written.
     """
     batch = batch or BatchSize(job.generate.batch_size)
     with InBackground() as background:
         for shard, prompts in work:
-            rows: list[Future[list[dict[str, Any]]]] = []
+            rows: list[dict[str, Any]] = []  # filled by the thread, before it writes them
             for generated in generate_batches(model, job, prompts, batch):
-                rows.append(background.submit(_encode, store, job.label, generated))
+                background.submit(_encode, store, job.label, generated, rows)
                 yield len(generated), cost_note(model, job, batch)
-            background.submit(_write, store, shard, rows)
+            background.submit(store.write_rows, shard, rows)
 
 
 def generate_batches(
     model: DiffusionModel, job: GenerationJob, prompts: Sequence[Prompt], batch: BatchSize
 ) -> Iterator[list[Generated]]:
-    """Generate prompts in batches that begin at the first of them.
-
-    A batch for which the GPU has too little memory is generated again in halves.
+    """Generate prompts in batches, in order; one for which there is too little memory is generated again in halves.
 
     Raises:
         ModelError: not even a single image fits into the memory.
@@ -312,7 +300,7 @@ def _generate(
     store: DatasetWriter,
     job: GenerationJob,
     shards: Sequence[int],
-    workers: ExecutorSettings,
+    workers: ExecutorSettings = ExecutorSettings(),
     model: DiffusionModel | None = None,
 ) -> Generator[tuple[int, str], None, None]:
     if not shards:
@@ -348,11 +336,7 @@ def _prepare_worker(job: GenerationJob, dataset: Path, device: str) -> Callable[
     """Load the model; gives what generates and writes a shard, and says what that takes."""
     model = load_from_settings(job.generate.model_copy(update={"device": device}))
     store, batch = DatasetWriter.open(dataset), BatchSize(job.generate.batch_size)
-
-    def generate(item: WorkItem) -> str:
-        return [note for _, note in generate_shards(model, store, job, [item], batch)][-1]
-
-    return generate
+    return lambda item: [note for _, note in generate_shards(model, store, job, [item], batch)][-1]
 
 
 def _generate_if_it_fits(
@@ -374,38 +358,10 @@ def _generate_if_it_fits(
     return None
 
 
-def _encode(store: DatasetWriter, settings: LabelSettings, batch: list[Generated]) -> list[dict[str, Any]]:
-    def stored(generation: Generation) -> Any:
-        return as_stored(generation.image, store.manifest.image_format) if settings.refine != "none" else None
-
-    return store.encode(
-        label_generation(prompt, seed, generation, settings, stored(generation)) for prompt, seed, generation in batch
-    )
-
-
-def _write(store: DatasetWriter, shard: int, rows: list[Future[list[dict[str, Any]]]]) -> None:
-    store.write_rows(shard, list(chain.from_iterable(encoded.result() for encoded in rows)))
-
-
-def _recorded_settings(store: DatasetStore) -> tuple[GenerateSettings, LabelSettings, int]:
-    recorded = store.manifest.provenance
-    if recorded.generate is None or recorded.label is None or recorded.seed is None or recorded.filter:
-        raise DatasetError(
-            f"{store.path} cannot be repaired, since no model generated it as it is",
-            fix="make it again the way it was made",
-        )
-    return recorded.generate, recorded.label, recorded.seed
-
-
-def _check_numbered(prompts: list[Prompt], file: Path) -> None:
-    indices = sorted(prompt.index for prompt in prompts)
-    if indices != list(range(len(prompts))):
-        raise PromptError(
-            "the prompts are not numbered without gaps",
-            got=f"indices {indices[0]} to {indices[-1]} for {len(prompts)} prompts in {file}",
-            expected=f"0 to {len(prompts) - 1}",
-        )
-
-
-def _hash_of(prompts: list[Prompt]) -> str:
-    return hashlib.sha256(repr(prompts).encode()).hexdigest()[:16]
+def _encode(store: DatasetWriter, settings: LabelSettings, batch: list[Generated], rows: list[dict[str, Any]]) -> None:
+    """Label a batch, and add it to the rows of its shard."""
+    for prompt, seed, generation in batch:
+        stored = None
+        if settings.refine != "none":  # which looks at the image as relabelling will
+            stored = as_stored(generation.image, store.manifest.image_format)
+        rows += store.encode([label_generation(prompt, seed, generation, settings, stored)])

@@ -64,11 +64,7 @@ class Estimate:
 
 
 def read_costs(file: Path | None) -> Costs:
-    """Measured costs, or without a file the assumed ones.
-
-    Raises:
-        ConfigError: the file cannot be read or holds something else.
-    """
+    """Measured costs, or without a file the assumed ones."""
     if file is None:
         return Costs()
     try:
@@ -84,55 +80,48 @@ def read_costs(file: Path | None) -> Costs:
 
 def estimate(config: RunConfig, costs: Costs) -> Estimate:
     """Hours and bytes of a run."""
-    generation = _generation_plan(config)
-    height, width = generation.height, generation.width
-    train, count = config.train, config.prompts.num_images
+    spec, generation, train = MODELS.get(config.generate.model), _generation_plan(config), config.train
+    height, width, count = generation.height, generation.width, config.prompts.num_images
     pixels = count * height * width
-    tflop, parameters = _segmenter_cost(train, resolve_classes(config.prompts.classes).num_classes + 1)
+    generate_hours = None
+    if spec is not None and spec.tflop is not None:
+        passes = generation.steps * (2 if generation.guidance_scale > 1 else 1)
+        generate_hours = pixels / (spec.height * spec.width) * passes * spec.tflop / costs.draw_tflops / 3600
+    tflop, parameters = _segmenter_cost(train, len(resolve_classes(config.prompts.classes).label_ids))
     crop_pixels = (train.crop_size or min(height, width)) ** 2
     trained = (train.self_training + 1) * train.iterations * train.batch_size * crop_pixels * TRAINING_PASSES
     labelled = train.self_training * pixels * 2  # each image and its mirror image
     heatmaps = len(STORED_EXPONENTS) * CLASSES_PER_IMAGE * (height // 16) * (width // 16) * 2
     stored = BYTES_PER_PIXEL[config.generate.image_format] + LABEL_BYTES_PER_PIXEL
-    weights = 4 * parameters
     return Estimate(
-        generate_hours=_generate_hours(config, costs),
+        generate_hours=generate_hours,
         train_hours=(trained + labelled) / COUNTED_SIZE**2 * tflop / costs.train_tflops / 3600,
         dataset_bytes=round(pixels * stored + count * heatmaps),
         # A checkpoint holds the weights, their average and two moments of the gradient.
-        model_bytes=weights * (train.self_training + 1 + 4),
+        model_bytes=4 * parameters * (train.self_training + 1 + 4),
     )
 
 
 def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
-    """The stages of a run and what they cost, line by line.
-
-    Raises:
-        ConfigError: unknown classes.
-        ModelError: no such segmenter.
-    """
-    classes, train = resolve_classes(config.prompts.classes), config.train
-    cost, spec = estimate(config, costs), MODELS.get(config.generate.model)
-    generation = _generation_plan(config)
-    steps = generation.steps if spec else config.generate.steps or "its own"
+    """The stages of a run and what they cost, line by line; unknown classes or segmenters are refused."""
+    train, cost, generation = config.train, estimate(config, costs), _generation_plan(config)
+    num_classes = resolve_classes(config.prompts.classes).num_classes
     captions = config.prompts.captions or "templates"
-    yield f"prompts   {config.prompts.num_images:,} prompts of {classes.num_classes} classes, from {captions}"
-    generating = (
-        "unknown, no operations counted for this model" if cost.generate_hours is None else _hours(cost.generate_hours)
-    )
+    yield f"prompts   {config.prompts.num_images:,} prompts of {num_classes} classes, from {captions}"
+    steps = generation.steps if config.generate.model in MODELS else config.generate.steps or "its own"
     size = f"{generation.width} x {generation.height} pixels"
-    yield f"generate  {config.generate.model}, {size}, {steps} steps: {generating}"
+    hours = "unknown, no operations counted for this model"
+    if cost.generate_hours is not None:
+        hours = _hours(cost.generate_hours)
+    yield f"generate  {config.generate.model}, {size}, {steps} steps: {hours}"
     if config.filter.rules:
         yield f"filter    {', '.join(config.filter.rules)}"
     rounds = f", self-training rounds: {train.self_training}" if train.self_training else ""
-    yield (
-        f"train     {train.segmenter}, {train.iterations:,} steps of {train.batch_size} images{rounds}: "
-        f"{_hours(cost.train_hours)}"
-    )
+    training = f"{train.segmenter}, {train.iterations:,} steps of {train.batch_size} images{rounds}"
+    yield f"train     {training}: {_hours(cost.train_hours)}"
     yield f"evaluate  {'nothing' if config.evaluate.benchmark == NO_BENCHMARK else config.evaluate.benchmark}"
-    yield (
-        f"disk      {_gigabytes(cost.dataset_bytes)} of dataset and {_gigabytes(cost.model_bytes)} of weights in {out}"
-    )
+    dataset, weights = f"{cost.dataset_bytes / 1e9:.1f} GB", f"{cost.model_bytes / 1e9:.1f} GB"
+    yield f"disk      {dataset} of dataset and {weights} of weights in {out}"
     if cost.generate_hours is not None:
         yield f"in all    {_hours(cost.generate_hours + cost.train_hours)}, without the evaluation"
     source = "assumed; see benchmarks/training_cost.py to measure yours" if costs == Costs() else "measured"
@@ -141,16 +130,6 @@ def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
     for path in (config.prompts.captions, config.evaluate.root, train.real_root):
         if path is not None and not path.exists():
             yield f"missing   {path}"
-
-
-def _generate_hours(config: RunConfig, costs: Costs) -> float | None:
-    spec = MODELS.get(config.generate.model)
-    if spec is None or spec.tflop is None:
-        return None
-    plan = spec.resolve(config.generate)
-    passes = plan.steps * (2 if plan.guidance_scale > 1 else 1)
-    size = plan.height * plan.width / (spec.height * spec.width)
-    return config.prompts.num_images * passes * spec.tflop * size / costs.draw_tflops / 3600
 
 
 def _generation_plan(config: RunConfig) -> GenerationPlan:
@@ -168,7 +147,3 @@ def _segmenter_cost(settings: TrainSettings, num_classes: int) -> tuple[float, i
 
 def _hours(hours: float) -> str:
     return f"{hours:,.1f} hours" if hours >= 0.1 else f"{hours * 60:.1f} minutes"
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset_diffusion.config import PromptSettings, WorkerSettings
-from dataset_diffusion.disk.atomic import explained_write_errors, write_json
+from dataset_diffusion.disk.atomic import write_json
 from dataset_diffusion.errors import ConfigError, Skipped
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.captioner import caption_batches
@@ -92,16 +92,10 @@ def compose_prompts(
     skip_bad: Skipped | None = None,
     batch_size: int = PHOTOS_AT_ONCE,
 ) -> MadePrompts:
-    """The prompts that settings ask for, not written. Raises as `make_prompts` and takes the same arguments, but `out`.
+    """The prompts that settings ask for, not written. Raises as `make_prompts`, and takes its arguments but `out`.
 
-    Args:
-        settings: which prompts.
-        photo_captions: file that keeps the captions of photos. None captions no photos: templates stand in for their
-            captions, which is enough to check the other settings by.
-        seed: the run's seed.
-        workers: who captions photos.
-        skip_bad: takes captions and photos that cannot be used.
-        batch_size: photos captioned at once.
+    Photos are captioned only where there is a file, ``photo_captions``, to keep the captions in. Without one templates
+    stand in for them, which is enough to check the other settings by.
     """
     classes, source = resolve_classes(settings.classes), settings.captions
     captions: list[str] | None = None
@@ -148,16 +142,7 @@ def _caption(
 
 
 def summarize(made: MadePrompts, skipped: Skipped | None = None, report: Path | None = None) -> Iterator[str]:
-    """What was found and left out, line by line.
-
-    Args:
-        made: the prompts.
-        skipped: what was left out.
-        report: JSON file to write the same to; None writes none.
-
-    Raises:
-        DatasetError: the report cannot be written.
-    """
+    """What was found and left out, line by line, and the same as JSON in the file ``report``."""
     reasons = [] if skipped is None else list(skipped.reasons.values())
     found = describe_prompts(made.prompts, made.found, made.classes) | {"skipped": reasons}
     yield from (f"skipped: {reason}" for reason in reasons[:MAX_SKIPPED_SHOWN])
@@ -165,6 +150,4 @@ def summarize(made: MadePrompts, skipped: Skipped | None = None, report: Path | 
         yield f"skipped: {len(reasons) - MAX_SKIPPED_SHOWN} more"
     yield from format_table(found)
     if report is not None:
-        with explained_write_errors(report):
-            report.parent.mkdir(parents=True, exist_ok=True)
         write_json(report, found, ensure_ascii=False)

@@ -17,6 +17,7 @@ from dataset_diffusion.dataset.schema import (
     encode_label,
     encode_scores,
     picture_size,
+    rows_of,
     sha256,
     with_columns,
 )
@@ -53,8 +54,7 @@ def relabel_dataset(
         ModelError: Ray's workers die again and again.
     """
     if out is not None and out.resolve() != source.resolve():
-        old = _open(source, settings)
-        manifest = _relabelled(old.manifest, settings)
+        old, manifest = _open(source, settings)
         with folder_lock(out):
             new = DatasetWriter.create(out, manifest)
             _write_missing(old, new, settings, workers)
@@ -63,8 +63,7 @@ def relabel_dataset(
         DatasetStore.open(source)  # refuses it; the lock would make the folder
     with folder_lock(source):
         resume_replacement(source)
-        old = _open(source, settings)
-        manifest = _relabelled(old.manifest, settings)
+        old, manifest = _open(source, settings)
         if old.manifest.differences(manifest):
             new = begin_replacement(old, manifest)
             _write_missing(old, new, settings, workers)
@@ -72,7 +71,8 @@ def relabel_dataset(
     return DatasetStore.open(source)
 
 
-def _open(dataset: Path, settings: LabelSettings) -> DatasetStore:
+def _open(dataset: Path, settings: LabelSettings) -> tuple[DatasetStore, DatasetManifest]:
+    """A dataset that can be labelled anew, and the manifest that it then has."""
     store = DatasetStore.open(dataset)
     store.check_complete()
     exponents = next(store.read_shard(0, ("exponents",)))["exponents"]
@@ -81,44 +81,31 @@ def _open(dataset: Path, settings: LabelSettings) -> DatasetStore:
             "there are no heatmaps to label from", got=str(dataset), expected="a dataset that a model drew"
         )
     check_exponent(settings.exponent, exponents)
-    return store
-
-
-def _relabelled(manifest: DatasetManifest, settings: LabelSettings) -> DatasetManifest:
-    return manifest.with_provenance(manifest.provenance.model_copy(update={"label": settings}))
+    provenance = store.manifest.provenance.model_copy(update={"label": settings})
+    return store, store.manifest.with_provenance(provenance)
 
 
 def _write_missing(old: DatasetStore, new: DatasetWriter, settings: LabelSettings, workers: WorkerSettings) -> None:
-    missing = new.missing_shards()
-    if not missing:
+    if not (missing := new.missing_shards()):
         return
     if workers.executor == "ray":
-        written = _in_ray(old, new, missing, settings, workers)
+        from dataset_diffusion.machine.ray_pool import work_in_ray
+
+        relabelled = work_in_ray(
+            missing,
+            partial(_prepare_ray_worker, old.path.resolve(), new.path.resolve(), settings),
+            name=lambda shard: f"shard {shard}",
+            num_workers=workers.num_workers,
+            address=workers.address,
+            device="cpu",
+            threads=1,
+        )
+        written: Iterator[int] = (count for _, count in relabelled)
     else:
         written = work_in_processes(missing, partial(relabel_shard, old, new, settings), workers.num_workers)
-    done = len(new) - new.count(missing)
-    with progress("Relabel", len(new), "images", done=done) as advance:
+    with progress("Relabel", len(new), "images", done=len(new) - new.count(missing)) as advance:
         for count in written:
             advance(count)
-
-
-def _in_ray(
-    old: DatasetStore, new: DatasetWriter, shards: list[int], settings: LabelSettings, workers: WorkerSettings
-) -> Iterator[int]:
-    """Relabel shards in the workers of a Ray cluster; yields the number of samples of each when it is written."""
-    from dataset_diffusion.machine.ray_pool import work_in_ray
-
-    relabelled = work_in_ray(
-        shards,
-        partial(_prepare_ray_worker, old.path.resolve(), new.path.resolve(), settings),
-        name=lambda shard: f"shard {shard}",
-        num_workers=workers.num_workers,
-        address=workers.address,
-        device="cpu",
-        threads=1,
-    )
-    for _, count in relabelled:
-        yield count
     clear_leftovers(new.path / "shards")
 
 
@@ -127,21 +114,17 @@ def _prepare_ray_worker(old: Path, new: Path, settings: LabelSettings, device: s
 
 
 def relabel_shard(old: DatasetStore, new: DatasetWriter, settings: LabelSettings, shard: int) -> int:
-    """Write a shard of ``new``: the one of ``old`` with other labels.
-
-    Returns:
-        Its number of samples.
-    """
-    table, count = old.read_table(shard), len(old.shard_range(shard))
+    """Write a shard of ``new``: the one of ``old`` with other labels. Gives its number of samples."""
+    table = old.read_table(shard)
     check_pictures(table, ("image",), old.location)
     columns: dict[str, list[object]] = {"label": [], "quality": [], "label_sha256": []}
-    for row in range(count):
-        label, scores = _relabel({name: table[name][row] for name in table.column_names}, old, settings)
-        columns["label"].append({"bytes": label, "path": table["label"][row]["path"].as_py()})
+    for row in rows_of(table):
+        label, scores = _relabel(row, old, settings)
+        columns["label"].append({"bytes": label, "path": row["label"]["path"].as_py()})
         columns["quality"].append(scores)
         columns["label_sha256"].append(sha256(label))
     new.write_rows(shard, with_columns(table, columns))
-    return count
+    return len(new.shard_range(shard))
 
 
 def _relabel(row: dict[str, pa.Scalar], store: DatasetStore, settings: LabelSettings) -> tuple[bytes, object]:

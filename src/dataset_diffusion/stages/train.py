@@ -77,11 +77,7 @@ def train(
 
 
 def check_training(settings: TrainSettings, classes: ClassSet) -> None:
-    """Refuse what cannot be trained on a dataset of these classes, before there is one.
-
-    Raises:
-        DatasetDiffusionError: no such segmenter, or real images that are not there or have other classes.
-    """
+    """Refuse what cannot be trained on a dataset of these classes, before there is one."""
     with torch.device("meta"):
         build_segmenter(settings.segmenter, len(classes.label_ids))
     if (real := _open_real(settings)) is not None:

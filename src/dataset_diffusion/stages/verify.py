@@ -13,19 +13,10 @@ from dataset_diffusion.dataset.verify import find_problems, unknown_files
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.machine.progress import progress
 
-Repair = Callable[[DatasetStore, list[int]], None]
-"""Writes the shards of a dataset again that have these numbers."""
-
 
 @dataclass(frozen=True)
 class Verification:
-    """What is known of a dataset after it was verified.
-
-    Attributes:
-        store: the dataset.
-        repaired: files of the shards that were written again.
-        problems: what is wrong with it, one line each; empty where nothing is.
-    """
+    """A verified dataset, the files of the shards that were written again, and what is wrong with it, a line each."""
 
     store: DatasetStore
     repaired: list[Path]
@@ -33,14 +24,17 @@ class Verification:
 
 
 def verify_dataset(
-    source: str | Location, *, workers: WorkerSettings = WorkerSettings(), repair: Repair | None = None
+    source: str | Location,
+    *,
+    workers: WorkerSettings = WorkerSettings(),
+    repair: Callable[[DatasetStore, list[int]], None] | None = None,
 ) -> Verification:
     """Check every byte of a dataset, and again after repairing it.
 
     Args:
         source: the dataset's folder, or the URL of one.
         workers: how many threads check shards; None takes a few more than there are cores.
-        repair: called where shards are missing or damaged; None leaves them as they are.
+        repair: writes shards of these numbers again, those that are missing or damaged; None leaves them as they are.
 
     Raises:
         DatasetError: there is no dataset, or it was changed meanwhile.

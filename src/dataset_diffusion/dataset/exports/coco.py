@@ -33,18 +33,16 @@ LIMITS: tuple[str, ...] = (
 
 
 def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-    """Write the images of a shard; what its annotations are is kept for the index."""
     job.make_folders("images")
     for item in items:
-        file_name = f"{item.name}{item.image_suffix}"
+        file_name = f"{item.name}{job.image_suffix}"
         job.write(f"images/{file_name}", item.image)
         height, width = item.label.shape
-        image = {"id": item.index, "file_name": file_name, "height": height, "width": width}
-        yield item.record | {"image": image, "annotations": list(annotate(item.label, item.index, job.settings))}
+        image = {"id": item.row["index"], "file_name": file_name, "height": height, "width": width}
+        yield item.record | {"image": image, "annotations": list(annotate(item.label, item.row["index"], job.settings))}
 
 
 def write_index(job: Job, records: Records) -> None:
-    """Write one JSON file per split, line by line."""
     job.make_folders("annotations")
     for split in SPLITS:
         if any(job.names(split)):
@@ -52,13 +50,7 @@ def write_index(job: Job, records: Records) -> None:
 
 
 def annotate(label: UInt8[np.ndarray, "h w"], image_id: int, settings: ExportSettings) -> Iterator[dict[str, Any]]:
-    """The annotations of a label map, without their own ids.
-
-    Args:
-        label: class ids; 0 gets no annotation, 255 a crowd annotation.
-        image_id: the image that they are about.
-        settings: ``instances`` gives one per 8-connected component instead of one per class, ``polygons`` draws them.
-    """
+    """The annotations of a label map, without their own ids: none for id 0, a crowd annotation for 255."""
     for category_id in np.unique(label).tolist():
         if category_id == 0:
             continue
@@ -90,22 +82,19 @@ def _components(mask: UInt8[np.ndarray, "h w"]) -> Iterator[UInt8[np.ndarray, "h
 
 def _index_lines(job: Job, split: Split, records: Records) -> Iterator[str]:
     """The JSON file of a split; the records are read once for the images and once for the annotations."""
+    classes = job.class_set
+    names = [{"id": i, "name": classes.name_of(i), "supercategory": classes.name} for i in classes.ids]
+    categories = [*names, {"id": classes.ignore_index, "name": "uncertain", "supercategory": "ignored"}]
     licences = [{"id": 1, "name": job.settings.licence or "not stated", "url": ""}]
     yield '{"info": ' + json.dumps({"description": "made with Dataset Diffusion"}) + ","
     yield f'"licenses": {json.dumps(licences)},'
-    yield f'"categories": {json.dumps(list(_categories(job.class_set)))},'
+    yield f'"categories": {json.dumps(categories)},'
     yield '"images": ['
     yield from _separated(record["image"] | {"license": 1} for record in records if record["split"] == split)
     yield '], "annotations": ['
     annotations = (one for record in records if record["split"] == split for one in record["annotations"])
     yield from _separated({"id": number} | one for number, one in enumerate(annotations, start=1))
     yield "]}"
-
-
-def _categories(classes: ClassSet) -> Iterator[dict[str, Any]]:
-    for class_id in classes.ids:
-        yield {"id": class_id, "name": classes.name_of(class_id), "supercategory": classes.name}
-    yield {"id": classes.ignore_index, "name": "uncertain", "supercategory": "ignored"}
 
 
 def _separated(values: Iterator[dict[str, Any]]) -> Iterator[str]:

@@ -34,14 +34,6 @@ class DatasetExport:
 
     `begin` it, write the missing shards, `finish` it; after a kill do so again. Not for two processes at once: see
     `locks.folder_lock`.
-
-    Args:
-        store: the dataset.
-        out: folder of the export.
-        settings: how it is written.
-
-    Raises:
-        DatasetError: the dataset is not finished.
     """
 
     def __init__(self, store: DatasetStore, out: Path, settings: ExportSettings) -> None:
@@ -51,11 +43,7 @@ class DatasetExport:
         self._format = EXPORTS[settings.format]
 
     def begin(self) -> None:
-        """Claim the folder, or find that the same export has.
-
-        Raises:
-            DatasetError: it holds another export or something else, and is left as it was; or it cannot be written.
-        """
+        """Claim the folder, or find that the same export has; one that holds anything else is refused."""
         folder = self.job.folder
         with explained_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -87,21 +75,13 @@ class DatasetExport:
         return [shard for shard in range(self.store.manifest.num_shards) if not self._records_file(shard).exists()]
 
     def write_shard(self, shard: int) -> None:
-        """Export the samples of one shard of the dataset.
-
-        Raises:
-            DatasetError: the shard is damaged, the disk is full, or the folder cannot be written.
-        """
+        """Export the samples of one shard of the dataset."""
         records = self._format.write_shard(self.job, shard, self._items(shard))
         lines = [json.dumps(record) + "\n" for record in records]
         atomic_write(self._records_file(shard), "".join(lines).encode())
 
     def finish(self) -> None:
-        """Write what is about all samples, the dataset card last. Does nothing to a finished export.
-
-        Raises:
-            DatasetError: the disk is full, or the folder cannot be written.
-        """
+        """Write what is about all samples, the dataset card last. Does nothing to a finished export."""
         if not self.is_finished:
             self._format.write_index(self.job, _Records(self))
             atomic_write(self.job.folder / CARD, self._card().encode())
@@ -110,7 +90,7 @@ class DatasetExport:
         shutil.rmtree(self.job.folder / _UNFINISHED, ignore_errors=True)
 
     def _description(self) -> dict[str, Any]:
-        manifest = self.store.manifest
+        manifest = self.job.manifest
         return {
             "settings": self.job.settings.model_dump(mode="json"),
             "dataset": hashlib.sha256(manifest.identity.encode()).hexdigest()[:16],
@@ -120,9 +100,8 @@ class DatasetExport:
 
     def _items(self, shard: int) -> Iterator[Item]:
         chosen = val_indices(self.store.shard_range(shard), self.job.settings.val_fraction)
-        suffix = _image_suffix(self.job)
         for row in self.store.read_shard(shard, COLUMNS):
-            yield Item(row, "val" if row["index"] in chosen else "train", suffix)
+            yield Item(row, "val" if row["index"] in chosen else "train")
 
     def _records_file(self, shard: int) -> Path:
         return self.job.folder / _UNFINISHED / f"{shard:05d}.jsonl"
@@ -134,7 +113,7 @@ class DatasetExport:
         card = dataset_card(
             self.store.manifest,
             counts,
-            loading=self._format.LOADING.replace("{suffix}", _image_suffix(self.job)),
+            loading=self._format.LOADING.replace("{suffix}", self.job.image_suffix),
             licence=self.job.settings.licence,
             limits=self._format.LIMITS,
         )
@@ -154,12 +133,7 @@ class _Records:
                 yield from map(json.loads, lines)
 
 
-def _image_suffix(job: Job) -> str:
-    return ".jpg" if job.manifest.image_format == "jpeg" else ".png"
-
-
 def _check_same(claim: dict[str, Any], folder: Path) -> None:
-    """Refuse a folder with another export."""
     mine = {**claim["settings"], "dataset": claim["dataset"]}
     try:
         there = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))

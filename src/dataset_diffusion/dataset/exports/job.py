@@ -29,27 +29,15 @@ COLUMNS = ("index", "seed", "prompt", "class_prompt", "classes", "image", "label
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One sample on its way into an export.
-
-    Attributes:
-        row: the sample's `COLUMNS`.
-        split: the split it belongs to.
-        image_suffix: of the image's file, ``.png`` or ``.jpg``.
-    """
+    """One sample on its way into an export: its `COLUMNS`, and the split it belongs to."""
 
     row: Mapping[str, Any]
     split: Split
-    image_suffix: str
-
-    @property
-    def index(self) -> int:
-        """The sample's index in the dataset."""
-        return int(self.row["index"])
 
     @property
     def name(self) -> str:
         """What files about the sample are called."""
-        return sample_name(self.index)
+        return sample_name(self.row["index"])
 
     @property
     def image(self) -> bytes:
@@ -74,13 +62,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Job:
-    """One export.
-
-    Attributes:
-        folder: where it is written.
-        settings: how.
-        manifest: what the dataset is made of.
-    """
+    """One export: its folder, how it is written, and what the dataset is made of."""
 
     folder: Path
     settings: ExportSettings
@@ -90,6 +72,11 @@ class Job:
     def class_set(self) -> ClassSet:
         """The classes that label ids stand for."""
         return self.manifest.class_set
+
+    @property
+    def image_suffix(self) -> str:
+        """Of the images' files."""
+        return ".jpg" if self.manifest.image_format == "jpeg" else ".png"
 
     def make_folders(self, *names: str) -> None:
         """Make folders of the export, as far as they are missing."""

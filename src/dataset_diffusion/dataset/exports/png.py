@@ -18,10 +18,9 @@ LIMITS: tuple[str, ...] = ()
 
 
 def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-    """Write the samples of a shard."""
     job.make_folders("images", "labels")
     for item in items:
-        job.write(f"images/{item.name}{item.image_suffix}", item.image)
+        job.write(f"images/{item.name}{job.image_suffix}", item.image)
         job.write(f"labels/{item.name}.png", item.label_png)
         yield item.record
 

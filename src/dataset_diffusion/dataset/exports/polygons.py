@@ -21,12 +21,8 @@ Ring = Int[np.ndarray, "_ 2"]
 def center_polygons(mask: UInt8[np.ndarray, "h w"]) -> list[Ring]:
     """One polygon per component through the centres of its outermost pixels, for readers that fill as OpenCV does.
 
-    Args:
-        mask: 1 inside, 0 outside.
-
-    Returns:
-        Pixel indices, from 0 to w - 1 and h - 1. Components of one pixel or one line have no area and yet fill to
-        themselves.
+    Vertices are pixel indices, from 0 to w - 1 and h - 1. Components of one pixel or one line have no area and yet fill
+    to themselves.
     """
     return [_simplify(ring) for ring in _trace(mask)]
 
@@ -34,11 +30,7 @@ def center_polygons(mask: UInt8[np.ndarray, "h w"]) -> list[Ring]:
 def corner_polygons(mask: UInt8[np.ndarray, "h w"]) -> list[Ring]:
     """One polygon per component along the edges of its pixels, for readers that fill as pycocotools does.
 
-    Args:
-        mask: 1 inside, 0 outside.
-
-    Returns:
-        Pixel corners, from 0 to w and h. The polygon's area is the component's number of pixels.
+    Vertices are pixel corners, from 0 to w and h. The polygon's area is the component's number of pixels.
     """
     doubled = mask.repeat(2, axis=0).repeat(2, axis=1)
     # Pixel i is 2i and 2i + 1 now, which half up to its edges i and i + 1.

@@ -22,19 +22,17 @@ ROOT = "VOCdevkit/VOC2012"
 
 
 def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-    """Write the samples of a shard."""
     images, labels = f"{ROOT}/JPEGImages", f"{ROOT}/SegmentationClass"
     job.make_folders(images, labels)
     for item in items:
         stored = item.row["image"]["bytes"]
-        image = stored if item.image_suffix == ".jpg" else encode_image(decode_image(stored), "jpeg")
+        image = stored if job.image_suffix == ".jpg" else encode_image(decode_image(stored), "jpeg")
         job.write(f"{images}/{item.name}.jpg", image)
         job.write(f"{labels}/{item.name}.png", item.label_png)
         yield item.record
 
 
 def write_index(job: Job, records: Records) -> None:
-    """Write which sample belongs to which split."""
     lists = f"{ROOT}/ImageSets/Segmentation"
     job.make_folders(lists)
     for split in SPLITS:

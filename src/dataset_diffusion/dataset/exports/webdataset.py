@@ -34,7 +34,7 @@ def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[st
                 path = job.folder / item.split / f"{shard:06d}.tar"
                 stack.enter_context(explained_write_errors(path))
                 tars[item.split] = stack.enter_context(tarfile.open(path, "w"))
-            for suffix, data in _members(item).items():
+            for suffix, data in _members(item, job).items():
                 # The defaults of TarInfo say nothing about who wrote it when: the same sample gives the same bytes.
                 member = tarfile.TarInfo(f"{item.name}{suffix}")
                 member.size = len(data)
@@ -46,10 +46,10 @@ def write_index(job: Job, records: Records) -> None:
     """Nothing: the tar files say it all."""
 
 
-def _members(item: Item) -> dict[str, bytes]:
+def _members(item: Item, job: Job) -> dict[str, bytes]:
     texts = {name: item.row[name] for name in ("index", "seed", "prompt", "class_prompt", "classes")}
     return {
-        f".image{item.image_suffix}": item.image,
+        f".image{job.image_suffix}": item.image,
         ".label.png": encode_grey(item.label),
         ".json": json.dumps(texts).encode(),
     }

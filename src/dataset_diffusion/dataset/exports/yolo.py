@@ -29,18 +29,17 @@ def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[st
     """Write the samples of a shard; an image without objects has an empty label file."""
     job.make_folders(*(f"{kind}/{split}" for kind in ("images", "labels") for split in SPLITS))
     for item in items:
-        job.write(f"images/{item.split}/{item.name}{item.image_suffix}", item.image)
+        job.write(f"images/{item.split}/{item.name}{job.image_suffix}", item.image)
         job.write(f"labels/{item.split}/{item.name}.txt", label_lines(item.label, job.class_set.ids).encode())
         yield item.record
 
 
 def write_index(job: Job, records: Records) -> None:
     """Write ``data.yaml``: the folders, relative to itself, and the names, by class ids from 0."""
-    has_val = any(True for _ in job.names("val"))
     values = {
         "train": "images/train",
         # Trainers insist on it.
-        "val": "images/val" if has_val else "images/train",
+        "val": "images/val" if any(job.names("val")) else "images/train",
         "names": dict(enumerate(job.class_set.names)),
     }
     job.write("data.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())

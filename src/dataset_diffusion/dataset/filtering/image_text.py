@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedConfig
 from transformers.utils import logging
 
-from dataset_diffusion.dataset.schema import decode_image
+from dataset_diffusion.dataset.schema import Image, decode_image
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.devices import inference_dtype, resolve_device
@@ -31,16 +31,10 @@ class ImageTextScorer:
     model: Any
 
     @torch.inference_mode()
-    def score(
-        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], captions: Sequence[str]
-    ) -> Float32[np.ndarray, " images"]:
-        """The cosine similarity of each image's embedding and the embedding of its caption, in [-1, 1].
+    def score(self, images: Sequence[Image], captions: Sequence[str]) -> Float32[np.ndarray, " images"]:
+        """The cosine similarity of the embeddings of each image, of any size, and its caption, in [-1, 1].
 
         Captions longer than the model reads (77 tokens) are cut.
-
-        Args:
-            images: uint8 RGB in [0, 255], "h w 3", of any sizes.
-            captions: one for each image.
         """
         inputs = self.processor(
             images=list(images), text=list(captions), return_tensors="pt", padding=True, truncation=True
@@ -52,14 +46,7 @@ class ImageTextScorer:
 
 
 def score_dataset(store: DatasetStore, scorer: ImageTextScorer) -> Iterator[float]:
-    """How well each image of a dataset fits its caption, without the class words appended to it.
-
-    Yields:
-        The cosine similarities, in [-1, 1], in order of index.
-
-    Raises:
-        DatasetError: the dataset is damaged.
-    """
+    """The `score` of each image of a dataset and its caption, without the class words appended to it, in order."""
     shards = range(store.manifest.num_shards)
     rows = chain.from_iterable(store.read_shard(shard, ("image", "prompt", "class_prompt")) for shard in shards)
     while batch := list(islice(rows, _BATCH_SIZE)):
@@ -69,11 +56,7 @@ def score_dataset(store: DatasetStore, scorer: ImageTextScorer) -> Iterator[floa
 
 
 def load_image_text(name_or_path: str, device: str | None = None) -> ImageTextScorer:
-    """Load a CLIP model.
-
-    Args:
-        name_or_path: a hub id, or a local folder that ``save_pretrained`` wrote.
-        device: ``cpu``, ``cuda``, …; None takes the best one there is.
+    """Load a CLIP model from a hub id, or from a local folder that ``save_pretrained`` wrote.
 
     Raises:
         ModelError: no such folder or hub repository, or not a CLIP model.

@@ -70,7 +70,6 @@ class Stored(Measure):
     of_each_class: bool = False
 
     def values(self, row: Row) -> list[float]:
-        """The score, or one for each class."""
         names = [self.score.of(class_id) for class_id in row["classes"]] if self.of_each_class else [self.score]
         if missing := [name for name in names if name not in row["quality"]]:
             raise DatasetError(
@@ -82,11 +81,7 @@ class Stored(Measure):
 
 
 class RelativePresence(Measure):
-    """Presence as a multiple of the class's median: words differ in how much attention they get where they are shown.
-
-    Raises:
-        DatasetError: the dataset has no presence.
-    """
+    """Presence as a multiple of the class's median, since words differ in how much attention they get."""
 
     def __init__(self, store: DatasetStore) -> None:
         self._stored = Stored(Score.PRESENCE, of_each_class=True)
@@ -97,17 +92,12 @@ class RelativePresence(Measure):
         self._medians = {class_id: max(float(np.median(values)), _TINY) for class_id, values in found.items()}
 
     def values(self, row: Row) -> list[float]:
-        """The presence of each class divided by its median, in the prompt's order."""
         pairs = zip(self._stored.values(row), row["classes"], strict=True)
         return [value / self._medians[class_id] for value, class_id in pairs]
 
 
 class ImageText(Measure):
-    """The similarity of image and caption, of which a model computes several at once.
-
-    Raises:
-        ModelError: there is no such model.
-    """
+    """The similarity of image and caption, of which a model computes several at once."""
 
     def __init__(self, store: DatasetStore, model: str) -> None:
         # Here, since transformers takes a second to import and only this quantity needs it.
@@ -116,7 +106,6 @@ class ImageText(Measure):
         self._scores = score_dataset(store, load_image_text(model))
 
     def values(self, row: Row) -> list[float]:
-        """The score of the sample."""
         return [next(self._scores)]
 
 
@@ -135,7 +124,6 @@ class Novelty(Measure):
         return distances
 
     def keep(self) -> None:
-        """Remember the image."""
         self._num_kept += 1
 
 

@@ -42,13 +42,7 @@ class Rule:
 
 
 def parse_rule(text: str) -> Rule:
-    """Read a rule.
-
-    Args:
-        text: a quantity of `QUANTITIES`, one of ``>=``, ``<=``, ``>``, ``<``, and a number.
-
-    Raises:
-        ConfigError: it is something else.
+    """Read a rule: a quantity of `QUANTITIES`, one of ``>=``, ``<=``, ``>``, ``<``, and a finite number.
 
     Example:
         >>> parse_rule("area>=0.02")

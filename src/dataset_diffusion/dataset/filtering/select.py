@@ -32,19 +32,15 @@ class Selection:
 
 
 def judge(store: DatasetStore, rules: Sequence[Rule], image_text: str) -> Iterator[int | None]:
-    """Apply rules to the samples of a dataset, in order of index.
+    """Apply rules to the samples of a finished dataset, in order of index.
 
     Args:
-        store: a finished dataset.
+        store: the dataset.
         rules: the rules.
         image_text: the CLIP model that rules about image_text ask, loaded only for those: a hub id or a local folder.
 
     Yields:
         For each sample the position of the first rule that it breaks; None where it passes all of them.
-
-    Raises:
-        DatasetError: the dataset lacks a score that a rule asks for, or is damaged.
-        ModelError: a rule asks a model that cannot be loaded.
     """
     asked = {rule.quantity: QUANTITIES[rule.quantity] for rule in rules}
     measures = {name: quantity.measure(store, image_text) for name, quantity in asked.items()}

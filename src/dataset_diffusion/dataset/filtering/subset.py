@@ -15,18 +15,9 @@ from dataset_diffusion.dataset.writer import DatasetWriter
 
 
 def write_subset(source: DatasetStore, kept: Sequence[int], target: DatasetWriter) -> Iterator[int]:
-    """Write the missing shards of a dataset of chosen samples. One shard of the source is in memory at a time.
+    """Write the missing shards of a dataset whose sample ``i`` is sample ``kept[i]`` of the source, ``kept`` ascending.
 
-    Args:
-        source: the dataset they are from.
-        kept: their indices there, ascending: sample ``i`` of the target is sample ``kept[i]`` of the source.
-        target: the new dataset, of ``len(kept)`` samples.
-
-    Yields:
-        The number of samples of each shard, once it is written.
-
-    Raises:
-        DatasetError: the source is damaged, the disk is full, or the folder cannot be written.
+    One shard of the source is in memory at a time. Yields the number of samples of each shard, once it is written.
     """
     for shard in target.missing_shards():
         indices = target.shard_range(shard)
