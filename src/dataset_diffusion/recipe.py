@@ -24,9 +24,6 @@ def load_recipe(path: Path) -> RunConfig:
 class Recipe:
     """A TOML recipe. Relative paths in it are relative to its folder.
 
-    Args:
-        path: the file.
-
     Attributes:
         config: the settings, their paths resolved.
 

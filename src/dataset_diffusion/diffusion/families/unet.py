@@ -50,11 +50,13 @@ class UNetModel(DiffusionModel):
     def generate_checked(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], plan: GenerationPlan
     ) -> list[Generation]:
-        """Generate images of what ``check`` has found possible; otherwise as ``generate``."""
+        """As the base class says."""
         guided, capture = self._is_guided(plan.guidance_scale), plan.capture
         reader: AbstractContextManager[AttentionCapture | None] = nullcontext()
         if capture is not None:
-            calls = _calls_to_read(capture, self._num_calls(plan.steps))
+            self.pipeline.scheduler.set_timesteps(plan.steps)
+            # Some schedulers call the UNet once more than there are steps.
+            calls = _calls_to_read(capture, num_calls=len(self.pipeline.scheduler.timesteps))
             reader = self._reader(prompts, capture, guided, self._latent_shape(plan.height, plan.width), calls)
         with reader as attention:
             output = self.pipeline(
@@ -133,11 +135,6 @@ class UNetModel(DiffusionModel):
     @property
     def _native_shape(self) -> tuple[int, int]:
         return self.spec.height // self.latent_scale, self.spec.width // self.latent_scale
-
-    def _num_calls(self, steps: int) -> int:
-        """How often the UNet is called; some schedulers call it once more than there are steps."""
-        self.pipeline.scheduler.set_timesteps(steps)
-        return len(self.pipeline.scheduler.timesteps)
 
     def _encode_texts(self, texts: list[str], size: tuple[int, ...]) -> tuple[Float[Tensor, "b tokens width"], Any]:
         """Text-encoder states, and what SDXL's UNet wants beside them (None for the others)."""
