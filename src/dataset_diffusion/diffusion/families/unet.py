@@ -73,8 +73,11 @@ class UNetModel(DiffusionModel):
         if capture is None or attention is None:
             return [Generation(picture, None) for picture in pictures]
         maps = attention.maps(self._token_positions(prompts, capture.prompt))
-        for position in _refused(output):
-            maps[position] = replace(maps[position], cross_attention=torch.zeros_like(maps[position].cross_attention))
+        # The pipeline's safety checker, where there is one, makes images black.
+        for position, refused in enumerate(getattr(output, "nsfw_content_detected", None) or ()):
+            if refused:
+                nothing = torch.zeros_like(maps[position].cross_attention)
+                maps[position] = replace(maps[position], cross_attention=nothing)
         return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
 
     @torch.inference_mode()
@@ -233,12 +236,6 @@ def _as_pixels(images: Float[np.ndarray, "b h w 3"]) -> UInt8[np.ndarray, "b h w
             "the model's numbers overflowed", got="images that are not finite", fix="--dtype bfloat16 or float32"
         )
     return (images * 255).round().astype(np.uint8)
-
-
-def _refused(output: Any) -> list[int]:
-    """Positions in the batch of the images that the pipeline's safety checker, where it has one, made black."""
-    verdicts = getattr(output, "nsfw_content_detected", None) or []
-    return [position for position, refused in enumerate(verdicts) if refused]
 
 
 def _calls_to_read(capture: CapturePlan, num_calls: int) -> range:
