@@ -201,8 +201,7 @@ def train(
     try:
         stage.train(dataset, settings, out, seed=seed, device=device, skip_bad=skipped)
     finally:
-        for image_id, reason in skipped.reasons.items() if skipped else ():
-            _print_skipped(image_id, reason)
+        _print_skipped(skipped)
     print(f"trained {out}")
 
 
@@ -238,11 +237,9 @@ def evaluate(
         predictions=predictions,
         save_predictions=save_predictions,
     )
-    if skipped:
-        for image_id, reason in skipped.reasons.items():
-            _print_skipped(image_id, reason)
-        if len(skipped):
-            print(f"skipped {len(skipped)} images in all", file=sys.stderr)
+    _print_skipped(skipped)
+    if skipped and len(skipped):
+        print(f"skipped {len(skipped)} images in all", file=sys.stderr)
     if save_predictions is not None:
         print(f"{results['num_images']} predictions in {save_predictions}")
     if "miou" in results:  # else the labels are not public
@@ -355,8 +352,9 @@ def _run(config: RunConfig, out: Path) -> None:
     print(f"report: {out / 'report.html'}")
 
 
-def _print_skipped(image_id: str, reason: object) -> None:
-    print(f"skipped {image_id}: {reason}", file=sys.stderr)
+def _print_skipped(skipped: Skipped | None) -> None:
+    for image_id, reason in skipped.reasons.items() if skipped else ():
+        print(f"skipped {image_id}: {reason}", file=sys.stderr)
 
 
 def _print_scores(results: dict[str, Any]) -> None:

@@ -137,6 +137,12 @@ class GenerateSettings(MachineSettings, ImageSettings):
     """How images are generated."""
 
 
+def _only_with_ray(value: AnyValue, info: Any) -> AnyValue:
+    if value is not None and info.data.get("executor") != "ray":
+        raise ValueError("--executor ray, the only one that takes it")
+    return value
+
+
 class WorkerSettings(Settings):
     """Where work is done. The results are the same bytes everywhere."""
 
@@ -144,31 +150,15 @@ class WorkerSettings(Settings):
     """`local` works here, `ray` in the workers of a Ray cluster."""
     num_workers: PositiveInt | None = None
     """Processes; None takes one per core."""
-    address: str | None = None
+    address: Annotated[str | None, AfterValidator(_only_with_ray)] = None
     """Address of a running Ray cluster, `auto` to find it; None starts one on this machine."""
-
-    @field_validator("address")
-    @classmethod
-    def _check_address(cls, address: str | None, info: Any) -> str | None:
-        return _only_with_ray(address, info)
 
 
 class ModelWorkerSettings(WorkerSettings):
     """Where work is done that takes a model: this process has one, and every worker of a Ray cluster its own."""
 
-    num_workers: PositiveInt | None = None
+    num_workers: Annotated[PositiveInt | None, AfterValidator(_only_with_ray)] = None
     """Workers of `ray`; None takes one per GPU or, where there is none, as many as the CPU cores allow."""
-
-    @field_validator("num_workers")
-    @classmethod
-    def _check_num_workers(cls, num_workers: int | None, info: Any) -> int | None:
-        return _only_with_ray(num_workers, info)
-
-
-def _only_with_ray(value: AnyValue, info: Any) -> AnyValue:
-    if value is not None and info.data.get("executor") != "ray":
-        raise ValueError("--executor ray, the only one that takes it")
-    return value
 
 
 class ExecutorSettings(ModelWorkerSettings):
@@ -244,13 +234,13 @@ class TrainSettings(Settings):
     """Images per optimiser step, over all devices."""
     accumulate: PositiveInt = 1
     """Parts that each step's images are split into and computed one after the other; more parts need less memory."""
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """AdamW's peak learning rate; polynomial decay to 0."""
-    encoder_learning_rate_factor: Annotated[float, Field(gt=0.0)] = 1.0
+    encoder_learning_rate_factor: PositiveFloat = 1.0
     """The encoder's learning rate as a multiple of the other parts' (published for ImageNet weights: 0.1)."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     """AdamW's weight decay."""
-    gradient_clip: Annotated[float, Field(gt=0.0)] = 0.01
+    gradient_clip: PositiveFloat = 0.01
     """Largest norm of the gradient; AdamW does not depend on its scale."""
     ema_decay: Fraction = 0.99
     """Decay of the running average of the weights; 0 turns it off."""
@@ -350,11 +340,7 @@ class RunConfig(Settings):
 
 
 def make_settings(kind: type[AnySettings], **values: object) -> AnySettings:
-    """Build settings from command-line options.
-
-    Raises:
-        ConfigError: a value out of range.
-    """
+    """Settings from command-line options; a ConfigError where a value is out of range."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -364,8 +350,7 @@ def make_settings(kind: type[AnySettings], **values: object) -> AnySettings:
 def config_hash(settings: Settings | dict[str, Any]) -> str:
     """Short hash of resolved settings: the same settings, the same hash, on every machine."""
     values = settings.model_dump(mode="json") if isinstance(settings, Settings) else settings
-    canonical = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def as_config_error(error: ValidationError, recipe: Path | None = None, group: str = "") -> ConfigError:

@@ -18,14 +18,7 @@ class DatasetDiffusionError(Exception):
         fix: what to do about it.
     """
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        got: object = None,
-        expected: object = None,
-        fix: str | None = None,
-    ) -> None:
+    def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
         parts = [what]
         if got is not None:
             parts.append(f"got {_shorten(got)}")

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dataset_diffusion.config import NO_BENCHMARK, RunConfig, as_config_error
+from dataset_diffusion.config import RunConfig, as_config_error
 from dataset_diffusion.errors import ConfigError, DatasetDiffusionError
+
+DESCRIPTIONS = ("model_index.json", "config.json", "dataset.json")
+"""What lies in the folder of a diffusion model, of a transformers model and of a dataset."""
 
 
 def load_recipe(path: Path) -> RunConfig:
@@ -20,9 +23,6 @@ def load_recipe(path: Path) -> RunConfig:
 
 class Recipe:
     """A TOML recipe. Relative paths in it are relative to its folder.
-
-    Args:
-        path: the file.
 
     Attributes:
         config: the settings, their paths resolved.
@@ -40,17 +40,17 @@ class Recipe:
             raise as_config_error(error, path) from error
 
     def resolve_path(self, path: Path) -> Path:
-        """A path of the recipe, as the current folder does not matter to it."""
+        """A path of the recipe, which the current folder does not matter to."""
         return Path(self._resolved(str(path)))
 
     def resolve_name(self, name: str) -> str:
         """A folder of the recipe as `resolve_path` does it; a name as it is.
 
-        A folder is what starts with ``/``, ``./`` or ``../``, or is there and has no name that is known.
+        A folder is what starts with ``/``, ``./`` or ``../``, or has a model or dataset in it: a benchmark's photos in
+        ``voc2012/`` beside the recipe do not hide the name ``voc2012``.
         """
-        if name.startswith(("/", "./", "../")):
-            return self._resolved(name)
-        is_folder = bool(name) and (self._folder / name).exists() and not _is_known(name)
+        described = any((self._folder / name / description).exists() for description in DESCRIPTIONS)
+        is_folder = name.startswith(("/", "./", "../")) or (name and described)
         return self._resolved(name) if is_folder else name
 
     def as_written(self, text: str) -> str:
@@ -83,11 +83,3 @@ def _read(path: Path) -> dict[str, object]:
         ) from error
     except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: numbers of ten thousand digits
         raise ConfigError("the recipe is not TOML", got=f"{path}: {error}", fix="see configs/ for examples") from error
-
-
-def _is_known(name: str) -> bool:
-    """Whether it names a model or benchmark, though a folder beside the recipe happens to be called the same."""
-    from dataset_diffusion.diffusion.specs import MODELS
-    from dataset_diffusion.evaluation.table import BENCHMARKS
-
-    return name == NO_BENCHMARK or name in MODELS or name in BENCHMARKS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS = "model.safetensors"
@@ -13,55 +12,31 @@ TRAINING_LOG = "training_log.jsonl"
 """One JSON object a step: ``step`` (1..iterations), ``loss``, ``learning_rate``."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The folder of a run, whether or not it is there.
 
     Attributes:
         path: the folder.
+        config: the resolved recipe; a run of another recipe is refused.
+        prompts: class set, then one prompt a line.
+        dataset: folder of the generated dataset.
+        filtered: folder of the samples of it that pass the recipe's rules.
+        model: folder of the trained segmenter.
+        results: the segmenter's scores.
+        examples: a few images of the benchmark with their truth and the prediction, for the page.
+        report: the page about the run.
     """
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The resolved recipe; a run of another recipe is refused."""
-        return self.path / "config.json"
-
-    @property
-    def prompts(self) -> Path:
-        """Class set, then one prompt a line."""
-        return self.path / "prompts.jsonl"
-
-    @property
-    def dataset(self) -> Path:
-        """Folder of the generated dataset."""
-        return self.path / "dataset"
-
-    @property
-    def filtered(self) -> Path:
-        """Folder of the samples of it that pass the recipe's rules."""
-        return self.path / "filtered"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the trained segmenter."""
-        return self.path / "model"
-
-    @property
-    def results(self) -> Path:
-        """The segmenter's scores."""
-        return self.path / "results.json"
-
-    @property
-    def examples(self) -> Path:
-        """A few images of the benchmark with their truth and the prediction, for the page."""
-        return self.path / "examples.parquet"
-
-    @property
-    def report(self) -> Path:
-        """The page about the run."""
-        return self.path / "report.html"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.prompts = path / "prompts.jsonl"
+        self.dataset = path / "dataset"
+        self.filtered = path / "filtered"
+        self.model = path / "model"
+        self.results = path / "results.json"
+        self.examples = path / "examples.parquet"
+        self.report = path / "report.html"
 
     @property
     def is_begun(self) -> bool:

@@ -15,10 +15,6 @@ def sample_seed(run_seed: int, index: int) -> int:
 
     A keyed hash rather than ``run_seed + index``, so that two runs with neighbouring seeds share no sample.
 
-    Args:
-        run_seed: the run's seed.
-        index: the sample's index in the run, >= 0.
-
     Returns:
         An integer in [0, 2**63).
     """

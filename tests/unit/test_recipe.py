@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from tests.helpers.processes import refuse, succeed
 
 from dataset_diffusion.config import NameOrFolder, RecipePath, RunConfig
-from dataset_diffusion.recipe import Recipe, load_recipe
+from dataset_diffusion.recipe import DESCRIPTIONS, Recipe, load_recipe
 
 PATHS = ["prompts.captions", "evaluate.root", "train.real_root"]
 NAMES_OR_FOLDERS = ["prompts.captioner", "generate.model", "filter.image_text", "train.real", "evaluate.benchmark"]
@@ -73,9 +73,12 @@ def test_a_path_is_relative_to_the_recipe(folder, name):
     assert load_with(folder, name, "/data/photos") == Path("/data/photos")
 
 
+@pytest.mark.parametrize("description", DESCRIPTIONS)
 @pytest.mark.parametrize("name", NAMES_OR_FOLDERS)
-def test_a_folder_in_the_place_of_a_name_is_relative_to_the_recipe(folder, name):
-    (folder / "mine" / "own").mkdir(parents=True)
+def test_a_folder_in_the_place_of_a_name_is_relative_to_the_recipe(folder, name, description):
+    for one in (folder / "mine", folder / "mine" / "own"):
+        one.mkdir()
+        (one / description).touch()
     assert load_with(folder, name, "mine") == f"{folder}/mine"
     assert load_with(folder, name, "mine/own") == f"{folder}/mine/own"
     assert load_with(folder, name, "./not-there") == f"{folder}/not-there"
@@ -88,7 +91,9 @@ def test_a_folder_in_the_place_of_a_name_is_relative_to_the_recipe(folder, name)
 def test_a_name_stays_a_name(folder, name, value):
     for known in ("voc2012", "sd21-base", "none"):
         (folder / known).mkdir()
+        (folder / known / "photo.jpg").touch()
     assert load_with(folder, name, value) == value
+    assert load_with(folder, name, f"./{value}") == f"{folder}/{value}"
 
 
 def test_settings_from_elsewhere_stay_as_they_are(tmp_path, monkeypatch):

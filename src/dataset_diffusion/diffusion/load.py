@@ -105,11 +105,7 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
 
 
 def make_scheduler(name: str, config: Any) -> Any:
-    """A scheduler by name, with the noise schedule of another one's config.
-
-    Raises:
-        ConfigError: an unknown name.
-    """
+    """A scheduler by name, with the noise schedule of another one's config; a ConfigError where the name is unknown."""
     if name not in SCHEDULERS:
         raise ConfigError("unknown scheduler", got=name, expected=f"one of {', '.join(SCHEDULERS)}")
     kind, options = SCHEDULERS[name]
@@ -117,13 +113,7 @@ def make_scheduler(name: str, config: Any) -> Any:
 
 
 def compile_blocks(pipeline: Any, kinds: tuple[type[nn.Module], ...] = COMPILED, **options: Any) -> None:
-    """Compile blocks of the UNet and of the image decoder, in place.
-
-    Args:
-        pipeline: the diffusers pipeline.
-        kinds: the classes of the blocks.
-        options: as for ``torch.compile``.
-    """
+    """Compile blocks of the UNet and of the image decoder, in place; ``options`` are those of ``torch.compile``."""
     # The blocks of a kind share their code and differ in their widths, each of which is compiled once.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     for network in (pipeline.unet, pipeline.vae.decoder):
@@ -190,12 +180,7 @@ def _damages(folder: Path) -> Iterator[str]:
 
 
 def check_offload(device: torch.device) -> None:
-    """Refuse to offload where it cannot be done.
-
-    Raises:
-        ConfigError: the device is the CPU.
-        ModelError: the package accelerate is missing.
-    """
+    """Refuse to offload from the CPU, or without the package accelerate."""
     if device.type == "cpu":
         raise ConfigError("nothing to offload from", got="device cpu", expected="a GPU with --cpu-offload")
     if importlib.util.find_spec("accelerate") is None:

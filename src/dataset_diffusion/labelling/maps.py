@@ -14,11 +14,7 @@ from dataset_diffusion.errors import ConfigError, ModelError
 
 
 def float_maps(maps: Float[Tensor | np.ndarray, "*classes h w"], what: str) -> Float32[Tensor, "*classes h w"]:
-    """The maps as a float32 tensor on their own device.
-
-    Args:
-        maps: "*classes h w", any floating-point type.
-        what: what the maps are, for the error.
+    """The maps as a float32 tensor on their own device; ``what`` they are is for the error.
 
     Raises:
         ConfigError: there is no map, or the maps have no pixels.
@@ -54,10 +50,6 @@ def _bicubic(old: int, new: int) -> Float32[Tensor, "new old"]:
 
 
 def check_size(size: tuple[int, int], what: str) -> None:
-    """Refuse a (height, width) that is not two positive whole numbers.
-
-    Raises:
-        ConfigError: it is not.
-    """
+    """Refuse a (height, width) that is not two positive whole numbers."""
     if len(size) != 2 or min(size) < 1:
         raise ConfigError(f"bad {what}", got=tuple(size), expected="(height, width), both at least 1")

@@ -50,21 +50,7 @@ def propagate_each(
     self_shape: tuple[int, int],
     exponents: Sequence[int],
 ) -> Float32[Tensor, "exponents classes h w"]:
-    """`propagate` for several exponents in one pass: each product is computed once.
-
-    Args:
-        cross_attention: see `propagate`.
-        self_attention: see `propagate`.
-        self_shape: see `propagate`.
-        exponents: in ascending order, each >= 0.
-
-    Returns:
-        float32, "exponents classes h w".
-
-    Raises:
-        ConfigError: exponents that are negative or not ascending, or arrays that do not fit; see `propagate`.
-        ModelError: NaN or infinity in the attention.
-    """
+    """`propagate` for several exponents, ascending and each >= 0, in one pass: each product is computed once."""
     _check_exponents(exponents)
     check_size(self_shape, "self_shape")
     cross = float_maps(cross_attention, "cross-attention maps")

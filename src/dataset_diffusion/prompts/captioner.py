@@ -83,12 +83,7 @@ def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
 
 
 def caption_batches(batches: Sequence[Sequence[Path]], captioner: str, workers: WorkerSettings) -> Iterator[Captions]:
-    """The captions of each batch of photos, in the order of the batches.
-
-    Args:
-        batches: the photos; each batch is captioned at once.
-        captioner: a name or path as `load_captioner` takes it.
-        workers: who captions; no caption follows from it.
+    """The captions of each batch of photos, in the order of the batches, whoever captions.
 
     Raises:
         ModelError: as `load_captioner`; the workers of the cluster cannot be used.

@@ -177,11 +177,7 @@ def class_set(name: str) -> ClassSet:
 
 
 def resolve_classes(classes: ClassSet | str | Sequence[str]) -> ClassSet:
-    """The class set that a setting names.
-
-    Args:
-        classes: a known class set's name, class names of your own separated by commas, a sequence of them, or a
-            class set, which is returned as it is.
+    """The class set that a setting names: a known set, or class names of your own, in a list or with commas between.
 
     Raises:
         ConfigError: unknown set, or class names that cannot be used.
@@ -195,8 +191,9 @@ def resolve_classes(classes: ClassSet | str | Sequence[str]) -> ClassSet:
     return ClassSet.from_names(classes.strip().removesuffix(",").split(","))
 
 
+@cache
 def load_toml(filename: str) -> dict[str, Any]:
-    """One of the literal tables beside this module."""
+    """One of the literal tables beside this module, read once; not to be changed."""
     return tomllib.loads(Path(__file__).with_name(filename).read_text(encoding="utf-8"))
 
 
@@ -205,16 +202,10 @@ def backgrounds_of(classes: ClassSet) -> tuple[str, ...]:
 
     Most sets have none, since a model may not draw them.
     """
-    for name, backgrounds in _load_backgrounds().items():
-        if set(classes.words) <= set(class_set(name).words):
-            return backgrounds
+    for name, row in load_toml("class_sets.toml")["sets"].items():
+        if "backgrounds" in row and set(classes.words) <= set(class_set(name).words):
+            return tuple(row["backgrounds"])
     return ()
-
-
-@cache
-def _load_backgrounds() -> dict[str, tuple[str, ...]]:
-    rows = load_toml("class_sets.toml")["sets"]
-    return {name: tuple(row["backgrounds"]) for name, row in rows.items() if "backgrounds" in row}
 
 
 @cache

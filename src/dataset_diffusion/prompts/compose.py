@@ -36,13 +36,7 @@ class FoundScenes:
 
 
 def compose_prompt(index: int, caption: str, class_ids: Sequence[int], classes: ClassSet) -> Prompt:
-    """Class-prompt appending: the text prompt is ``"<caption>; <class words>"``.
-
-    Args:
-        index: the sample's index.
-        caption: what the image is to show.
-        class_ids: ids (1..K) of the classes that the caption mentions, each once, in the order to name them.
-        classes: the class set.
+    """Class-prompt appending: the text prompt is ``"<caption>; <class words>"``, the words in the order of the ids.
 
     Raises:
         PromptError: no class, the same class twice, or an id outside the set.
@@ -56,16 +50,7 @@ def compose_prompt(index: int, caption: str, class_ids: Sequence[int], classes: 
 
 
 def check_class_ids(class_ids: Sequence[int], classes: ClassSet, where: str) -> None:
-    """Refuse what a prompt cannot name.
-
-    Args:
-        class_ids: the ids that it names.
-        classes: the class set.
-        where: the prompt, for the error.
-
-    Raises:
-        PromptError: no class, the same class twice, or an id outside the set.
-    """
+    """Refuse a prompt, told by ``where``, of no class, the same class twice, or an id outside the set."""
     if not class_ids or len(set(class_ids)) < len(class_ids) or not set(class_ids) <= set(classes.ids):
         raise PromptError(
             "a prompt names classes of its class set, each once",

@@ -21,6 +21,7 @@ _IRREGULAR_PLURALS = {
     "person": "persons",
     "sheep": "sheep",
 }
+_PLURAL_ENDINGS = {"man": "men", "fe": "ves", "f": "ves", "y": "ies"}
 
 Phrase = tuple[str, ...]
 
@@ -115,12 +116,13 @@ def _mentions(tokens: list[str], lexicon: _Lexicon) -> Iterator[tuple[int, int, 
 
 @lru_cache(maxsize=16)
 def _lexicon(classes: ClassSet) -> _Lexicon:
-    meanings = {form: _NONE for phrase in _load_not_mentions()["phrases"] for form in _forms(phrase)}
+    not_mentions = load_toml("lexicon.toml")["not_mentions"]
+    meanings = {form: _NONE for phrase in not_mentions["phrases"] for form in _forms(phrase)}
     for class_id, synonyms in enumerate(classes.synonyms, start=1):
         meanings.update({form: class_id for term in synonyms for form in _forms(term)})
     # Last, so that a class's own name beats another's synonym and every phrase that is no mention elsewhere.
     meanings.update(_name_meanings(classes))
-    words = {key: frozenset(value) for key, value in _load_not_mentions().items() if key != "phrases"}
+    words = {key: frozenset(value) for key, value in not_mentions.items() if key != "phrases"}
     return _Lexicon(_by_first_word(meanings), **words)
 
 
@@ -157,20 +159,9 @@ def _plurals(word: str) -> Iterator[str]:
     """Plural spellings of a noun. Unused ones do no harm: no caption holds them."""
     if word in _IRREGULAR_PLURALS:
         yield _IRREGULAR_PLURALS[word]
-    if word.endswith("man"):
-        yield word.removesuffix("man") + "men"
+    for ending, plural in _PLURAL_ENDINGS.items():
+        if word.endswith(ending):
+            yield word.removesuffix(ending) + plural
     if word.endswith(("s", "x", "z", "ch", "sh", "o")):
         yield word + "es"
-    if word.endswith("fe"):
-        yield word.removesuffix("fe") + "ves"
-    if word.endswith("f"):
-        yield word.removesuffix("f") + "ves"
-    if word.endswith("y"):
-        yield word.removesuffix("y") + "ies"
     yield word + "s"
-
-
-@lru_cache(maxsize=1)
-def _load_not_mentions() -> dict[str, list[str]]:
-    tables: dict[str, list[str]] = load_toml("lexicon.toml")["not_mentions"]
-    return tables

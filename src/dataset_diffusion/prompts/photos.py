@@ -60,14 +60,9 @@ def read_photo(photo: Path) -> Image.Image | PromptError:
 
 
 def uncaptioned_batches(photos: Mapping[Path, Key], known: Mapping[Key, str], batch_size: int) -> list[list[Path]]:
-    """The photos without a caption, in batches.
+    """The photos without a caption, in batches of at most ``batch_size``.
 
     Photos keep their batch whichever of the others are captioned, as low-order bits may depend on it.
-
-    Args:
-        photos: every photo of the folder with its key, in their order.
-        known: the captions that there are.
-        batch_size: photos of a batch, those with a caption counted.
     """
     listed = list(photos)
     batches = (listed[start : start + batch_size] for start in range(0, len(listed), batch_size))
@@ -101,7 +96,7 @@ def write_captions(
         captioned: batches of photos and the captions of each; taken one at a time.
         folder: the folder the photos are in.
         captioner: the captioner's name.
-        file: the captions file; what is in it stays.
+        file: the captions file; what is in it stays, except a line that a killed writer left unfinished.
         skip_bad: takes photos that cannot be read; None refuses them, once the captions of their batch are written.
 
     Yields:
@@ -110,7 +105,8 @@ def write_captions(
     Raises:
         PromptError: a photo cannot be read, or ``file`` cannot be written.
     """
-    _remove_unfinished_line(file)
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
     for batch, made in captioned:
         captions = [(photo_key(photo, folder), one) for photo, one in zip(batch, made, strict=True) if type(one) is str]
         if captions:
@@ -135,9 +131,3 @@ def _append(file: Path, captioner: str, captions: Iterable[tuple[Key, str]]) -> 
             os.fsync(opened.fileno())
     except OSError as error:
         raise PromptError("cannot write the captions", got=f"{file}: {error.strerror}", fix="make room") from error
-
-
-def _remove_unfinished_line(file: Path) -> None:
-    if file.exists():
-        written = file.read_bytes()
-        os.truncate(file, written.rfind(b"\n") + 1)

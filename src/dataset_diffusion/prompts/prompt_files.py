@@ -7,7 +7,7 @@ the keys ``index``, ``text``, ``class_prompt``, ``classes`` and ``class_words``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -50,7 +50,7 @@ class _PublishedEntry(BaseModel):
     filename: str = ""
 
 
-AnyModel = TypeVar("AnyModel", bound=BaseModel)
+Parsed = TypeVar("Parsed")
 
 
 def write_prompts(path: Path | str, prompts: Iterable[Prompt], classes: ClassSet) -> None:
@@ -103,7 +103,7 @@ def _read_lines(path: Path, lines: Iterable[tuple[int, str]], classes: ClassSet)
     prompts: dict[int, Prompt] = {}
     for number, line in lines:
         where = f"{path}, line {number}"
-        prompt = _to_prompt(where, _parse(where, _Line, line), classes)
+        prompt = _to_prompt(where, _parse(where, _Line.model_validate_json, line), classes)
         if prompt.index in prompts:
             raise PromptError("two prompts have the same index", got=f"{prompt.index} in {where}")
         prompts[prompt.index] = prompt
@@ -113,7 +113,7 @@ def _read_lines(path: Path, lines: Iterable[tuple[int, str]], classes: ClassSet)
 def _read_header(path: Path, line: str, expected: ClassSet | None) -> ClassSet:
     where = f"{path}, line 1"
     try:
-        classes = ClassSet.from_json(_parse(where, _Header, line).class_set)
+        classes = ClassSet.from_json(_parse(where, _Header.model_validate_json, line).class_set)
     except ConfigError as error:
         raise PromptError(f"{where}: {error}") from error
     if expected and (classes.names, classes.words) != (expected.names, expected.words):
@@ -132,10 +132,7 @@ def _to_prompt(where: str, line: _Line, classes: ClassSet) -> Prompt:
 
 
 def _read_published(path: Path, text: str, classes: ClassSet) -> list[Prompt]:
-    try:
-        entries = TypeAdapter(list[_PublishedEntry]).validate_json(text)
-    except ValidationError as error:
-        raise _not_a_prompts_file(str(path), error) from error
+    entries = _parse(str(path), TypeAdapter(list[_PublishedEntry]).validate_json, text)
     prompts: list[Prompt] = []
     for position, entry in enumerate(entries):
         if not entry.class_prompt.strip():
@@ -152,16 +149,12 @@ def _read_published(path: Path, text: str, classes: ClassSet) -> list[Prompt]:
     return prompts
 
 
-def _parse(where: str, kind: type[AnyModel], line: str) -> AnyModel:
+def _parse(where: str, validate: Callable[[str], Parsed], text: str) -> Parsed:
     try:
-        return kind.model_validate_json(line)
+        return validate(text)
     except ValidationError as error:
-        raise _not_a_prompts_file(where, error) from error
-
-
-def _not_a_prompts_file(where: str, error: ValidationError) -> PromptError:
-    return PromptError(
-        "not a prompts file",
-        got=f"{where}: {first_problem(error)}",
-        expected="what `dataset-diffusion prompts` writes",
-    )
+        raise PromptError(
+            "not a prompts file",
+            got=f"{where}: {first_problem(error)}",
+            expected="what `dataset-diffusion prompts` writes",
+        ) from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import permutations
+from collections.abc import Iterator, Sequence
+from itertools import chain, permutations
 from typing import Any
 
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -15,12 +15,7 @@ COMPANIONS_SHOWN = 3
 
 
 def describe_prompts(prompts: Sequence[Prompt], found: FoundScenes | None, classes: ClassSet) -> dict[str, Any]:
-    """Counts of captions and prompts, for ``--report`` and for ``format_table``.
-
-    Args:
-        prompts: the prompts made.
-        found: the captions they are made from; None where they are from templates.
-        classes: the class set.
+    """Counts of prompts and of the captions they are made from, for ``--report`` and for ``format_table``.
 
     Returns:
         Plain lists, numbers and strings: ``class_set``, ``prompts``, ``captions`` (None without any), and ``classes``:
@@ -29,7 +24,7 @@ def describe_prompts(prompts: Sequence[Prompt], found: FoundScenes | None, class
     """
     drawn = [prompt.classes for prompt in prompts]
     mentioned = [ids for _, ids in found.scenes] if found else []
-    per_prompt, per_caption = _count(drawn), _count(mentioned)
+    per_prompt, per_caption = Counter(chain.from_iterable(drawn)), Counter(chain.from_iterable(mentioned))
     pairs = Counter(pair for ids in mentioned or drawn for pair in permutations(ids, 2))
     companions: dict[int, dict[str, int]] = {class_id: {} for class_id in classes.ids}
     for (class_id, other), count in pairs.most_common():
@@ -70,7 +65,3 @@ def format_table(report: dict[str, Any]) -> Iterator[str]:
             f"{captions['read']} captions: {captions['without a class']} mention no class, "
             f"{captions['repeated']} repeat another, {captions['usable']} used"
         )
-
-
-def _count(scenes: Iterable[tuple[int, ...]]) -> Counter[int]:
-    return Counter(class_id for ids in scenes for class_id in ids)

@@ -50,11 +50,13 @@ class UNetModel(DiffusionModel):
     def generate_checked(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], plan: GenerationPlan
     ) -> list[Generation]:
-        """Generate images of what ``check`` has found possible; otherwise as ``generate``."""
+        """As the base class says."""
         guided, capture = self._is_guided(plan.guidance_scale), plan.capture
         reader: AbstractContextManager[AttentionCapture | None] = nullcontext()
         if capture is not None:
-            calls = _calls_to_read(capture, self._num_calls(plan.steps))
+            self.pipeline.scheduler.set_timesteps(plan.steps)
+            # Some schedulers call the UNet once more than there are steps.
+            calls = _calls_to_read(capture, num_calls=len(self.pipeline.scheduler.timesteps))
             reader = self._reader(prompts, capture, guided, self._latent_shape(plan.height, plan.width), calls)
         with reader as attention:
             output = self.pipeline(
@@ -71,8 +73,11 @@ class UNetModel(DiffusionModel):
         if capture is None or attention is None:
             return [Generation(picture, None) for picture in pictures]
         maps = attention.maps(self._token_positions(prompts, capture.prompt))
-        for position in _refused(output):
-            maps[position] = replace(maps[position], cross_attention=torch.zeros_like(maps[position].cross_attention))
+        # The pipeline's safety checker, where there is one, makes images black.
+        for position, refused in enumerate(getattr(output, "nsfw_content_detected", None) or ()):
+            if refused:
+                nothing = torch.zeros_like(maps[position].cross_attention)
+                maps[position] = replace(maps[position], cross_attention=nothing)
         return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
 
     @torch.inference_mode()
@@ -133,11 +138,6 @@ class UNetModel(DiffusionModel):
     @property
     def _native_shape(self) -> tuple[int, int]:
         return self.spec.height // self.latent_scale, self.spec.width // self.latent_scale
-
-    def _num_calls(self, steps: int) -> int:
-        """How often the UNet is called; some schedulers call it once more than there are steps."""
-        self.pipeline.scheduler.set_timesteps(steps)
-        return len(self.pipeline.scheduler.timesteps)
 
     def _encode_texts(self, texts: list[str], size: tuple[int, ...]) -> tuple[Float[Tensor, "b tokens width"], Any]:
         """Text-encoder states, and what SDXL's UNet wants beside them (None for the others)."""
@@ -236,12 +236,6 @@ def _as_pixels(images: Float[np.ndarray, "b h w 3"]) -> UInt8[np.ndarray, "b h w
             "the model's numbers overflowed", got="images that are not finite", fix="--dtype bfloat16 or float32"
         )
     return (images * 255).round().astype(np.uint8)
-
-
-def _refused(output: Any) -> list[int]:
-    """Positions in the batch of the images that the pipeline's safety checker, where it has one, made black."""
-    verdicts = getattr(output, "nsfw_content_detected", None) or []
-    return [position for position, refused in enumerate(verdicts) if refused]
 
 
 def _calls_to_read(capture: CapturePlan, num_calls: int) -> range:

@@ -24,14 +24,6 @@ def template_scenes(classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
 
     Each names 1, 2 or 3 classes (50, 40, 10 %), always those named least so far, so that the counts of two classes
     never differ by more than one. A larger ``num`` adds captions and changes none.
-
-    Args:
-        classes: the class set.
-        num: number of captions, >= 0.
-        seed: the run's seed.
-
-    Yields:
-        Each caption with the ids of the classes that it names, in that order.
     """
     generator = random_from(seed, "templates")
     counts = dict.fromkeys(classes.ids, 0)
