@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from dataset_diffusion.dataset.schema import Image, LabelMap, decode_label, encode_label
@@ -16,11 +17,6 @@ from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.predict import most_likely
 
 
-def as_it_is(prediction: LabelMap) -> LabelMap:
-    """The prediction itself, which holds class ids already."""
-    return prediction
-
-
 @dataclass(frozen=True)
 class Task:
     """What is predicted, how it is scored, and how predictions are saved.
@@ -28,7 +24,7 @@ class Task:
     Attributes:
         scorer: a new scorer for a class set.
         read: class probabilities, "batch classes h w" -> what is scored and saved, uint8 "batch h w".
-        to_ids: what is scored -> class ids, to be shown.
+        to_ids: what is scored -> class ids, to be shown; by default it holds them already.
         encode: a prediction as the PNG that the benchmark's own tools take.
         decode: such a PNG as a prediction.
         class_agnostic: whether a segmenter of any classes will do.
@@ -36,7 +32,7 @@ class Task:
 
     scorer: Callable[[ClassSet], Scorer]
     read: Callable[[Tensor], Tensor] = most_likely
-    to_ids: Callable[[LabelMap], LabelMap] = as_it_is
+    to_ids: Callable[[LabelMap], LabelMap] = np.asarray
     encode: Callable[[LabelMap, ClassSet], bytes] = encode_label
     decode: Callable[[bytes], LabelMap] = decode_label
     class_agnostic: bool = False
@@ -63,13 +59,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkImage:
-    """One image and its truth.
-
-    Attributes:
-        id: names the image.
-        image: uint8 RGB in [0, 255].
-        label: uint8 class ids, 0 background, 255 not scored; None where the truth is withheld.
-    """
+    """One image, uint8 RGB, and its truth: uint8 class ids, 255 not scored; None where the truth is withheld."""
 
     id: str
     image: Image
@@ -78,14 +68,7 @@ class BenchmarkImage:
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """Images with true label maps, and what is scored on them.
-
-    Attributes:
-        name: the benchmark's name.
-        class_set: what the ids in the label maps mean.
-        sources: its images, in order.
-        task: what is scored.
-    """
+    """Images in order, with label maps of a class set, and what is scored on them."""
 
     name: str
     class_set: ClassSet
@@ -101,12 +84,7 @@ class Benchmark:
         return len(self.sources)
 
     def __getitem__(self, number: int) -> BenchmarkImage:
-        """Read one image and its truth.
-
-        Raises:
-            IndexError: no such image.
-            DatasetError: a file that cannot be used, by name.
-        """
+        """Read one image and its truth. A file that cannot be used is a DatasetError that names it."""
         source = self.sources[number]
         image, label = source.read_image(), source.read_label() if source.read_label else None
         if label is not None and image.shape[:2] != label.shape:
@@ -121,11 +99,7 @@ class Benchmark:
         return (self[number] for number in range(len(self)))
 
     def read_label(self, number: int) -> LabelMap:
-        """Read the truth of one image alone.
-
-        Raises:
-            DatasetError: its file cannot be used, by name, or the truth is withheld.
-        """
+        """Read the truth of one image alone; a DatasetError where it cannot be used or is withheld."""
         read = self.sources[number].read_label
         if read is None:
             raise self._withheld()

@@ -37,16 +37,7 @@ def choose_examples(ids: Sequence[str]) -> frozenset[str]:
 
 
 def write_examples(path: Path, examples: Sequence[Example], class_set: ClassSet) -> None:
-    """Write examples as a Parquet file, whole or not at all. The same examples give the same bytes.
-
-    Args:
-        path: the file, in a folder that exists.
-        examples: any number.
-        class_set: gives the label maps their colours.
-
-    Raises:
-        DatasetError: the file cannot be written.
-    """
+    """Write examples as a Parquet file, whole or not at all. The same examples give the same bytes."""
     rows = [
         {
             "image": encode_image(one.image, "png"),
@@ -62,11 +53,7 @@ def write_examples(path: Path, examples: Sequence[Example], class_set: ClassSet)
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
-    """What `write_examples` wrote; none where there is no file.
-
-    Raises:
-        DatasetError: the file is damaged.
-    """
+    """What `write_examples` wrote; none where there is no file."""
     if not path.exists():
         return ()
     try:

@@ -23,11 +23,10 @@ class Predicted:
     """What is predicted for one image of a benchmark.
 
     Attributes:
-        id: the image's.
         prediction: what the benchmark's task scores.
         truth: uint8 class ids, 255 not scored; None where the truth is withheld.
         name: what an error message calls it.
-        image: uint8 RGB, "h w 3"; None for saved predictions, whose images are not read.
+        image: None for saved predictions, whose images are not read.
     """
 
     id: str
@@ -47,15 +46,8 @@ def predict_benchmark(
 ) -> Iterator[Predicted]:
     """What a segmenter predicts for every image of a benchmark, in order. Images are kept for one batch.
 
-    Args:
-        segmenter: what ``load_segmenter`` read.
-        benchmark: of the same classes, or class-agnostic; its truth may be withheld.
-        views: what each prediction is averaged over.
-        batch_size: images at once.
-        skip_bad: collects images that cannot be used; None raises.
-
     Raises:
-        DatasetError: the benchmark has other classes, or a file of it cannot be used.
+        DatasetError: the benchmark has other classes, or a file of it cannot be used and nothing is to be skipped.
         ModelError: there is too little memory for ``batch_size`` images.
     """
     check_classes(segmenter.class_set, benchmark)
@@ -82,11 +74,6 @@ def predict_benchmark(
 def read_predictions(folder: Path, benchmark: Benchmark, *, skip_bad: Skipped | None = None) -> Iterator[Predicted]:
     """Predictions saved as ``<image id>.png`` in the benchmark's own format (docs/benchmarks.md), in order.
 
-    Args:
-        folder: of the predictions.
-        benchmark: only its label maps are read.
-        skip_bad: collects images whose prediction or truth cannot be used; None raises.
-
     Raises:
         DatasetError: a prediction is missing or not in that format, or the truth is withheld or cannot be used.
     """
@@ -103,12 +90,7 @@ def read_predictions(folder: Path, benchmark: Benchmark, *, skip_bad: Skipped | 
 
 
 def score(predictions: Iterable[Predicted], benchmark: Benchmark, *, skip_bad: Skipped | None = None) -> SemanticScores:
-    """Score predictions on the benchmark that they are for.
-
-    Args:
-        predictions: of `predict_benchmark` or `read_predictions`, consumed one at a time.
-        benchmark: what they are for.
-        skip_bad: collects predictions that cannot be scored; None raises.
+    """Score predictions on the benchmark that they are for, one at a time.
 
     Raises:
         DatasetError: the truth is withheld, or a prediction has another size than the truth or ids out of range;

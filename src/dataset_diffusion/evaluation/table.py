@@ -44,7 +44,7 @@ class Row:
 
 
 def _semantic(classes: ClassSet, no_class: int | None = None) -> Scorer:
-    return SemanticScorer(len(classes.label_ids), classes.ignore_index, no_class)
+    return SemanticScorer(len(classes.label_ids), no_class)
 
 
 SEMANTIC = Task(_semantic)
@@ -88,7 +88,7 @@ def open_benchmark(
         name: one of ``BENCHMARKS``, or the path of a dataset folder.
         root: the benchmark's folder; ``scenes`` ships with the package and needs none.
         split: which of its splits; None is the one that papers report.
-        check_files: look for every file now; otherwise one that is missing is told when it is read.
+        check_files: whether to look for every file now, not when it is read.
 
     Raises:
         DatasetError: no such benchmark or split, or a folder that does not hold it.

@@ -14,15 +14,7 @@ from dataset_diffusion.prompts.class_sets import ClassSet
 
 
 class RealData(Dataset[tuple[Tensor, Tensor]]):
-    """The images of a benchmark as training pairs: uint8 RGB, "3 h w", and uint8 class ids, "h w".
-
-    Args:
-        benchmark: the benchmark.
-        numbers: which of its images; None takes all.
-
-    Raises:
-        DatasetError: the labels of that split are not public.
-    """
+    """All images of a benchmark, or some by number, as training pairs: uint8 RGB, "3 h w", and class ids, "h w"."""
 
     def __init__(self, benchmark: Benchmark, numbers: Sequence[int] | None = None) -> None:
         benchmark.check_truth()
@@ -43,11 +35,7 @@ class RealData(Dataset[tuple[Tensor, Tensor]]):
 
 
 def find_bad_images(benchmark: Benchmark) -> Iterator[DatasetError | None]:
-    """Read every image and its truth once.
-
-    Yields:
-        What is wrong with each image, in order; None where nothing is.
-    """
+    """What is wrong with each image or its truth, in order; None where nothing is."""
     for number in range(len(benchmark)):
         try:
             _ = benchmark[number]

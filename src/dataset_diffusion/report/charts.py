@@ -52,16 +52,9 @@ _STRONGEST = 0.75
 
 
 def training_chart(steps: Sequence[int], losses: Sequence[float], width: int = 760, height: int = 300) -> str:
-    """The loss over the steps: every step (or as many as can be told apart) faint, the moving average strong.
+    """The loss over the steps, one at least, as an ``<svg>`` element of a width and height in CSS pixels.
 
-    Args:
-        steps: optimiser steps done, rising; at least one.
-        losses: the loss of each.
-        width: of the chart, in CSS pixels.
-        height: likewise.
-
-    Returns:
-        An ``<svg>`` element.
+    Every step, or as many as can be told apart, is faint, the moving average strong.
     """
     average = uniform_filter1d(np.asarray(losses, dtype=np.float64), size=max(1, len(losses) // 20), mode="nearest")
     shown = np.unique(np.linspace(0, len(losses) - 1, _MAX_POINTS).round().astype(int))
@@ -80,15 +73,7 @@ def training_chart(steps: Sequence[int], losses: Sequence[float], width: int = 7
 
 
 def confusion_chart(confusion: Integer[np.ndarray, "classes classes"], names: Sequence[str]) -> str:
-    """Which class (row) was taken for which (column): each row's shares, strong for many.
-
-    Args:
-        confusion: pixels by (true id, predicted id).
-        names: of the classes, in the order of the ids.
-
-    Returns:
-        An ``<svg>`` element.
-    """
+    """Which class (row) was taken for which (column), as an ``<svg>`` element: each row's shares, strong for many."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     annotated = len(names) <= _MAX_ANNOTATED
     cell, font_size = (38, 12) if annotated else (11, 9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +23,7 @@ from dataset_diffusion.version import __version__
 
 Stage = Literal["generate", "train", "evaluate"]
 Count = Annotated[int, Field(ge=0)]
-AnyRecord = TypeVar("AnyRecord", bound="_Record")
+Parsed = TypeVar("Parsed")
 
 
 class _Record(BaseModel):
@@ -47,14 +48,9 @@ class TrainedModel(_Record):
 
 
 class Results(_Record):
-    """``results.json``, as `evaluation.semantic.to_results` writes it; what has a default may be missing.
+    """``results.json``, as `semantic.to_results` writes it; what has a default may be missing.
 
-    Attributes:
-        per_class_iou: by class name, of the classes that occur.
-        absent_classes: names of those that do not.
-        classes: names by id, background first.
-        confusion_matrix: pixels, rows truth and columns prediction, in the order of ``classes``.
-        config: what was evaluated: a whole run's settings, or those of the evaluation alone.
+    ``config`` is what was evaluated: a whole run's settings, or those of the evaluation alone.
     """
 
     miou: Fraction
@@ -85,16 +81,13 @@ class Contents:
     """What a folder holds; None where it holds no such thing yet.
 
     Attributes:
-        folder: the run folder, or the dataset folder.
-        is_run: whether it is a run.
+        is_run: whether it is a run's folder, or else a dataset's.
         config: the run's resolved settings.
         class_set: the classes, as far as any part says them.
         num_prompts: images that the run is to have.
         store: the dataset, complete or not.
         model: the finished segmenter.
         training_log: the steps it was, or is being, trained for.
-        results: its scores.
-        examples: some of what was scored.
     """
 
     folder: Path
@@ -110,12 +103,13 @@ class Contents:
 
     def command(self, stage: Stage) -> str:
         """The command that makes a part that is missing; ``recipe.toml`` is the run's own settings."""
-        if self.config is not None:
-            return f"dataset-diffusion run recipe.toml --out {_quoted(self.folder)}"
-        if not self.is_run:
-            return f"dataset-diffusion train {_quoted(self.folder)} --out MODEL"
         run = RunFolder(self.folder)
-        prompts, dataset, model, results = map(_quoted, (run.prompts, run.dataset, run.model, run.results))
+        paths = (self.folder, run.prompts, run.dataset, run.model, run.results)
+        folder, prompts, dataset, model, results = (shlex.quote(str(path)) for path in paths)
+        if self.config is not None:
+            return f"dataset-diffusion run recipe.toml --out {folder}"
+        if not self.is_run:
+            return f"dataset-diffusion train {folder} --out MODEL"
         return {
             "generate": f"dataset-diffusion generate --prompts {prompts} --out {dataset}",
             "train": f"dataset-diffusion train {dataset} --out {model}",
@@ -124,12 +118,7 @@ class Contents:
 
 
 def read_contents(folder: Path) -> Contents:
-    """Read what a run folder or a dataset folder holds.
-
-    Raises:
-        DatasetError: the folder is neither, or a file in it cannot be read.
-        PromptError: its prompts cannot be read.
-    """
+    """Read what a run folder or a dataset folder holds; any other folder is refused."""
     if (folder / FILE_NAME).exists():
         store = DatasetStore.open(folder)
         return Contents(folder, is_run=False, store=store, class_set=store.class_set)
@@ -147,11 +136,7 @@ def read_contents(folder: Path) -> Contents:
 
 
 def digest_of(folder: Path) -> str:
-    """What changes whenever a page about a run or a dataset would: a hash of its small files and its shards' names.
-
-    Raises:
-        DatasetError: a file cannot be read.
-    """
+    """What changes whenever a page about a run or a dataset would: a hash of its small files and its shards' names."""
     run = RunFolder(folder)
     files = [run.config, run.prompts, run.model / DESCRIPTION, run.model / TRAINING_LOG, run.results, run.examples]
     digest = sha256(__version__.encode())
@@ -168,8 +153,8 @@ def digest_of(folder: Path) -> str:
 def _read_run(run: RunFolder) -> Contents:
     prompts = read_prompts(run.prompts) if run.prompts.exists() else None
     store = DatasetStore.open(run.dataset) if (run.dataset / FILE_NAME).exists() else None
-    model = _read(run.model / DESCRIPTION, TrainedModel)
-    results = _read(run.results, Results)
+    model = _read(run.model / DESCRIPTION, TrainedModel.model_validate_json)
+    results = _read(run.results, Results.model_validate_json)
     class_sets = [part.class_set for part in (store, model) if part is not None]
     if prompts is not None:
         class_sets.append(prompts[1])
@@ -181,59 +166,32 @@ def _read_run(run: RunFolder) -> Contents:
     return Contents(
         run.path,
         is_run=True,
-        config=_read_config(run.config),
+        # Any settings: a page about a run of an older version must not fail over one that is gone.
+        config=_read(run.config, TypeAdapter(dict[str, Any]).validate_json),
         class_set=class_set,
         num_prompts=None if prompts is None else len(prompts[0]),
         store=store,
         model=model,
-        training_log=_read_log(run.model / TRAINING_LOG),
+        training_log=_read(run.model / TRAINING_LOG, _parse_log) or (),
         results=results,
         examples=read_examples(run.examples) if same else (),
     )
 
 
-def _read_config(path: Path) -> dict[str, Any] | None:
-    # Any settings: a page about a run of an older version must not fail over one that is gone.
-    text = _text(path)
-    try:
-        return None if text is None else TypeAdapter(dict[str, Any]).validate_json(text)
-    except ValidationError as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_log(path: Path) -> tuple[TrainingStep, ...]:
-    text = _text(path) or ""
+def _parse_log(text: str) -> tuple[TrainingStep, ...]:
     # Training that is killed leaves half a line at the end.
-    whole = text[: text.rfind("\n") + 1].splitlines()
+    return tuple(TrainingStep.model_validate_json(line) for line in text[: text.rfind("\n") + 1].splitlines())
+
+
+def _read(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
+    """What a file holds, None where there is no file."""
     try:
-        return tuple(TrainingStep.model_validate_json(line) for line in whole)
+        return parse(path.read_text(encoding="utf-8")) if path.exists() else None
     except ValidationError as error:
-        raise _unreadable(path, error) from error
-
-
-def _read(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
-    text = _text(path)
-    try:
-        return None if text is None else kind.model_validate_json(text)
-    except ValidationError as error:
-        raise _unreadable(path, error) from error
-
-
-def _text(path: Path) -> str | None:
-    """The file's text, None where there is no file."""
-    try:
-        return path.read_text(encoding="utf-8") if path.exists() else None
+        raise DatasetError(
+            f"{path} cannot be read",
+            got=first_problem(error),
+            fix="restore the file, or delete it and run the command that wrote it again",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read", got=str(error)) from error
-
-
-def _unreadable(path: Path, error: ValidationError) -> DatasetError:
-    return DatasetError(
-        f"{path} cannot be read",
-        got=first_problem(error),
-        fix="restore the file, or delete it and run the command that wrote it again",
-    )
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))

@@ -20,16 +20,7 @@ OPACITY = 0.5
 
 
 def overlay(image: Image, label: LabelMap, class_set: ClassSet) -> Image:
-    """The image with its label map on top: regions tinted in their class's colour and outlined, background as it is.
-
-    Args:
-        image: RGB in [0, 255], "h w 3".
-        label: class ids, "h w".
-        class_set: gives the ids their colours; uncertain pixels have one too.
-
-    Raises:
-        DatasetError: image and label map differ in size.
-    """
+    """The image with its label map on top: regions tinted in their class's colour and outlined, background as it is."""
     if image.shape[:2] != label.shape:
         raise DatasetError(
             "image and label map differ in size",
@@ -49,15 +40,7 @@ def colored_label(label: LabelMap, class_set: ClassSet) -> Image:
 
 
 def colored_heatmap(heatmap: Float[np.ndarray, "_ _"], size: tuple[int, int]) -> Image:
-    """A heatmap as a picture, dark for 0 and bright for 1.
-
-    Args:
-        heatmap: in [0, 1], "h w".
-        size: (height, width) of the picture; the heatmap is resized to it bicubically, as labels are.
-
-    Returns:
-        RGB in [0, 255].
-    """
+    """A heatmap in [0, 1] as a picture of a (height, width), to which it is resized bicubically, as labels are."""
     height, width = size
     smooth = Picture.fromarray(heatmap.astype(np.float32)).resize((width, height), Picture.Resampling.BICUBIC)
     colors: UInt8[np.ndarray, "h w 4"] = colormaps[HEATMAP_COLORS](np.clip(np.asarray(smooth), 0, 1), bytes=True)

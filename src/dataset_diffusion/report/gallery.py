@@ -14,7 +14,7 @@ from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.examples import MAX_EXAMPLES, Example
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.records import Heatmaps, Sample
+from dataset_diffusion.records import Sample
 from dataset_diffusion.report.figures import colored_heatmap, label_uri, overlay, photo_uri, thumbnail
 
 MAX_SAMPLES = 24
@@ -48,13 +48,7 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One image of the benchmark with its truth and a prediction.
-
-    Attributes:
-        class_ids: classes in the truth or the prediction.
-        agreement: share of the scored pixels on which the two agree; NaN without any.
-        tiles: image, truth, prediction.
-    """
+    """One image of the benchmark, its truth and a prediction; ``agreement`` is NaN where no pixel is scored."""
 
     class_ids: tuple[int, ...]
     agreement: float
@@ -64,12 +58,7 @@ class ExampleRow:
 def sample_rows(store: DatasetStore, exponent: int | None) -> Iterator[SampleRow]:
     """Up to `MAX_SAMPLES` samples, spread evenly over what is there.
 
-    Args:
-        store: the dataset, complete or not.
-        exponent: the heatmaps to show; where they are not stored, or None, those after most products.
-
-    Raises:
-        DatasetError: a shard is damaged.
+    The heatmaps are those of ``exponent``; where they are not stored, or it is None, those after most products.
     """
     missing = set(store.missing_shards())
     shards = (store.shard_range(shard) for shard in range(store.manifest.num_shards) if shard not in missing)
@@ -79,11 +68,7 @@ def sample_rows(store: DatasetStore, exponent: int | None) -> Iterator[SampleRow
 
 
 def example_rows(examples: Iterable[Example], class_set: ClassSet) -> Iterator[ExampleRow]:
-    """The first `MAX_EXAMPLES` examples.
-
-    Raises:
-        DatasetError: an image, its truth and its prediction differ in size.
-    """
+    """The first `MAX_EXAMPLES` examples."""
     return (_example_row(example, class_set) for example in islice(examples, MAX_EXAMPLES))
 
 
@@ -95,25 +80,20 @@ def _sample_row(sample: Sample, class_set: ClassSet, exponent: int | None) -> Sa
         prompt=prompt.text,
         facts=(f"sample {prompt.index}", f"{uncertain:.0%} uncertain"),
         image=_photo("image", f"Image: {prompt.text}", image),
-        heatmaps=tuple(_heatmap_tiles(sample.heatmaps, prompt.classes, class_set, exponent, image.shape[:2])),
+        heatmaps=tuple(_heatmap_tiles(sample, class_set, exponent, (image.shape[0], image.shape[1]))),
         label=_label("label", "Label map", label, class_set),
         overlay=_photo("overlay", "Label map over the image", overlay(image, label, class_set)),
     )
 
 
-def _heatmap_tiles(
-    heatmaps: Heatmaps | None,
-    class_ids: tuple[int, ...],
-    class_set: ClassSet,
-    exponent: int | None,
-    size: tuple[int, ...],
-) -> Iterator[Tile]:
+def _heatmap_tiles(sample: Sample, class_set: ClassSet, exponent: int | None, size: tuple[int, int]) -> Iterator[Tile]:
+    heatmaps = sample.heatmaps
     if heatmaps is None:
         return
     place = heatmaps.exponents.index(exponent) if exponent in heatmaps.exponents else -1
-    for class_id, heatmap in zip(class_ids, heatmaps.values[place], strict=True):
+    for class_id, heatmap in zip(sample.prompt.classes, heatmaps.values[place], strict=True):
         name = class_set.name_of(class_id)
-        yield _photo(name, f"Heatmap of {name}", colored_heatmap(heatmap, (size[0], size[1])))
+        yield _photo(name, f"Heatmap of {name}", colored_heatmap(heatmap, size))
 
 
 def _example_row(example: Example, class_set: ClassSet) -> ExampleRow:

@@ -12,7 +12,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dataset_diffusion.dataset.counts import LabelCounts, count_labels
-from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.report.charts import confusion_chart, training_chart
 from dataset_diffusion.report.contents import Contents, TrainingStep, digest_of, read_contents
@@ -28,12 +27,6 @@ def write_report(run: str | PathLike[str]) -> Path:
     The page needs nothing beside itself: no network, no other file. The same contents give the same bytes, and a page
     that is about them already is left as it is.
 
-    Args:
-        run: what ``run``, ``demo`` or ``generate`` wrote, finished or not.
-
-    Returns:
-        Path of the page.
-
     Raises:
         DatasetError: the folder is neither, something in it is damaged, or it cannot be written.
         PromptError: its prompts cannot be read.
@@ -41,44 +34,42 @@ def write_report(run: str | PathLike[str]) -> Path:
     folder = Path(run)
     path = RunFolder(folder).report
     digest = digest_of(folder)
-    if path.exists() and digest.encode() in path.read_bytes():
-        return path
-    page = render_report(read_contents(folder), digest)
-    atomic_write(path, page.encode())
-    remove_leftovers(path)
+    if not (path.exists() and digest.encode() in path.read_bytes()):
+        atomic_write(path, _render(read_contents(folder), digest).encode())
+        remove_leftovers(path)
     return path
 
 
-def render_report(contents: Contents, digest: str = "") -> str:
-    """The page as HTML, with a digest of what it is about. Errors are those of `write_report`."""
+def _render(contents: Contents, digest: str) -> str:
+    """The page as HTML, with a digest of what it is about."""
     class_set, store, results = contents.class_set, contents.store, contents.results
     statistics = None if store is None else count_labels(store)
     confusion = np.array(results.confusion_matrix, dtype=np.int64) if results and results.confusion_matrix else None
     asked = {} if store is None else store.manifest.provenance.asked()
+    # The exponent that the labels were made with, where the dataset says it.
+    label = None if store is None else store.manifest.provenance.label
+    exponent = None if label is None else label.exponent
     counts = class_counts(statistics, class_set) if statistics and class_set else []
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            contents=contents,
-            digest=digest,
-            name=contents.folder.resolve().name,
-            version=__version__,
-            class_set=class_set,
-            story=" ".join(_story(contents, statistics)),
-            key_figures=list(_key_figures(contents, statistics)),
-            statistics=statistics,
-            scores=class_scores(results, class_set) if results else [],
-            counts=counts,
-            largest_share=max((row.share for row in counts), default=0.0) or 1.0,
-            samples=list(sample_rows(store, _exponent(store))) if store else [],
-            examples=list(example_rows(contents.examples, class_set)) if class_set else [],
-            training_charts=_training_charts(contents.training_log),
-            confusion_chart=confusion_chart(confusion, results.classes) if results and confusion is not None else "",
-            provenance=provenance(contents),
-            settings=settings_groups(contents.config or asked),
-            recipe=recipe(contents.config) if contents.config else "",
-        )
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        contents=contents,
+        digest=digest,
+        name=contents.folder.resolve().name,
+        version=__version__,
+        class_set=class_set,
+        story=" ".join(_story(contents, statistics)),
+        key_figures=list(_key_figures(contents, statistics)),
+        statistics=statistics,
+        scores=class_scores(results, class_set) if results else [],
+        counts=counts,
+        largest_share=max((row.share for row in counts), default=0.0) or 1.0,
+        samples=list(sample_rows(store, exponent)) if store else [],
+        examples=list(example_rows(contents.examples, class_set)) if class_set else [],
+        training_charts=_training_charts(contents.training_log),
+        confusion_chart=confusion_chart(confusion, results.classes) if results and confusion is not None else "",
+        provenance=provenance(contents),
+        settings=settings_groups(contents.config or asked),
+        recipe=recipe(contents.config) if contents.config else "",
     )
 
 
@@ -86,15 +77,15 @@ def _story(contents: Contents, statistics: LabelCounts | None) -> Iterator[str]:
     """What was done, one sentence a stage."""
     store, model, results = contents.store, contents.model, contents.results
     if store is not None and statistics is not None:
-        drawn = f"{statistics.num_images:,}" if store.is_complete else f"{statistics.num_images:,} of {len(store):,}"
+        count = f"{statistics.num_images:,}" if store.is_complete else f"{statistics.num_images:,} of {len(store):,}"
         classes = f"{store.class_set.num_classes} class{'es' if store.class_set.num_classes > 1 else ''}"
         if store.manifest.model is None:
-            yield f"{drawn} images of {classes}, with labels that are known to be true."
+            yield f"{count} images of {classes}, with labels that are known to be true."
         else:
-            yield f"{drawn} images of {classes}, drawn by the diffusion model {store.manifest.model} and labelled by"
-            yield "the attention it paid to each class's words. No pixel was labelled by hand."
+            yield f"{count} images of {classes}, generated by the diffusion model {store.manifest.model} and labelled"
+            yield "by the attention it paid to each class's words. No pixel was labelled by hand."
     elif contents.num_prompts is not None:
-        yield f"{contents.num_prompts:,} prompts are written, and no image is drawn yet."
+        yield f"{contents.num_prompts:,} prompts are written, and no image is generated yet."
     if model is not None:
         steps, again = model.settings.get("iterations"), model.settings.get("self_training", 0)
         known = isinstance(steps, int) and isinstance(again, int)
@@ -134,12 +125,6 @@ def _training_charts(log: tuple[TrainingStep, ...]) -> dict[str, str]:
     steps, losses = [one.step for one in log], [one.loss for one in log]
     sizes = {"wide": (760, 300), "narrow": (350, 230)}
     return {screen: training_chart(steps, losses, *size) for screen, size in sizes.items()} if log else {}
-
-
-def _exponent(store: DatasetStore) -> int | None:
-    """The exponent that the labels were made with, where the dataset says it."""
-    label = store.manifest.provenance.label
-    return None if label is None else label.exponent
 
 
 def percent(share: float) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dataset_diffusion.dataset.counts import LabelCounts
+from dataset_diffusion.disk.claims import flatten
 from dataset_diffusion.prompts.class_sets import BACKGROUND, ClassSet
 from dataset_diffusion.report.contents import Contents, Results
 
@@ -63,14 +64,9 @@ def class_scores(results: Results, class_set: ClassSet | None) -> list[ClassScor
 
 def class_counts(statistics: LabelCounts, class_set: ClassSet) -> list[ClassCount]:
     """One row per class, in order of id."""
+    prompted, labelled = statistics.prompted.tolist(), statistics.labelled.tolist()
     return [
-        ClassCount(
-            name,
-            class_id,
-            int(statistics.prompted[class_id]),
-            int(statistics.labelled[class_id]),
-            statistics.share(class_id),
-        )
+        ClassCount(name, class_id, prompted[class_id], labelled[class_id], statistics.share(class_id))
         for class_id, name in zip(class_set.ids, class_set.names, strict=True)
     ]
 
@@ -98,35 +94,23 @@ def settings_groups(config: Mapping[str, Any]) -> list[SettingsGroup]:
     """Settings by stage, those that belong to none first."""
     loose = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
     groups = {"run": loose} | {name: value for name, value in config.items() if isinstance(value, Mapping)}
-    return [SettingsGroup(name, tuple(_settings(values))) for name, values in groups.items() if values]
+    return [
+        SettingsGroup(group, tuple((name, _shown(value)) for name, value in flatten(values).items()))
+        for group, values in groups.items()
+        if values
+    ]
 
 
 def recipe(config: Mapping[str, Any], table: str = "") -> str:
-    """Settings as TOML. It has no null, so settings that are not set are left out.
-
-    Args:
-        config: JSON values by name.
-        table: name of the table they belong to, "" for the top level.
-    """
+    """Settings as TOML, in a table or, for "", at the top level. It has no null: what is not set is left out."""
     values = {name: value for name, value in config.items() if value is not None and not isinstance(value, Mapping)}
     # JSON's strings, numbers, booleans and lists are TOML as they are.
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
     if table and lines:
         lines.insert(0, f"[{table}]")
-    tables = [
-        recipe(value, f"{table}.{name}" if table else name)
-        for name, value in config.items()
-        if isinstance(value, Mapping)
-    ]
+    nested = {name: value for name, value in config.items() if isinstance(value, Mapping)}
+    tables = [recipe(value, f"{table}.{name}" if table else name) for name, value in nested.items()]
     return "\n\n".join(filter(None, ["\n".join(lines), *tables]))
-
-
-def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", _shown(value)
 
 
 def _shown(value: object) -> str:

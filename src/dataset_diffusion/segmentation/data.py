@@ -18,17 +18,11 @@ PRELOAD_BYTES = 2 * 2**30
 
 
 class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
-    """Images and label maps of one or several datasets of the same classes, one after the other.
+    """Images and label maps of complete datasets of the same classes, one after the other.
 
     Yields (image, label): uint8 RGB in [0, 255], "3 h w", and int64 class ids, "h w" (0 background, 255 ignored).
-
-    Args:
-        stores: one complete dataset or several.
-        preload_bytes: everything is read into memory once where it takes at most this many bytes, decoded; 0 reads
-            nothing before it is asked for.
-
-    Raises:
-        DatasetError: a dataset is incomplete or damaged, or two datasets have other classes.
+    Where all of it, decoded, takes at most ``preload_bytes``, it is read into memory once. Datasets that are
+    incomplete, damaged or of different classes are refused.
     """
 
     def __init__(self, stores: DatasetStore | Sequence[DatasetStore], preload_bytes: int = 0) -> None:
@@ -44,15 +38,9 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
         return self.stores[0].class_set
 
     def __len__(self) -> int:
-        """Samples of all datasets."""
         return len(self._places)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """One (image, label) pair; a negative index counts from the end.
-
-        Raises:
-            IndexError: no such index.
-        """
         image, label = self._memory[index] if self._memory is not None else self._read(index)
         # Preloaded label maps stay uint8, an eighth of the memory; the loss wants int64.
         return image, label.long()

@@ -15,19 +15,14 @@ from torch import Tensor
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.run_folder import CHECKPOINT, TRAINING_LOG
-from dataset_diffusion.segmentation.listener import TrainingListener
 from dataset_diffusion.segmentation.model_folder import Identity
-from dataset_diffusion.segmentation.task import TrainingTask
+from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
 
 
 class Journal(Callback):  # type: ignore[misc]
     """Training log, progress and checkpoints, in this order after every step.
 
-    Args:
-        task: what is trained; a checkpoint says it.
-        out: the model folder.
-        start_step: the steps that the checkpoint in ``out`` has behind it.
-        listener: told of every step.
+    ``start_step`` is how many steps the checkpoint in ``out`` has behind it.
     """
 
     def __init__(self, task: TrainingTask, out: Path, start_step: int, listener: TrainingListener) -> None:
@@ -60,18 +55,15 @@ class Journal(Callback):  # type: ignore[misc]
         if not math.isfinite(loss):
             raise ModelError("training diverged", got=f"loss {loss} at step {step}", fix="lower --learning-rate")
         if trainer.is_global_zero:
-            self._write(step, loss)
+            entry = {"step": step, "loss": loss, "learning_rate": self._learning_rate}
+            with explained_write_errors(self._log), self._log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(entry) + "\n")
         self._listener.on_step(self._task.earlier_steps + step, self._task.total_steps, loss)
         if step % self._task.checkpoint_every == 0:
             self._save_checkpoint(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["identity"] = self._task.identity.to_json()
-
-    def _write(self, step: int, loss: float) -> None:
-        entry = {"step": step, "loss": loss, "learning_rate": self._learning_rate}
-        with explained_write_errors(self._log), self._log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
 
     def _save_checkpoint(self, trainer: Trainer) -> None:
         # Lightning writes to the system's temporary folder and moves the file, which across file systems is a copy.
@@ -87,12 +79,7 @@ class Journal(Callback):  # type: ignore[misc]
 
 
 def resumable_step(out: Path, identity: Identity) -> int:
-    """Step of the checkpoint in a folder, 0 without one.
-
-    Raises:
-        ModelError: the checkpoint is damaged.
-        ConfigError: it is of another identity.
-    """
+    """Step of the checkpoint in a folder, 0 without one. One that is damaged or of another identity is refused."""
     path = out / CHECKPOINT
     if not path.exists():
         return 0

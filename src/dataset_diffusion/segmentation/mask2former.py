@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Integer
@@ -27,26 +27,12 @@ SURELY_NOT = -30.0
 """A mask logit with no loss where the mask is not, in either of the two losses."""
 
 
-class Size(NamedTuple):
-    """A ResNet and what is different from the library's defaults, which are the paper's.
-
-    Attributes:
-        backbone: settings of the ResNet.
-        weights: its ImageNet weights on the hub; None where there are none.
-        changes: settings of the rest.
-    """
-
-    backbone: dict[str, Any]
-    weights: str | None
-    changes: dict[str, Any]
-
-
-SIZES = {
-    "resnet50": Size({}, "microsoft/resnet-50", {}),
+SIZES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "resnet50": ("microsoft/resnet-50", {}, {}),
     # For images of 128 pixels on a CPU.
-    "small": Size(
-        {"layer_type": "basic", "depths": (2, 2, 2, 2), "hidden_sizes": (64, 128, 256, 512)},
+    "small": (
         "microsoft/resnet-18",
+        {"layer_type": "basic", "depths": (2, 2, 2, 2), "hidden_sizes": (64, 128, 256, 512)},
         {
             "feature_size": 64,
             "mask_feature_size": 64,
@@ -61,23 +47,15 @@ SIZES = {
         },
     ),
 }
+"""A ResNet's ImageNet weights on the hub, its settings and the rest's; the library's defaults are the paper's."""
 
 
 class Mask2Former(nn.Module):
-    """Class logits of every pixel from the queries' classes and masks.
-
-    Args:
-        num_classes: channels of the logits; the background is a class like the others.
-        size: a row of ``SIZES``.
-        pretrained: start the encoder from ImageNet weights.
-
-    Raises:
-        OSError: the hub cannot be reached.
-    """
+    """Class logits of every pixel from the queries' classes and masks; the background is a class like the others."""
 
     def __init__(self, num_classes: int, size: str, pretrained: bool) -> None:
         super().__init__()
-        backbone, weights, changes = SIZES[size]
+        weights, backbone, changes = SIZES[size]
         config = Mask2FormerConfig(
             backbone_config=ResNetConfig(out_features=STAGES, **backbone), num_labels=num_classes, **changes
         )
@@ -101,14 +79,9 @@ class Mask2Former(nn.Module):
         return interpolate(scores, images.shape[-2:], mode="bilinear").clamp(min=1e-6).log()
 
     def loss(self, images: Float[Tensor, "batch 3 h w"], labels: Integer[Tensor, "batch h w"]) -> Float[Tensor, ""]:
-        """The paper's loss (classification, masks and their overlap, after every decoder layer), labelled pixels only.
+        """The paper's loss (classification, masks and their overlap, after every decoder layer) of normalised images.
 
-        Args:
-            images: normalised.
-            labels: class ids, or 255, which belongs to no mask and has no loss.
-
-        Returns:
-            A scalar; 0 where no pixel of the batch is labelled.
+        Pixels of the label 255 belong to no mask and have no loss; it is 0 where no pixel of the batch is labelled.
         """
         present = [label.unique() for label in labels]
         classes = [ids[ids != ClassSet.ignore_index].long() for ids in present]
@@ -117,10 +90,9 @@ class Mask2Former(nn.Module):
         labelled = [number for number, ids in enumerate(classes) if len(ids)]
         if not labelled:
             return cast(Tensor, 0 * (outputs.masks_queries_logits.sum() + outputs.class_queries_logits.sum()).float())
-        layers = [outputs, *outputs.auxiliary_logits]
         final, *others = [
             {name: layer[name][labelled].float() for name in ("masks_queries_logits", "class_queries_logits")}
-            for layer in layers
+            for layer in (outputs, *outputs.auxiliary_logits)
         ]
         losses = self.model.get_loss_dict(
             **final,

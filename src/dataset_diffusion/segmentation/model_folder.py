@@ -29,9 +29,7 @@ class Identity:
     """What a model folder holds: the same identity, the same weights.
 
     Attributes:
-        class_set: the classes it tells apart; id 0 is the background.
         settings: how it was, or is to be, trained.
-        seed: the run's seed.
         num_images: how many images it was trained on.
         data_id: which images; whatever the caller calls them.
     """
@@ -46,7 +44,7 @@ class Identity:
         """Plain JSON values."""
         return {
             "segmenter": self.settings.segmenter,
-            "class_set": json.loads(json.dumps(self.class_set.to_json())),
+            "class_set": self.class_set.to_json(),
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
             "num_images": self.num_images,
@@ -54,15 +52,7 @@ class Identity:
         }
 
     def check(self, found: dict[str, Any], folder: Path) -> None:
-        """Refuse a folder that holds, or was begun with, another identity.
-
-        Args:
-            found: the ``to_json`` of that identity.
-            folder: where it was found.
-
-        Raises:
-            ConfigError: naming the first differences.
-        """
+        """Refuse a folder in which the ``to_json`` of another identity was found."""
         refuse_differences(
             differences(_shown(found), _shown(self.to_json())),
             folder,
@@ -83,13 +73,7 @@ class TrainedSegmenter:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A finished segmenter on disk, whose weights are read when they are asked for.
-
-    Attributes:
-        path: the folder.
-        class_set: the classes it tells apart.
-        settings: how it was trained.
-    """
+    """A finished segmenter on disk, whose weights are read when they are asked for."""
 
     path: Path
     class_set: ClassSet
@@ -97,26 +81,14 @@ class ModelFolder:
 
     @classmethod
     def open(cls, path: Path) -> ModelFolder:
-        """Read what a folder holds.
-
-        Raises:
-            ModelError: no finished segmenter there, or a damaged description.
-        """
+        """Read what a folder holds; a ModelError where that is no finished segmenter."""
         description = read_description(path)
         with _explained_damage(path):
             class_set = ClassSet.from_json(description["class_set"])
             return cls(path, class_set, TrainSettings.model_validate(description["settings"]))
 
     def load(self, device: str | None = None) -> TrainedSegmenter:
-        """Build the segmenter and read its weights.
-
-        Args:
-            device: where to put it; None takes the accelerator there is, or the CPU.
-
-        Raises:
-            ModelError: the weights are damaged, or do not fit the description.
-            ConfigError: no such device.
-        """
+        """Build the segmenter and read its weights; see `load_segmenter`."""
         where = resolve_device(device)
         with _explained_damage(self.path):
             segmenter = build_segmenter(self.settings.segmenter, len(self.class_set.label_ids))
@@ -125,11 +97,7 @@ class ModelFolder:
 
 
 def save_segmenter(segmenter: Segmenter, identity: Identity, folder: Path) -> None:
-    """Write a finished model folder, ``model.json`` last.
-
-    Raises:
-        DatasetError: the folder cannot be written.
-    """
+    """Write a finished model folder, ``model.json`` last."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()}
     atomic_write(folder / WEIGHTS, save(weights))
     write_json(folder / DESCRIPTION, {**identity.to_json(), "package_version": __version__})
@@ -150,11 +118,7 @@ def load_segmenter(path: Path, device: str | None = None) -> TrainedSegmenter:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """``model.json`` of a finished model folder.
-
-    Raises:
-        ModelError: it is missing or is not a JSON object.
-    """
+    """``model.json`` of a finished model folder; a ModelError where it is missing or is not a JSON object."""
     try:
         description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
     except OSError as error:

@@ -35,12 +35,7 @@ class HasLoss(Protocol):
 
 
 class Segmenter(nn.Module):
-    """A network wrapped at the edge, so that everything after it sees one calling convention.
-
-    Attributes:
-        name: its row in ``SEGMENTERS``.
-        num_classes: channels of the logits, background (channel 0) included.
-    """
+    """A network of ``SEGMENTERS`` wrapped at the edge, so that everything after it sees one calling convention."""
 
     def __init__(self, network: nn.Module, name: str, num_classes: int) -> None:
         super().__init__()
@@ -50,27 +45,15 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
 
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch classes h w"]:
-        """Logits of every class.
-
-        Args:
-            images: RGB in [0, 1]; ImageNet normalisation is applied here.
-
-        Returns:
-            Logits, background first, at the size of the images whatever it is.
-        """
+        """Logits, background first, of RGB in [0, 1], at the size of the images whatever it is."""
         return self._heads(images)["out"]
 
     def loss(self, images: Float[Tensor, "batch 3 h w"], labels: Integer[Tensor, "batch h w"]) -> Float[Tensor, ""]:
-        """The network's own loss; by default, mean cross-entropy over the labelled pixels.
-
-        Where there is an auxiliary head, 0.4 times its cross-entropy is added.
+        """The network's own loss, by default mean cross-entropy, over the labelled pixels; 0 where there is none.
 
         Args:
             images: RGB in [0, 1].
             labels: class ids, 0 background, 255 where the label says nothing.
-
-        Returns:
-            A scalar; 0 where no pixel of the batch is labelled.
         """
         if isinstance(self.network, HasLoss):
             return self.network.loss(_normalized(images), labels)
@@ -96,7 +79,7 @@ def build_segmenter(name: str, num_classes: int, pretrained: bool = False) -> Se
 
     Args:
         name: a row of ``SEGMENTERS``.
-        num_classes: channels of the logits: K classes plus the background, which is class 0.
+        num_classes: K + 1, the background included.
         pretrained: start the encoder from ImageNet weights, fetched on first use; otherwise from random ones.
 
     Raises:

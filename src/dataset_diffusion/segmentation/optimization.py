@@ -23,12 +23,7 @@ _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class TrainingModule(LightningModule):  # type: ignore[misc]
-    """What Lightning runs.
-
-    Attributes:
-        segmenter: what is trained.
-        average: the running average of its weights and buffers, which is what gets saved.
-    """
+    """What Lightning runs: it trains ``segmenter``; ``average``, the running average of its weights, is saved."""
 
     def __init__(self, segmenter: Segmenter, settings: TrainSettings, seed: int) -> None:
         super().__init__()
@@ -48,14 +43,10 @@ class TrainingModule(LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> dict[str, Any]:
         settings = self._settings
-        encoder = set(self.segmenter.encoder.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": [weight for weight in self.segmenter.parameters() if weight not in encoder]},
-            {
-                "params": list(self.segmenter.encoder.parameters()),
-                "lr": settings.learning_rate * settings.encoder_learning_rate_factor,
-            },
-        ]
+        encoder = dict.fromkeys(self.segmenter.encoder.parameters())
+        others = [weight for weight in self.segmenter.parameters() if weight not in encoder]
+        encoder_rate = settings.learning_rate * settings.encoder_learning_rate_factor
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": list(encoder), "lr": encoder_rate}]
         # A fused optimiser unscales the gradients of a float16 training itself, after they have been clipped.
         fused = settings.precision != "fp16"
         optimizer = torch.optim.AdamW(

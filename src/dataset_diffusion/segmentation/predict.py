@@ -62,7 +62,7 @@ WHOLE_IMAGE = Views()
 PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """Of the paper's test-time augmentation, which mirrors each; 1.0 stands for a short side of 512 pixels."""
 
-Reading = Callable[[Float[Tensor, "batch classes h w"]], UInt8[Tensor, "batch h w"]]
+ReadProbabilities = Callable[[Float[Tensor, "batch classes h w"]], UInt8[Tensor, "batch h w"]]
 """What to make of class probabilities."""
 
 
@@ -81,19 +81,15 @@ def predict(
     images: Iterable[UInt8[np.ndarray, "_ _ 3"]],
     views: Views = WHOLE_IMAGE,
     batch_size: int = 16,
-    read: Reading = most_likely,
+    read: ReadProbabilities = most_likely,
 ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-    """Label maps, one an image, in order and as they come.
+    """What ``read`` makes of each image's class probabilities, at the image's own size, in order and as they come.
 
     Args:
         segmenter: in evaluation mode, on any device.
-        images: RGB in [0, 255], each of any size; neighbours of one size share a batch.
-        views: what each prediction is averaged over.
-        batch_size: images at once.
-        read: what to make of the class probabilities; by default, class ids.
-
-    Yields:
-        What ``read`` gives, at the image's own size.
+        images: RGB in [0, 255], each of any size; neighbours of one size share a batch of up to ``batch_size``.
+        views: what the probabilities are averaged over.
+        read: by default gives class ids.
     """
     device = next(segmenter.parameters()).device
     for _, group in groupby(images, key=lambda image: image.shape):
@@ -106,16 +102,7 @@ def predict(
 def class_probabilities(
     segmenter: Segmenter, images: Float[Tensor, "batch 3 h w"], views: Views = WHOLE_IMAGE
 ) -> Float[Tensor, "batch classes h w"]:
-    """Class probabilities, the mean over the views.
-
-    Args:
-        segmenter: in evaluation mode.
-        images: RGB in [0, 1], on the segmenter's device.
-        views: what to average over.
-
-    Returns:
-        Probabilities that sum to 1 over the classes, at the images' size.
-    """
+    """Class probabilities, which sum to 1, of RGB in [0, 1] on the segmenter's device: the mean over the views."""
     count = len(views.scales) * (1 + views.flip)
     return sum(_view_probabilities(segmenter, images, views), start=torch.zeros((), device=images.device)) / count
 

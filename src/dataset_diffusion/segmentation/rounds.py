@@ -21,12 +21,11 @@ from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import DESCRIPTION
-from dataset_diffusion.segmentation.listener import SILENT, TrainingListener
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.predict import Views, predict
 from dataset_diffusion.segmentation.sampling import LabelledImages
-from dataset_diffusion.segmentation.task import TrainingTask
+from dataset_diffusion.segmentation.task import SILENT, TrainingListener, TrainingTask
 from dataset_diffusion.segmentation.train import enough_memory, images_at_once, train_segmenter
 
 ROUNDS = "rounds"
@@ -40,13 +39,7 @@ def train_in_rounds(task: TrainingTask, out: Path, listener: TrainingListener = 
 
     Every round goes on from the last one's weights with a new optimiser and schedule. The segmenters of the earlier
     rounds stay in ``out/rounds/0``, ``1``, ..., each a model folder of its own. Called again, it goes on where it was
-    stopped, in whichever round, and ends with the same bytes as without the stop.
-
-    Args:
-        task: what to train; ``data`` are the synthetic images and their labels of the first round, ``real`` keep
-            theirs in all.
-        out: the model folder.
-        listener: told of every step, and of every image that is labelled between rounds.
+    stopped, in whichever round, and ends with the same bytes as without the stop. Only ``task.data`` gets new labels.
 
     The result and the errors are those of ``train.train_segmenter``.
     """
@@ -59,12 +52,7 @@ def train_in_rounds(task: TrainingTask, out: Path, listener: TrainingListener = 
 
 
 class Relabelled(Dataset[tuple[Tensor, Tensor]]):
-    """Images with other label maps than their own.
-
-    Args:
-        data: the images.
-        labels: a palette PNG of class ids for each.
-    """
+    """Images with other label maps than their own, a palette PNG of class ids for each."""
 
     def __init__(self, data: LabelledImages, labels: pa.Array) -> None:
         self._data, self._labels = data, labels
@@ -80,16 +68,10 @@ class Relabelled(Dataset[tuple[Tensor, Tensor]]):
 def pseudo_labels(
     segmenter: Segmenter, data: LabelledImages, confidence: float, batch_size: int = 16
 ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-    """What a segmenter says about images, the mean of each and its mirror image.
-
-    Args:
-        segmenter: in evaluation mode, on any device.
-        data: the images; their labels are not looked at.
-        confidence: a pixel whose most probable class is below this becomes 255.
-        batch_size: images at once.
+    """What a segmenter says about images, the mean of each and its mirror image; their labels are not looked at.
 
     Yields:
-        Class ids or 255, at the image's own size, in order.
+        Class ids at the image's own size, in order; 255 where the most probable class is below ``confidence``.
     """
 
     def confident(probabilities: Float[Tensor, "batch classes h w"]) -> UInt8[Tensor, "batch h w"]:

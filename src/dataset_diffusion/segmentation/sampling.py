@@ -41,8 +41,6 @@ class TrainingDraws(Dataset[Pair]):
         data: what is drawn from, not empty.
         num_classes: ids of the label maps are below this (background included) or 255.
         crop_size: (height, width) of every pair, in pixels.
-        seed: the run's seed.
-        augmentation: see ``training_transform``.
 
     Raises:
         DatasetError: a label map has other ids, or another size than its image (when that pair is drawn).
@@ -66,9 +64,11 @@ class TrainingDraws(Dataset[Pair]):
 
     def __getitem__(self, draw: int) -> Pair:
         epoch, position = divmod(draw, len(self._data))
-        image, label = self._pair(self._order_of(epoch)[position])
+        index = self._order_of(epoch)[position]
+        image, label = self._data[index]
+        _check_label(label, index, image.shape[-2:], self._num_classes)
         seed = random_from(self._seed, "segmenter draw", draw).getrandbits(63)
-        return augment(image, label, self._transform, seed)
+        return augment(to_dtype(image, torch.uint8, scale=True), label.to(torch.uint8), self._transform, seed)
 
     def _order_of(self, epoch: int) -> list[int]:
         if epoch != self._epoch:
@@ -77,20 +77,9 @@ class TrainingDraws(Dataset[Pair]):
             self._epoch, self._order = epoch, indices
         return self._order
 
-    def _pair(self, index: int) -> Pair:
-        image, label = self._data[index]
-        _check_label(label, index, image.shape[-2:], self._num_classes)
-        return to_dtype(image, torch.uint8, scale=True), label.to(torch.uint8)
-
 
 class MixedDraws(Dataset[Pair]):
-    """Two lists of draws dealt into one: of the first n draws, the share of the second list is ``ratio`` rounded down.
-
-    Args:
-        first: what most draws are, or fewer.
-        second: the others.
-        ratio: share of the second list's draws, 0 to 1.
-    """
+    """Two lists of draws dealt into one: of the first n draws, floor(n * ratio) are from the second list."""
 
     def __init__(self, first: Dataset[Pair], second: Dataset[Pair], ratio: float) -> None:
         self._first, self._second = first, second

@@ -1,4 +1,4 @@
-"""What to train: everything that the weights of a segmenter follow from."""
+"""What to train: everything that the weights of a segmenter follow from; and who hears how far it is."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ class TrainingTask:
         data: images "3 h w" (uint8, or floats in [0, 1]) and label maps "h w" (0 background, 1..K, 255 ignored). Every
             draw reads it: on the CPU keep it in memory where it fits, see `SegmentationData`.
         class_set: what the ids mean.
-        settings: segmenter and hyperparameters.
-        seed: the run's seed.
         real: other images, whose labels are true, mixed in with the share ``settings.real_ratio``.
         data_id: what identifies the data, such as a hash; a folder trained on other data is refused.
         round: which of the rounds 0 to ``settings.self_training`` this is; None is the last.
@@ -60,3 +58,17 @@ class TrainingTask:
     @property
     def _round(self) -> int:
         return self.settings.self_training if self.round is None else self.round
+
+
+class TrainingListener:
+    """Told of every step and of every image labelled between rounds. This one does nothing: override what you need."""
+
+    def on_step(self, step: int, total: int, loss: float) -> None:
+        """A step is done; ``step`` and ``total`` count those of all rounds."""
+
+    def on_label(self, images: int, total: int) -> None:
+        """An image is labelled anew, between two rounds; ``images`` of ``total`` are done."""
+
+
+SILENT = TrainingListener()
+"""Nobody listens."""

@@ -21,13 +21,12 @@ from dataset_diffusion.machine.devices import explained_memory_errors, resolve_d
 from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION
 from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.journal import Journal, resumable_step
-from dataset_diffusion.segmentation.listener import SILENT, TrainingListener
 from dataset_diffusion.segmentation.model_folder import load_segmenter, read_description, save_segmenter
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
 from dataset_diffusion.segmentation.processes import lightning_devices, loader_workers, process_and_count
-from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, Pair, TrainingDraws
-from dataset_diffusion.segmentation.task import TrainingTask
+from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, MixedDraws, Pair, TrainingDraws
+from dataset_diffusion.segmentation.task import SILENT, TrainingListener, TrainingTask
 
 
 def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = SILENT) -> Path:
@@ -43,9 +42,6 @@ def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = 
         task: what to train.
         out: the model folder; created, resumed, or left alone when it already holds this very model.
         listener: told of every step.
-
-    Returns:
-        ``out``; ``load_segmenter`` reads it.
 
     Raises:
         ConfigError: ``out`` holds a model of other settings, or the batch cannot be divided as asked for.
@@ -88,7 +84,7 @@ def _fit(task: TrainingTask, out: Path, listener: TrainingListener) -> tuple[Tra
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = _loader(_draws(task, crop_size), settings, start_step, on_gpu=where.type == "cuda")
+    loader = _loader(task, crop_size, start_step, on_gpu=where.type == "cuda")
     trainer.fit(module, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
     return trainer, cast(Segmenter, module.average.module)
 
@@ -117,20 +113,14 @@ def images_at_once(settings: TrainSettings) -> int:
     return settings.batch_size // (settings.accumulate * processes)
 
 
-def _draws(task: TrainingTask, crop_size: tuple[int, int]) -> Dataset[Pair]:
-    """The pairs to train on, real ones mixed in where there are any."""
-
-    def draws(data: LabelledImages) -> TrainingDraws:
-        ids = len(task.class_set.label_ids)
-        return TrainingDraws(data, ids, crop_size, task.seed, augmentation=task.settings.augmentation)
-
-    if task.real is None:
-        return draws(task.data)
-    return MixedDraws(draws(task.data), draws(task.real), task.settings.real_ratio)
-
-
-def _loader(draws: Dataset[Pair], settings: TrainSettings, start_step: int, *, on_gpu: bool) -> DataLoader[Pair]:
-    rank, processes = process_and_count()
+def _loader(task: TrainingTask, crop_size: tuple[int, int], start_step: int, *, on_gpu: bool) -> DataLoader[Pair]:
+    """Batches of the pairs to train on, real ones mixed in where there are any."""
+    settings, (rank, processes) = task.settings, process_and_count()
+    num_ids, augmentation = len(task.class_set.label_ids), settings.augmentation
+    draws: Dataset[Pair] = TrainingDraws(task.data, num_ids, crop_size, task.seed, augmentation=augmentation)
+    if task.real is not None:
+        real = TrainingDraws(task.real, num_ids, crop_size, task.seed, augmentation=augmentation)
+        draws = MixedDraws(draws, real, settings.real_ratio)
     batches = ConsecutiveBatches(
         settings.batch_size, start_step, parts=settings.accumulate, process=rank, num_processes=processes
     )

@@ -24,12 +24,8 @@ PADDING = {tv_tensors.Image: 0, tv_tensors.Mask: ClassSet.ignore_index}
 class CategoryCrop(v2.RandomCrop):  # type: ignore[misc]
     """A random crop with labelled pixels, of which no class covers more than a given share.
 
-    Smaller inputs are padded: the image with 0, the label map with 255. Crops are redrawn up to
-    ``CROP_ATTEMPTS`` times; the last one is taken as it is, since an image of one class has no better one.
-
-    Args:
-        size: (height, width) of the crop, in pixels.
-        max_ratio: largest share one class may have, in (0, 1].
+    Smaller inputs are padded. The last of ``CROP_ATTEMPTS`` is taken as it is: an image of one class has no better one.
+    The size is (height, width), in pixels.
     """
 
     def __init__(self, size: tuple[int, int], max_ratio: float = CATEGORY_MAX_RATIO) -> None:
@@ -52,9 +48,6 @@ def training_transform(augmentation: Augmentation, crop_size: tuple[int, int]) -
         augmentation: ``published`` resizes by 0.5-2.0, crops, flips and distorts colours, for tens of thousands of
             steps from ImageNet weights; ``light`` crops and flips, for hundreds of steps from nothing.
         crop_size: (height, width) of every result, in pixels; also the size that scale 1.0 fits the image into.
-
-    Returns:
-        A transform of (``tv_tensors.Image``, ``tv_tensors.Mask``) pairs.
     """
     if augmentation == "light":
         return v2.Compose([v2.RandomCrop(crop_size, pad_if_needed=True, fill=PADDING), v2.RandomHorizontalFlip()])
@@ -74,14 +67,7 @@ def training_transform(augmentation: Augmentation, crop_size: tuple[int, int]) -
 def augment(
     image: UInt8[Tensor, "3 h w"], label: UInt8[Tensor, "h w"], transform: v2.Transform, seed: int
 ) -> tuple[UInt8[Tensor, "3 crop_h crop_w"], UInt8[Tensor, "crop_h crop_w"]]:
-    """Apply a random transform to a pair; the same seed gives the same result, and no random state is left changed.
-
-    Args:
-        image: RGB in [0, 255].
-        label: class ids.
-        transform: such as ``training_transform`` builds.
-        seed: in [0, 2**63).
-    """
+    """Apply a random transform to a pair; the same seed gives the same result, and no random state is left changed."""
     # torchvision draws from torch's global CPU generator and takes no other.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

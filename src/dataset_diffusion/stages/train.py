@@ -20,12 +20,11 @@ from dataset_diffusion.machine.progress import Advance, progress
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import DESCRIPTION
 from dataset_diffusion.segmentation.data import PRELOAD_BYTES, SegmentationData
-from dataset_diffusion.segmentation.listener import TrainingListener
 from dataset_diffusion.segmentation.model_folder import ModelFolder
 from dataset_diffusion.segmentation.models import build_segmenter
 from dataset_diffusion.segmentation.processes import process_and_count
 from dataset_diffusion.segmentation.rounds import train_in_rounds
-from dataset_diffusion.segmentation.task import TrainingTask
+from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
 
 
 def train(

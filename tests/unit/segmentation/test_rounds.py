@@ -6,11 +6,10 @@ from torch import nn
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.segmentation.listener import TrainingListener
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.models import Segmenter
 from dataset_diffusion.segmentation.rounds import LABELS, ROUNDS, pseudo_labels, train_in_rounds
-from dataset_diffusion.segmentation.task import TrainingTask
+from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
 from dataset_diffusion.segmentation.train import train_segmenter
 
 CLASSES = ClassSet.from_names(["square"])

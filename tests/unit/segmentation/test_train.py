@@ -11,10 +11,9 @@ from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION, TRAINING_LOG, WEIGHTS
-from dataset_diffusion.segmentation.listener import TrainingListener
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import predict
-from dataset_diffusion.segmentation.task import TrainingTask
+from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
 from dataset_diffusion.segmentation.train import train_segmenter
 
 CLASSES = ClassSet.from_names(["square"])

@@ -34,7 +34,6 @@ def read_celebamask(root: Path, split: str | None, classes: ClassSet) -> list[So
         root: with ``CelebA-HQ-img``, ``CelebA-HQ-to-CelebA-mapping.txt``, and ``CelebAMaskHQ-mask`` (label maps) or
             ``CelebAMask-HQ-mask-anno`` (a PNG a part).
         split: ``test`` (also None), ``val`` or ``train``.
-        classes: the parts in the order of their ids.
     """
     annotations = LABELS if (root / LABELS).is_dir() else PARTS
     check_folders(root, (PHOTOS, MAPPING, annotations), EXAMPLE)
@@ -53,9 +52,6 @@ def _face(root: Path, number: int, annotations: str, classes: ClassSet) -> Sourc
 def merge_parts(root: Path, number: int, classes: ClassSet) -> LabelMap:
     """One label map from the parts of a face that have a PNG. Where parts overlap, the one of the higher id is on top,
     as in the label maps that the dataset's authors make.
-
-    Raises:
-        DatasetError: a part cannot be used, by name.
     """
     label = np.zeros(SIZE, dtype=np.uint8)
     for class_id, name in enumerate(classes.names, start=1):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
 
 from dataset_diffusion.dataset.schema import LabelMap, decode_label, encode_grey
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmark import Source
-from dataset_diffusion.evaluation.readers.files import check_folders, list_files
+from dataset_diffusion.evaluation.readers.files import check_folders, list_files, refuse_ids
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 EXAMPLE = "cityscapes"
@@ -25,6 +24,7 @@ NO_CLASS = 0
 """The background: every scored pixel of a street is of some class, so that to predict it is to miss one."""
 
 IGNORE = ClassSet.ignore_index
+OUTSIDE = "ids outside the class set"
 
 
 def read_cityscapes(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
@@ -33,7 +33,6 @@ def read_cityscapes(root: Path, split: str | None, classes: ClassSet) -> list[So
     Args:
         root: with ``leftImg8bit`` and ``gtFine``; labelIds files are read, where there are none labelTrainIds files.
         split: ``val`` (also None), ``train``, or ``test``, whose published label maps are empty and are not read.
-        classes: what the ids mean that label maps are read into.
     """
     split = split or "val"
     frames, labels = f"leftImg8bit/{split}", f"gtFine/{split}"
@@ -70,19 +69,12 @@ def decode_train_ids(data: bytes) -> LabelMap:
     """A label map in train ids, 0..18, or 255 to ignore."""
     ids = decode_label(data)
     last = len(ORIGINAL_IDS) - 1
-    _check(ids, (ids > last) & (ids != IGNORE), f"train ids 0..{last}, or {IGNORE} to ignore")
+    refuse_ids(ids[(ids > last) & (ids != IGNORE)], OUTSIDE, f"train ids 0..{last}, or {IGNORE} to ignore")
     return np.where(ids == IGNORE, ids, ids + np.uint8(1))
 
 
 def _translate(ids: LabelMap, other: int) -> LabelMap:
-    _check(ids, ids > LAST_ORIGINAL_ID, f"original ids 0..{LAST_ORIGINAL_ID}")
+    refuse_ids(ids[ids > LAST_ORIGINAL_ID], OUTSIDE, f"original ids 0..{LAST_ORIGINAL_ID}")
     table = np.full(256, other, dtype=np.uint8)
     table[list(ORIGINAL_IDS)] = np.arange(1, len(ORIGINAL_IDS) + 1)
     return np.take(table, ids)
-
-
-def _check(ids: LabelMap, strange: Bool[np.ndarray, "_ _"], expected: str) -> None:
-    if strange.any():
-        raise DatasetError(
-            "ids outside the class set", got=f"{ids[strange][0]} in {strange.sum()} pixels", expected=expected
-        )

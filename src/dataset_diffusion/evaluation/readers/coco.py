@@ -1,4 +1,4 @@
-"""COCO 2017 as semantic segmentation: label maps drawn from the instances."""
+"""COCO 2017 as semantic segmentation: label maps made of the instances."""
 
 from __future__ import annotations
 
@@ -35,50 +35,38 @@ def read_coco(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
     instances = root / "annotations" / f"instances_{name}.json"
     check_folders(root, (f"annotations/{instances.name}", name), EXAMPLE)
     coco, class_ids = _load(instances, classes)
-    return [
-        Source(
-            id=Path(image["file_name"]).stem,
-            read_image=partial(read_file, root / name / image["file_name"], decode_image),
-            read_label=partial(_read_label, coco, image, class_ids, _name_of(instances, image)),
-            label_name=_name_of(instances, image),
-            files=(root / name / image["file_name"],),
-        )
-        for _, image in sorted(coco.imgs.items())
-    ]
+
+    def source(image: Mapping[str, Any]) -> Source:
+        photo, label_name = root / name / image["file_name"], f"{instances}: image {image['file_name']}"
+        read_label = partial(_read_label, coco, image, class_ids, label_name)
+        return Source(photo.stem, partial(read_file, photo, decode_image), read_label, label_name, (photo,))
+
+    return [source(image) for _, image in sorted(coco.imgs.items())]
 
 
-def draw_instances(coco: COCO, image: Mapping[str, Any], class_ids: Mapping[int, int], ignore_index: int) -> LabelMap:
-    """One label map from the instances of an image.
+def draw_instances(coco: COCO, image: Mapping[str, Any], class_ids: Mapping[int, int]) -> LabelMap:
+    """One label map from the instances of an entry of the file's ``images``, with label ids by category id.
 
     Crowd regions come first, as pixels to ignore; then the objects, the largest mask first, so that where two overlap
-    the smaller is on top (of two equal ones, that of the higher annotation id). Where no object is, the background is.
-
-    Args:
-        coco: the instances file.
-        image: an entry of the file's ``images``.
-        class_ids: label id by category id.
-        ignore_index: label id of crowd regions.
+    the smaller is on top (of two equal ones, that of the higher annotation id).
     """
     label = np.zeros((image["height"], image["width"]), dtype=np.uint8)
     instances: Sequence[dict[str, Any]] = coco.imgToAnns[image["id"]]
     masks = {instance["id"]: coco.annToRLE(instance) for instance in instances}
-    crowds = [instance for instance in instances if instance["iscrowd"]]
-    objects = [instance for instance in instances if not instance["iscrowd"]]
-    # An area is an unsigned integer of NumPy's, whose negative is no area.
-    objects.sort(key=lambda instance: (-int(mask.area(masks[instance["id"]])), instance["id"]))
-    for instance in (*crowds, *objects):
-        class_id = ignore_index if instance["iscrowd"] else class_ids[instance["category_id"]]
+
+    def order(instance: dict[str, Any]) -> tuple[bool, int, int]:
+        # An area is an unsigned integer of NumPy's, whose negative is no area.
+        return not instance["iscrowd"], -int(mask.area(masks[instance["id"]])), instance["id"]
+
+    for instance in sorted(instances, key=order):
+        class_id = ClassSet.ignore_index if instance["iscrowd"] else class_ids[instance["category_id"]]
         label[mask.decode(masks[instance["id"]]).astype(bool)] = class_id
     return label
 
 
-def _name_of(instances: Path, image: Mapping[str, Any]) -> str:
-    return f"{instances}: image {image['file_name']}"
-
-
 def _read_label(coco: COCO, image: Mapping[str, Any], class_ids: Mapping[int, int], name: str) -> LabelMap:
     try:
-        return draw_instances(coco, image, class_ids, ClassSet.ignore_index)
+        return draw_instances(coco, image, class_ids)
     # pycocotools raises whatever it comes across; a user only wants to know which image it was.
     except Exception as error:
         raise DatasetError(

@@ -7,6 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from jaxtyping import UInt8
+
 from dataset_diffusion.dataset.schema import LabelMap, decode_image
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmark import Source
@@ -29,37 +32,25 @@ def list_files(
         decode_label: bytes of a label map -> class ids.
         classes: what the ids mean; others are refused.
     """
-    return [
-        _source(image_id, image, None if labels is None else labels[image_id], decode_label, classes)
-        for image_id, image in images.items()
-    ]
 
+    def source(image_id: str, image: Path) -> Source:
+        read_image = partial(read_file, image, decode_image)
+        if labels is None:
+            return Source(image_id, read_image, files=(image,))
+        label = labels[image_id]
+        read = partial(read_label, label, decode_label, classes)
+        return Source(image_id, read_image, read, str(label), (image, label))
 
-def _source(
-    image_id: str, image: Path, label: Path | None, decode_label: Callable[[bytes], LabelMap], classes: ClassSet
-) -> Source:
-    read_image = partial(read_file, image, decode_image)
-    if label is None:
-        return Source(image_id, read_image, files=(image,))
-    read = partial(read_label, label, decode_label, classes)
-    return Source(image_id, read_image, read, label_name=str(label), files=(image, label))
+    return [source(image_id, image) for image_id, image in images.items()]
 
 
 def read_label(path: Path, decode: Callable[[bytes], LabelMap], classes: ClassSet) -> LabelMap:
-    """The label map that a file holds.
-
-    Raises:
-        DatasetError: it cannot be used, or has ids outside the class set, by name.
-    """
+    """The label map that a file holds; what is wrong with it, its ids included, is a DatasetError that names it."""
     return check_ids(read_file(path, decode), str(path), classes)
 
 
 def read_file(path: Path, decode: Callable[[bytes], Decoded]) -> Decoded:
-    """What a file holds.
-
-    Raises:
-        DatasetError: it cannot be read or decoded, by name.
-    """
+    """What a file holds; that it cannot be read or decoded is a DatasetError that names it."""
     try:
         return decode(path.read_bytes())
     except OSError as error:
@@ -69,11 +60,7 @@ def read_file(path: Path, decode: Callable[[bytes], Decoded]) -> Decoded:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """The image names that a split file lists.
-
-    Raises:
-        DatasetError: it cannot be read or lists nothing, by name.
-    """
+    """The image names that a split file lists, one at least."""
     if not path.is_file():
         others = sorted(other.stem for other in path.parent.glob(f"*{path.suffix}"))
         raise DatasetError("the split has no file", got=str(path), expected=f"--split of {', '.join(others) or 'none'}")
@@ -108,11 +95,13 @@ def check_folders(root: Path, names: tuple[str, ...], example: str) -> None:
 
 def check_ids(label: LabelMap, name: str, classes: ClassSet) -> LabelMap:
     """The label map itself, once its ids are known to be of the class set."""
-    strange = label[(label > classes.num_classes) & (label != classes.ignore_index)]
-    if strange.size:
-        raise DatasetError(
-            f"{name} has ids outside the class set",
-            got=f"{strange[0]} in {strange.size} pixels",
-            expected=f"0..{classes.num_classes}, or {classes.ignore_index} to ignore",
-        )
+    last, ignored = classes.num_classes, classes.ignore_index
+    strange = label[(label > last) & (label != ignored)]
+    refuse_ids(strange, f"{name} has ids outside the class set", f"0..{last}, or {ignored} to ignore")
     return label
+
+
+def refuse_ids(strange: UInt8[np.ndarray, " n"], what: str, expected: str) -> None:
+    """Raise a DatasetError where a label map has ids that it should not have."""
+    if strange.size:
+        raise DatasetError(what, got=f"{strange[0]} in {strange.size} pixels", expected=expected)

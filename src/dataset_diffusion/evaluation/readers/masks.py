@@ -26,7 +26,6 @@ def read_masks(root: Path, split: str | None, classes: ClassSet) -> list[Source]
     Args:
         root: of splits (``DIS-VD``, ``DIS-TE1`` … ``DIS-TE4``) that hold ``im`` and ``gt``; or of the two folders.
         split: the split's folder; None is ``DIS-VD``, or ``root`` itself where it holds photos and masks.
-        classes: what the ids mean that masks are read into: 1 is the foreground.
     """
     photos, masks = _folders(root, split)
     images = {path.stem: path for path in sorted(photos.iterdir()) if path.suffix.lower() in PHOTOS}

@@ -16,13 +16,7 @@ SCENES = Path(str(files("dataset_diffusion") / "assets" / "scenes"))
 
 
 def read_dataset(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
-    """Every sample of a dataset.
-
-    Args:
-        root: the dataset's folder.
-        split: None; a dataset has no splits.
-        classes: the dataset's own.
-    """
+    """Every sample of a dataset, which has no splits."""
     store = DatasetStore.open(root)
     if split is not None:
         raise DatasetError("a dataset has no splits", got=f"--split {split} of {store.location}", fix="leave it out")

@@ -19,7 +19,6 @@ def read_voc(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
     Args:
         root: with ``JPEGImages`` and, but for the test split, ``SegmentationClass``.
         split: a split file's name; None is ``val``, or every photo with a label map where no split is listed at all.
-        classes: what the label maps' ids mean.
     """
     photos, labels = root / "JPEGImages", root / "SegmentationClass"
     check_folders(root, ("JPEGImages",) if split == "test" else ("JPEGImages", "SegmentationClass"), EXAMPLE)

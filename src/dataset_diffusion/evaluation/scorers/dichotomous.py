@@ -31,22 +31,11 @@ class DichotomousScorer:
         self._semantic = SemanticScorer(num_classes=2)
         # beta squared is 0.3 in every paper on salient objects.
         self._f = sod.FmeasureV2({"f": sod.FmeasureHandler(with_dynamic=True, with_adaptive=False, beta=0.3)})
-        self._weighted_f, self._mae, self._s, self._e = (
-            sod.WeightedFmeasure(),
-            sod.MAE(),
-            sod.Smeasure(),
-            sod.Emeasure(),
-        )
-        self._hce = sod.HumanCorrectionEffortMeasure()
+        self._weighted_f, self._mae, self._s = sod.WeightedFmeasure(), sod.MAE(), sod.Smeasure()
+        self._e, self._hce = sod.Emeasure(), sod.HumanCorrectionEffortMeasure()
 
     def add(self, prediction: LabelMap, truth: LabelMap, name: str) -> None:
-        """Count one image; see `semantic.Scorer`.
-
-        Args:
-            prediction: how surely each pixel is foreground, 0..255.
-            truth: 1 foreground, 0 not.
-            name: what an error message calls the image.
-        """
+        """Count one image: how surely each pixel is foreground, 0..255, and 1 where it is; see `semantic.Scorer`."""
         self._semantic.add(foreground_ids(prediction), truth, name)
         mask = np.where(truth == FOREGROUND, np.uint8(255), np.uint8(0))
         for measure in (self._f, self._weighted_f, self._mae, self._s, self._e, self._hce):

@@ -24,20 +24,13 @@ class DiscoveryScorer:
     """
 
     def __init__(self, class_set: ClassSet) -> None:
-        self._ignore_index = class_set.ignore_index
-        self._semantic = SemanticScorer(len(class_set.label_ids), class_set.ignore_index, no_class=UNMATCHED)
+        self._semantic = SemanticScorer(len(class_set.label_ids), no_class=UNMATCHED)
         self._iou_sum, self._objects = 0.0, 0
 
     def add(self, prediction: LabelMap, truth: LabelMap, name: str) -> None:
-        """Count one image; see `semantic.Scorer`.
-
-        Args:
-            prediction: a segmentation into any ids, 0..255.
-            truth: class ids, 255 not scored.
-            name: what an error message calls the image.
-        """
+        """Count one image, whose prediction is a segmentation into any ids, 0..255; see `semantic.Scorer`."""
         counts = count_pairs(prediction, truth, name)
-        counts[self._ignore_index] = 0
+        counts[ClassSet.ignore_index] = 0
         matched, overlap = match_segments(counts)
         self._semantic.add(matched[prediction], truth, name)
         objects = np.flatnonzero(counts[1:].any(axis=1)) + 1
@@ -55,10 +48,7 @@ class DiscoveryScorer:
 def match_segments(
     counts: Int64[np.ndarray, "ids ids"],
 ) -> tuple[UInt8[np.ndarray, " ids"], Float64[np.ndarray, " ids"]]:
-    """Assign predicted segments to true ones.
-
-    Args:
-        counts: pixels by (true id, predicted id).
+    """Assign predicted segments to true ones, from pixels by (true id, predicted id).
 
     Returns:
         The true id by predicted id, `UNMATCHED` where there is none; and by true id the IoU with the segment that was

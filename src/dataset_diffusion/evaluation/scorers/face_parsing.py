@@ -16,7 +16,7 @@ class FaceParsingScorer(SemanticScorer):
     """`SemanticScorer` that also reports what papers on CelebAMask-HQ do; see `face_parsing_scores`."""
 
     def __init__(self, class_set: ClassSet) -> None:
-        super().__init__(len(class_set.label_ids), class_set.ignore_index)
+        super().__init__(len(class_set.label_ids))
         self._class_set = class_set
 
     def scores(self) -> SemanticScores:
@@ -25,11 +25,7 @@ class FaceParsingScorer(SemanticScorer):
 
 
 def face_parsing_scores(confusion: Int64[np.ndarray, "classes classes"], class_set: ClassSet) -> dict[str, Any]:
-    """F1 and accuracy by part, from pixels by (true id, predicted id).
-
-    Args:
-        confusion: over the class set's K + 1 ids.
-        class_set: names the ids.
+    """F1 and accuracy by part, from pixels by (true id, predicted id) over the class set's K + 1 ids.
 
     Returns:
         ``per_class_f1``: 2 TP / (2 TP + FP + FN) by part, of the parts that occur in the truth or in a prediction;

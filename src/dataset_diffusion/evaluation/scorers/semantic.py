@@ -47,23 +47,18 @@ class Scorer(Protocol):
     """What a benchmark measures: told one image at a time, it keeps counts, never images."""
 
     def add(self, prediction: LabelMap, truth: LabelMap, name: str) -> None:
-        """Count one image.
+        """Count one image; what an error message calls it is ``name``.
 
         Args:
             prediction: what the benchmark's reading of a segmenter gives, or what a saved prediction holds.
             truth: class ids, 255 not scored.
-            name: what an error message calls the image.
 
         Raises:
             DatasetError: sizes differ, or ids out of range; nothing is counted then.
         """
 
     def scores(self) -> SemanticScores:
-        """The scores of all images so far.
-
-        Raises:
-            DatasetError: there is no labelled pixel yet.
-        """
+        """The scores of all images so far; a DatasetError where there is no labelled pixel yet."""
 
 
 class SemanticScorer:
@@ -71,14 +66,16 @@ class SemanticScorer:
 
     Args:
         num_classes: how many ids there are, background included.
-        ignore_index: pixels of this id in the truth are not scored; in [0, 255].
         no_class: an id of predictions that stands for no class at all, for a benchmark where every pixel is of some
             class: a miss of the true class and nobody's false alarm.
+
+    Attributes:
+        ignore_index: pixels of this id in the truth are not scored; 255 unless `evaluate_labels` is told another.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255, no_class: int | None = None) -> None:
+    def __init__(self, num_classes: int, no_class: int | None = None) -> None:
         self.num_classes = num_classes
-        self.ignore_index = ignore_index
+        self.ignore_index = ClassSet.ignore_index
         self.no_class = no_class
         self.num_images = 0
         self.confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
@@ -138,7 +135,8 @@ def evaluate_labels(
     Raises:
         DatasetError: sizes differ, ids out of range (``ignore_index`` in a prediction is), or nothing to score.
     """
-    scorer = SemanticScorer(num_classes, ignore_index)
+    scorer = SemanticScorer(num_classes)
+    scorer.ignore_index = ignore_index
     for number, (prediction, truth) in enumerate(pairs):
         scorer.add(prediction, truth, f"image {number}")
     return scorer.scores()
@@ -147,15 +145,8 @@ def evaluate_labels(
 def to_results(scores: SemanticScores, class_set: ClassSet, config: Mapping[str, Any]) -> dict[str, Any]:
     """The scores as the content of ``results.json``: plain JSON values, classes by name.
 
-    Args:
-        scores: over the class set's K + 1 ids.
-        class_set: names the ids; 0 is ``background``.
-        config: what was evaluated and how.
-
-    Returns:
-        ``miou``, ``per_class_iou`` (by class name), ``pixel_accuracy``, ``num_images``, ``absent_classes`` (names),
-        ``confusion_matrix`` (rows: truth, columns: prediction, in the order of ``classes``), ``classes``, what else the
-        benchmark measures, ``config``.
+    The confusion matrix's rows are the truth and its columns the prediction, in the order of ``classes``; ``config`` is
+    what was evaluated and how.
     """
     return {
         "miou": scores.miou,
@@ -171,11 +162,7 @@ def to_results(scores: SemanticScores, class_set: ClassSet, config: Mapping[str,
 
 
 def count_pairs(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, name: str) -> Int64[np.ndarray, "256 256"]:
-    """Pixels by (true id, predicted id), of all 256 x 256 pairs.
-
-    Raises:
-        DatasetError: not two label maps of one size.
-    """
+    """Pixels by (true id, predicted id), of all 256 x 256 pairs; a DatasetError if not two label maps of one size."""
     predicted_ids = _as_ids(prediction, f"{name}: the prediction")
     true_ids = _as_ids(truth, f"{name}: the truth")
     if predicted_ids.shape != true_ids.shape:

@@ -22,7 +22,7 @@ def drawn(*annotations):
     coco = COCO()
     coco.dataset = {"images": [IMAGE], "annotations": list(annotations), "categories": []}
     coco.createIndex()
-    return draw_instances(coco, IMAGE, {1: 1, 90: 80}, 255).tolist()
+    return draw_instances(coco, IMAGE, {1: 1, 90: 80}).tolist()
 
 
 def test_the_smaller_object_is_on_top_whatever_the_order():
