@@ -115,7 +115,7 @@ def generate(
     label: Annotated[LabelSettings, Flat] = LabelSettings(),
     executor: Annotated[ExecutorSettings, Flat] = ExecutorSettings(),
 ) -> None:
-    """Draw images and label them from the model's attention. The same command again resumes.
+    """Generate images and label them from the model's attention. The same command again resumes.
 
     Args:
         prompts: File of prompts that `prompts` wrote, or the published JSON format.
@@ -286,8 +286,8 @@ def verify(
 
     Args:
         dataset: Folder of the dataset, or its URL (s3://...).
-        repair: Draw missing and damaged shards again, as they were.
-        prompts: The prompts that it was drawn from, for --repair; None takes prompts.jsonl beside its folder.
+        repair: Generate missing and damaged shards again, as they were.
+        prompts: The prompts that it was made from, for --repair; None takes prompts.jsonl beside its folder.
         num_workers: Threads that check shards; None takes a few more than there are cores.
     """
     from dataset_diffusion.stages.verify import verify_dataset
@@ -300,13 +300,13 @@ def verify(
     workers = make_settings(WorkerSettings, num_workers=num_workers)
     found = verify_dataset(dataset, workers=workers, repair=generate_again)
     for shard in found.repaired:
-        print(f"{shard}: drawn again")
+        print(f"{shard}: generated again")
     if found.problems:
         print(*found.problems, sep="\n", flush=True)
         raise DatasetError(
             f"{dataset} is not whole",
             got=f"the {len(found.problems)} problems listed before",
-            fix=f"`dataset-diffusion verify {dataset} --repair` draws missing and damaged shards again",
+            fix=f"`dataset-diffusion verify {dataset} --repair` generates missing and damaged shards again",
         )
     print(f"{dataset}: {len(found.store)} samples in {found.store.manifest.num_shards} shards, all whole")
 

@@ -113,12 +113,12 @@ def test_verify_says_what_is_wrong_and_repairs_it(truncated, uninterrupted, gene
     ]
     assert damaged.err.splitlines()[-1] == (
         f"error: {truncated} is not whole; got the 2 problems listed before; "
-        f"fix: `dataset-diffusion verify {truncated} --repair` draws missing and damaged shards again"
+        f"fix: `dataset-diffusion verify {truncated} --repair` generates missing and damaged shards again"
     )
     said = succeed("verify", truncated, "--repair", "--prompts", prompts).splitlines()
     assert said == [
-        f"{truncated}/shards/00002.parquet: drawn again",
-        f"{truncated}/shards/00005.parquet: drawn again",
+        f"{truncated}/shards/00002.parquet: generated again",
+        f"{truncated}/shards/00005.parquet: generated again",
         f"{truncated}: 8 samples in 8 shards, all whole",
     ]
     assert succeed("verify", truncated, "--repair").splitlines() == said[-1:]

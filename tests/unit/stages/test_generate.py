@@ -224,7 +224,7 @@ def test_the_command_says_what_it_drew_again_and_how_the_dataset_is_then(draw):
     outcome = run_command(*command)
     assert (outcome.status, outcome.out) == (
         2,
-        f"{store.shard_path(1)}: drawn again\n00007.parquet: no shard of this dataset\n",
+        f"{store.shard_path(1)}: generated again\n00007.parquet: no shard of this dataset\n",
     )
     (store.path / "shards" / "00007.parquet").unlink()
     assert succeed(*command) == f"{store.path}: 6 samples in 3 shards, all whole\n"
