@@ -238,8 +238,8 @@ def evaluate(
         save_predictions=save_predictions,
     )
     _print_skipped(skipped)
-    if skipped and len(skipped):
-        print(f"skipped {len(skipped)} images in all", file=sys.stderr)
+    if skipped and skipped.reasons:
+        print(f"skipped {len(skipped.reasons)} images in all", file=sys.stderr)
     if save_predictions is not None:
         print(f"{results['num_images']} predictions in {save_predictions}")
     if "miou" in results:  # else the labels are not public

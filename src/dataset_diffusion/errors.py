@@ -60,13 +60,6 @@ class Skipped:
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
 
-    def __len__(self) -> int:
-        return len(self.reasons)
-
-    def __bool__(self) -> bool:
-        """Whether it is there, not whether anything was left out."""
-        return True
-
 
 def leave_out(name: str, error: DatasetDiffusionError, skipped: Skipped | None) -> None:
     """Note that an entry is left out, or refuse it.

@@ -122,15 +122,15 @@ def _counted(
     done = 0
     for number, one in enumerate(found, start=1):
         yield one
-        before, done = done, min(len(benchmark), number + len(skip_bad or ()))
+        before, done = done, min(len(benchmark), number + (len(skip_bad.reasons) if skip_bad else 0))
         advance(done - before)
-    if skip_bad is not None and 0 < len(skip_bad) == len(benchmark):
+    if skip_bad and 0 < len(skip_bad.reasons) == len(benchmark):
         last = list(skip_bad.reasons.values())[-1]
         raise DatasetError("no image can be used", got=f"{len(benchmark)}, the last with: {last}")
 
 
 def _listed(skip_bad: Skipped | None) -> dict[str, Any]:
-    return {} if skip_bad is None else {"num_skipped": len(skip_bad), "skipped": skip_bad.reasons}
+    return {} if skip_bad is None else {"num_skipped": len(skip_bad.reasons), "skipped": skip_bad.reasons}
 
 
 def _keep_examples(out: Path, examples: list[Example], class_set: ClassSet) -> None:

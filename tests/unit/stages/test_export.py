@@ -60,5 +60,5 @@ def test_another_export_is_refused(dataset, tmp_path):
     words = ("export", dataset, "--out", tmp_path / "out", "--format")
     succeed(*words, "png")
     before = files_of(tmp_path / "out")
-    assert "holds another export; got format: png (here: voc)" in refuse(*words, "voc")
+    assert "holds another export; got format: voc (here: png)" in refuse(*words, "voc")
     assert files_of(tmp_path / "out") == before

@@ -142,5 +142,4 @@ def _check_same(claim: dict[str, Any], folder: Path) -> None:
         raise DatasetError(
             f"{folder / FILE_NAME} cannot be read", got=str(error), fix=f"use another --out or delete {folder}"
         ) from error
-    # "format: png (here: coco)": what the folder holds comes first, "here" is what this command asks for.
-    refuse_differences(differences(mine, other), folder, "another export", DatasetError)
+    refuse_differences(differences(other, mine), folder, "another export", DatasetError)

@@ -51,7 +51,7 @@ def test_a_folder_of_another_export(store, tmp_path):
     write_export(store.path, out, PNG)
     fix = f"fix: use another --out or delete {out}"
     assert refusal(store, out, ExportSettings(format="coco", polygons=True)) == (
-        f"{out} holds another export; got format: png (here: coco), polygons: False (here: True); {fix}"
+        f"{out} holds another export; got format: coco (here: png), polygons: True (here: False); {fix}"
     )
     other = make_store(tmp_path / "other", [HARD["comb"]] * 3)
     assert refusal(other, out).startswith(f"{out} holds another export; got dataset: ")
