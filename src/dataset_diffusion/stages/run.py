@@ -7,7 +7,7 @@ from typing import Any
 
 from dataset_diffusion.config import MACHINE_SETTINGS, NO_BENCHMARK, RunConfig
 from dataset_diffusion.diffusion.model import DiffusionModel
-from dataset_diffusion.disk.atomic import read_json, write_json
+from dataset_diffusion.disk.atomic import explained_write_errors, read_json, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.evaluation.scoring import check_classes
@@ -67,8 +67,10 @@ def _claim(folder: RunFolder, config: RunConfig) -> None:
     if folder.config.exists():
         found = differences(_read(folder.config), asked, ignore=MACHINE_SETTINGS)
         refuse_differences(found, folder.path, "a run of another configuration", ConfigError)
-    else:
-        write_json(folder.config, asked)
+        return
+    with explained_write_errors(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    write_json(folder.config, asked)
 
 
 def _read(file: Path) -> dict[str, Any]:
