@@ -5,10 +5,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.helpers import factories
 from tests.helpers.processes import Command, files_of, last_line, refuse, succeed, times_of
 
 from dataset_diffusion.config import LabelSettings, WorkerSettings
-from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.replacement import finish_replacement
 from dataset_diffusion.dataset.schema import as_stored, with_columns
@@ -42,18 +42,13 @@ def draw(index):
 
 def write_dataset(path, settings, num_samples=11, image_format="jpeg"):
     """What drawing writes, from attention that no model had to pay."""
-    manifest = DatasetManifest(
-        class_set=CLASSES, num_samples=num_samples, shard_size=5, image_format=image_format
-    ).with_provenance(Provenance(seed=0, label=settings))
-    store = DatasetWriter.create(path, manifest)
-    for shard in range(manifest.num_shards):
-        samples = []
-        for i in store.shard_range(shard):
-            prompt, generation = Prompt(i, "cat dog", "cat dog", (5, 6)), draw(i)
-            stored = as_stored(generation.image, image_format)
-            samples.append(label_generation(prompt, i, generation, settings, stored))
-        store.write_shard(shard, samples)
-    return store
+
+    def make_sample(index):
+        prompt, generation = Prompt(index, "cat dog", "cat dog", (5, 6)), draw(index)
+        return label_generation(prompt, index, generation, settings, as_stored(generation.image, image_format))
+
+    fields = {"num_samples": num_samples, "shard_size": 5, "image_format": image_format}
+    return factories.write_dataset(path, make_sample, CLASSES, provenance=Provenance(seed=0, label=settings), **fields)
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg"])
