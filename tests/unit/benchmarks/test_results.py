@@ -10,6 +10,8 @@ from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.prompts.class_sets import class_set
 
+pytestmark = pytest.mark.slow
+
 
 def test_figures_are_kept_with_their_options(tmp_path):
     file, measured = tmp_path / "part.json", []

@@ -16,6 +16,8 @@ from dataset_diffusion.diffusion.specs import LayerChoice
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import Prompt
 
+pytestmark = pytest.mark.slow
+
 CAT_AND_BUS = Prompt(0, "a photo of a cat and a bus; cat bus", "cat bus", (5, 3))
 TEDDY = Prompt(1, "a teddy bear; teddy bear", "teddy bear", (12,))
 NATIVE = (16, 16)

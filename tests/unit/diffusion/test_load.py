@@ -17,6 +17,8 @@ from dataset_diffusion.diffusion.specs import MODELS, LayerChoice, model_fingerp
 from dataset_diffusion.errors import ConfigError, ModelError, PromptError
 from dataset_diffusion.records import Prompt
 
+pytestmark = pytest.mark.slow
+
 TEDDY = Prompt(0, "a teddy bear; teddy bear", "teddy bear", (12,))
 
 

@@ -11,6 +11,8 @@ from dataset_diffusion.prompts.captioner import load_captioner
 from dataset_diffusion.prompts.captions import read_captions
 from dataset_diffusion.prompts.photos import list_photos, photo_key, read_photo, read_photo_captions, write_captions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def captioner(tmp_path_factory):

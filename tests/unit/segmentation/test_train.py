@@ -17,6 +17,8 @@ from dataset_diffusion.segmentation.predict import predict
 from dataset_diffusion.segmentation.task import TrainingTask
 from dataset_diffusion.segmentation.train import train_segmenter
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ClassSet.from_names(["square"])
 
 

@@ -6,7 +6,6 @@ import pytest
 from tests.helpers import factories
 from tests.helpers.factories import write_dataset
 from tests.helpers.processes import files_of, last_line, refuse, succeed, times_of
-from tests.helpers.tiny_clip import save_tiny_clip
 
 from dataset_diffusion.dataset.filtering.image_text import load_image_text
 from dataset_diffusion.dataset.provenance import FilterStep, Provenance
@@ -34,6 +33,15 @@ def make_sample(index):
 def source(tmp_path):
     fields = {"num_samples": 13, "shard_size": 4, "image_format": "jpeg", "provenance": Provenance(seed=3)}
     return write_dataset(tmp_path / "source", make_sample, class_set("emoji"), **fields)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Folder of a small CLIP model."""
+    from tests.helpers.tiny_clip import save_tiny_clip  # here, since transformers take their time
+
+    save_tiny_clip(tmp_path / "clip")
+    return tmp_path / "clip"
 
 
 def test_kept_samples_are_numbered_anew_and_otherwise_the_same(source, tmp_path):
@@ -113,9 +121,8 @@ def test_other_rules_into_the_same_folder_are_refused(source, tmp_path):
     assert message.startswith(f"{tmp_path / 'out'} holds a dataset of another configuration; got ")
 
 
-def test_images_that_fit_their_captions_are_kept(source, tmp_path):
-    clip = tmp_path / "clip"
-    save_tiny_clip(clip)
+@pytest.mark.slow
+def test_images_that_fit_their_captions_are_kept(source, clip, tmp_path):
     captions = [f"cat number {index}" for index in range(len(source))]
     scores = load_image_text(str(clip)).score([sample.image for sample in source], captions)
     middle = (np.sort(scores)[6] + np.sort(scores)[7]) / 2
@@ -129,9 +136,9 @@ def test_images_that_fit_their_captions_are_kept(source, tmp_path):
     assert DatasetStore.open(out).manifest.provenance.filter[0].image_text == str(clip)
 
 
-def test_a_finished_dataset_is_found_without_asking_the_model_again(source, tmp_path):
-    clip, out = tmp_path / "clip", tmp_path / "out"
-    save_tiny_clip(clip)
+@pytest.mark.slow
+def test_a_finished_dataset_is_found_without_asking_the_model_again(source, clip, tmp_path):
+    out = tmp_path / "out"
     words = ("filter", source.path, "--rule", "image_text > -1", "--image-text", clip, "--out", out)
     printed = succeed(*words)
     before = times_of(out)

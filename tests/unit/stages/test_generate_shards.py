@@ -22,6 +22,8 @@ from dataset_diffusion.stages.generate import (
     work_of,
 )
 
+pytestmark = pytest.mark.slow
+
 CLASSES = class_set("emoji")
 
 

@@ -31,6 +31,7 @@ def test_generating_by_hand(options, hours):
     assert estimate(config, COSTS).generate_hours == pytest.approx(hours)
 
 
+@pytest.mark.slow
 def test_training_grows_with_what_is_trained():
     def hours(**changes):
         changed = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update=changes)})

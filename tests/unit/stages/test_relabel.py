@@ -20,6 +20,8 @@ from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
 from dataset_diffusion.stages.relabel import relabel_dataset
 
+pytestmark = pytest.mark.slow
+
 CLASSES = class_set("emoji")
 OLD = LabelSettings()
 ONE = WorkerSettings(num_workers=1)

@@ -13,6 +13,8 @@ from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.recipe import load_recipe
 from dataset_diffusion.stages.run import run_all
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_damaged_run_folder_is_told(tmp_path):
     (tmp_path / "config.json").write_text("{")

@@ -13,6 +13,8 @@ from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.segmentation.model_folder import ModelFolder
 from dataset_diffusion.stages.train import check_training, train
 
+pytestmark = pytest.mark.slow
+
 VOC = class_set("voc")
 QUICK = ("--iterations", 1, "--batch-size", 2, "--crop-size", 32)
 

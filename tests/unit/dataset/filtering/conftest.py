@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.factories import write_dataset
-from tests.helpers.tiny_clip import save_tiny_clip
 
 from dataset_diffusion.dataset.filtering.rules import parse_rule
 from dataset_diffusion.dataset.filtering.select import Selection, judge
@@ -24,6 +23,8 @@ def smooth_image():
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     """Folder of a small CLIP model."""
+    from tests.helpers.tiny_clip import save_tiny_clip
+
     path = tmp_path_factory.mktemp("clip")
     save_tiny_clip(path)
     return path
