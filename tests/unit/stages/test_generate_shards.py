@@ -1,3 +1,5 @@
+"""Shards as `stages.generate` makes them; what its command does with them is in `test_generate.py`."""
+
 from contextlib import closing
 
 import numpy as np

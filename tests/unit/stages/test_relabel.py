@@ -10,7 +10,6 @@ from tests.helpers.processes import Command, files_of, last_line, refuse, succee
 
 from dataset_diffusion.config import LabelSettings, WorkerSettings
 from dataset_diffusion.dataset.provenance import Provenance
-from dataset_diffusion.dataset.replacement import finish_replacement
 from dataset_diffusion.dataset.schema import as_stored, with_columns
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
@@ -230,12 +229,3 @@ def test_an_image_without_its_recorded_hash_is_not_copied(tmp_path):
         f"sample 0 of {store.path} is damaged; got image bytes that do not have their recorded SHA-256; "
         "fix: see dataset-diffusion verify"
     )
-
-
-def test_an_unfinished_replacement_does_not_take_its_place(tmp_path):
-    store = write_dataset(tmp_path / "old", OLD)
-    new = write_dataset(store.path / ".replacement-new", NEW)
-    new.shard_path(0).unlink()
-    with pytest.raises(DatasetError, match=r"not finished; got .*/\.replacement-new lacks 1 of 3 shards"):
-        finish_replacement(new)
-    assert DatasetStore.open(store.path).verify() == []
