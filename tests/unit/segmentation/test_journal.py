@@ -8,6 +8,8 @@ from dataset_diffusion.run_folder import CHECKPOINT
 from dataset_diffusion.segmentation.journal import resumable_step
 from dataset_diffusion.segmentation.task import TrainingTask
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ClassSet.from_names(["square"])
 
 

@@ -4,6 +4,8 @@ import torch
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.segmentation.optimization import lightning_precision
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -7,6 +7,8 @@ from dataset_diffusion.config import GenerateSettings, PromptSettings, RunConfig
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.stages.plan import Costs, estimate, plan, read_costs
 
+pytestmark = pytest.mark.slow
+
 CONFIG = RunConfig(
     prompts=PromptSettings(classes="voc", num_images=3600),
     generate=GenerateSettings(model="sd21-base", steps=50),
@@ -31,7 +33,6 @@ def test_generating_by_hand(options, hours):
     assert estimate(config, COSTS).generate_hours == pytest.approx(hours)
 
 
-@pytest.mark.slow
 def test_training_grows_with_what_is_trained():
     def hours(**changes):
         changed = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update=changes)})
