@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint format results model faults
+.PHONY: setup demo quick test lint format results model faults
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -12,6 +12,9 @@ setup: .venv/installed  ## make the environment that everything below uses
 
 demo: setup  ## do the whole job with the embedded model: runs/demo/report.html
 	$(BIN)/dataset-diffusion demo --out runs/demo
+
+quick: setup  ## the inner loop: unit tests that are not slow, under a minute on one core
+	$(BIN)/pytest tests/unit -m "not slow"
 
 test: setup
 	$(BIN)/pytest

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tests.helpers.factories import fill
 
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.table import EXPORTS
@@ -52,9 +53,7 @@ def enlarge(source: Path, folder: Path, times: int, count: int, image_format: st
     """The first images of a dataset, enlarged, as a dataset."""
     scenes = DatasetStore.open(source)
     manifest = scenes.manifest.model_copy(update={"num_samples": count, "image_format": image_format})
-    store = DatasetWriter.create(folder, manifest)
-    for shard in range(manifest.num_shards):
-        store.write_shard(shard, (_enlarged(scenes[index], times) for index in store.shard_range(shard)))
+    fill(DatasetWriter.create(folder, manifest), lambda index: _enlarged(scenes[index], times))
     return folder
 
 

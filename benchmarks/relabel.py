@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from tests.helpers.factories import fill
 
 from dataset_diffusion.config import STORED_EXPONENTS, LabelSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
@@ -35,9 +36,7 @@ def main() -> None:
         manifest = DatasetManifest(
             class_set=class_set("emoji"), num_samples=options.count, image_format=options.image_format
         )
-        source = DatasetWriter.create(Path(folder, "source"), manifest)
-        for shard in range(manifest.num_shards):
-            source.write_shard(shard, map(make_sample, source.shard_range(shard)))
+        source = fill(DatasetWriter.create(Path(folder, "source"), manifest), make_sample)
         for refine in ("none", "pamr"):
             target = DatasetWriter.create(Path(folder, refine), manifest)
             rate, megabytes = measure(source, target, LabelSettings(refine=refine))

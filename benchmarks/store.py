@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from tests.helpers.factories import fill
 
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
@@ -53,7 +54,7 @@ def measure(size: int, image_format: str, count: int, repeats: int) -> dict[str,
     order = np.random.default_rng(0).permutation(count).tolist()
     with tempfile.TemporaryDirectory() as folder:
         store = DatasetWriter.create(folder, manifest)
-        rates = {"written": rate(lambda: write(store, samples), count, repeats)}
+        rates = {"written": rate(lambda: fill(store, samples, range(manifest.num_shards)), count, repeats)}
         readers: dict[str, Callable[[], object]] = {
             "read at random (image, label)": lambda: [store.image_and_label(index) for index in order],
             "read at random (all)": lambda: [store[index] for index in order],
@@ -74,11 +75,6 @@ def rate(work: Callable[[], object], count: int, repeats: int) -> int:
         work()
         seconds.append(time.process_time() - started)
     return round(count / min(seconds))
-
-
-def write(store: DatasetWriter, samples: list[Sample]) -> None:
-    for shard in range(store.manifest.num_shards):
-        store.write_shard(shard, (samples[index] for index in store.shard_range(shard)))
 
 
 def photos(source: DatasetStore, size: int, count: int) -> Iterator[Sample]:

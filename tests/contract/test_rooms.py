@@ -41,3 +41,10 @@ def test_the_documentation_lists_the_rooms_in_the_order_of_the_contract():
     assert order in (sorted(order), sorted(order, reverse=True))
     folders = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
     assert folders <= set(listed)
+
+
+def test_every_module_has_its_unit_tests():
+    modules = (file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if not file.stem.startswith("__"))
+    mirrors = {module: ROOT / "tests" / "unit" / module.with_name(f"test_{module.name}") for module in modules}
+    assert mirrors
+    assert [str(module) for module, mirror in mirrors.items() if not mirror.exists()] == []

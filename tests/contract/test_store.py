@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.helpers.factories import fill, make_heatmaps, make_sample
 from upath import UPath
 
 from dataset_diffusion.config import GenerateSettings
@@ -24,7 +25,6 @@ from dataset_diffusion.dataset.verify import problems_of
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import class_set
-from dataset_diffusion.records import Heatmaps, Prompt, Sample
 
 VOC = class_set("voc")
 
@@ -53,34 +53,25 @@ class Kind:
         random = np.random.default_rng(index)
         classes = ((20,), (11, 20), (5, 11, 20))[index % 3]
         words = tuple(VOC.word_of(class_id) for class_id in classes)
-        class_prompt = " ".join(words)
-        exponents = (0, 1, 2, 4, 8)
-        heatmaps = Heatmaps(
-            exponents=exponents,
-            values=random.random((5, len(classes), 4, 5)).astype(np.float16),
-            ranges=random.random((5, len(classes), 2)).astype(np.float32),
-        )
-        return Sample(
+        heatmaps = make_heatmaps(index, len(classes), (0, 1, 2, 4, 8), (4, 5)) if self.heatmaps else None
+        return make_sample(
+            index,
             seed=int(random.integers(0, 2**63)),
-            prompt=Prompt(index, f"an “odd” caption\n{index}; {class_prompt}", class_prompt, classes, words),
-            image=random.integers(0, 256, (*self.size, 3), dtype=np.uint8),
-            label=random.choice(np.array([0, *classes, 255], np.uint8), self.size),
-            heatmaps=heatmaps if self.heatmaps else None,
+            text=f"an “odd” caption\n{index}; {' '.join(words)}",
+            classes=classes,
+            words=words,
+            size=self.size,
+            heatmaps=heatmaps,
             quality={"uncertain": random.random(), "foreground": random.random()},
         )
 
     def replace_samples(self, path):
         """Put samples of another seed in the place of a dataset's, as relabelling in place does."""
         new = DatasetWriter.create(path / ".replacement-new", self.manifest(provenance=Provenance(seed=1)))
-        for shard in new.missing_shards():
-            new.write_shard(shard, map(self.sample, new.shard_range(shard)))
-        finish_replacement(new)
+        finish_replacement(fill(new, self.sample))
 
     def fill(self, path, shards=None):
-        store = DatasetWriter.create(path, self.manifest())
-        for shard in store.missing_shards() if shards is None else shards:
-            store.write_shard(shard, map(self.sample, store.shard_range(shard)))
-        return store
+        return fill(DatasetWriter.create(path, self.manifest()), self.sample, shards)
 
 
 KINDS = {

@@ -10,6 +10,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from PIL import Image
+from tests.helpers.factories import fill
 from tests.helpers.processes import Outcome, refuse, run_command, times_of
 
 from dataset_diffusion.dataset.store import DatasetStore
@@ -44,7 +45,7 @@ def scenes(tmp_path_factory) -> Path:
     source = DatasetStore.open(files("dataset_diffusion") / "assets" / "scenes")
     folder = tmp_path_factory.mktemp("scenes")
     manifest = source.manifest.model_copy(update={"num_samples": 6, "shard_size": 6})
-    DatasetWriter.create(folder, manifest).write_shard(0, [source[index] for index in range(6)])
+    fill(DatasetWriter.create(folder, manifest), source)
     return folder
 
 

@@ -16,7 +16,6 @@ from dataset_diffusion import (
     propagate,
     token_indices,
 )
-from dataset_diffusion.dataset.store import DatasetStore as StoreByItsModule
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +50,6 @@ def test_a_dataset_reads_like_a_list_and_can_be_scored(job):
     scores = evaluate_labels(zip(certain, labels, strict=True), store.class_set.num_classes + 1)
     assert scores.miou == 1.0
     assert scores.num_images == 6
-
-
-def test_public_names_are_the_ones_of_their_modules():
-    assert DatasetStore is StoreByItsModule
 
 
 def test_the_token_positions_of_class_words_are_those_that_the_model_reads(embedded):

@@ -8,15 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 from pycocotools import mask
+from tests.helpers.factories import make_sample, write_dataset
 from torch import nn
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.schema import encode_label
-from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.evaluation.readers.cityscapes import ORIGINAL_IDS
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
-from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.segmentation.model_folder import TrainedSegmenter
 from dataset_diffusion.segmentation.models import IMAGENET_MEAN, IMAGENET_STD, Segmenter
 
@@ -175,13 +173,12 @@ def celebamask_folder(root: Path) -> Folder:
 
 
 def scenes_folder(root: Path) -> Folder:
-    classes = class_set("emoji")
     labels = two_labels((0, 2, 5, 255))
     samples = [
-        Sample(index, Prompt(index, "a boat; boat", "boat", (2,)), paint(label, (0, 2, 5)), label, None, {})
+        make_sample(index, classes=(2,), words=("boat",), image=paint(label, (0, 2, 5)), label=label)
         for index, label in enumerate(labels)
     ]
-    DatasetWriter.create(root, DatasetManifest(class_set=classes, num_samples=2)).write_shard(0, samples)
+    write_dataset(root, samples, class_set("emoji"))
     return Folder(root, {f"{index:08d}": label for index, label in enumerate(labels)}, None, None)
 
 

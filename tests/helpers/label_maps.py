@@ -3,12 +3,10 @@
 import numpy as np
 from hypothesis import strategies
 from hypothesis.extra.numpy import arrays
+from tests.helpers.factories import make_sample, write_dataset
 
-from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.provenance import Provenance
-from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.records import Prompt, Sample
 
 CLASSES = ClassSet.from_names(["forklift", "hand truck", "Öl | fass: 3"])
 
@@ -67,22 +65,13 @@ def label_maps(draw, max_side=13):
 
 def make_store(folder, labels, image_format="png", shard_size=5):
     """A dataset of these label maps under images of noise."""
-    manifest = DatasetManifest(
-        class_set=CLASSES,
-        num_samples=len(labels),
+    return write_dataset(
+        folder,
+        [make_sample(index, text="a “yard”; forklift", label=label) for index, label in enumerate(labels)],
+        CLASSES,
         shard_size=shard_size,
         image_format=image_format,
         model="some/model",
         model_revision="0123abcd",
         provenance=Provenance(seed=7),
     )
-    store = DatasetWriter.create(folder, manifest)
-    for shard in range(manifest.num_shards):
-        store.write_shard(shard, [_sample(index, labels[index]) for index in store.shard_range(shard)])
-    return store
-
-
-def _sample(index, label):
-    image = np.random.default_rng(index).integers(0, 256, (*label.shape, 3), dtype=np.uint8)
-    prompt = Prompt(index, "a “yard”; forklift", "forklift", (1,))
-    return Sample(seed=index, prompt=prompt, image=image, label=label, heatmaps=None, quality={})

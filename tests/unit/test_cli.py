@@ -79,6 +79,7 @@ def test_no_words_ask_for_help():
     assert succeed() == succeed("--help")
 
 
+@pytest.mark.slow
 def test_help_and_prompts_import_nothing_heavy(tmp_path):
     program = f"""
 import sys
@@ -111,6 +112,7 @@ def test_a_program_of_its_own_exits_with_2_and_one_line():
     assert ended.stderr == "error: bad value of --threshold; got 2.0; expected less than or equal to 1\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_leaves_no_traceback():
     program = subprocess.Popen([*PROGRAM, "generate", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     program.stdout.close()

@@ -50,10 +50,12 @@ def test_type_checkers_see_the_same_objects(monkeypatch):
     assert {name: seen.get(name) for name in objects} == objects
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_nothing_heavy():
     assert modules_after("import dataset_diffusion; dataset_diffusion.__version__").isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_class_sets_and_prompts_need_nothing_heavy():
     program = "from dataset_diffusion import build_prompts, class_set; build_prompts(None, class_set('voc'), 9, seed=0)"
     assert modules_after(program).isdisjoint(HEAVY)

@@ -107,6 +107,7 @@ def test_a_recipe_with_a_byte_order_mark_is_read(folder):
     assert load_recipe(write(folder, "\ufeffseed = 3")).seed == 3
 
 
+@pytest.mark.slow
 def test_a_recipe_imports_nothing_heavy(folder):
     recipe = write(folder, '[prompts]\ncaptions = "c.txt"\n[generate]\nmodel = "./sd"')
     program = f"""
@@ -126,6 +127,7 @@ def test_a_path_is_told_as_the_recipe_has_it(folder):
     assert told == f"../data/c.txt, ../data/1.png and {folder}/x"
 
 
+@pytest.mark.slow
 def test_run_names_captions_that_are_missing_as_the_recipe_does(folder, tmp_path):
     recipe = write(folder, '[prompts]\nclasses = "voc"\ncaptions = "../data/captions.txt"')
     message = "cannot read the file; got ../data/captions.txt; expected a text file (No such file or directory)"

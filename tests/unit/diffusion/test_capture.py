@@ -1,20 +1,21 @@
 import copy
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, SlicedAttnProcessor
-from tests.helpers.tiny_models import add_safety_checker, thin_model
+from tests.helpers.tiny_models import thin_model
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import AttentionCapture, attention_probabilities
-from dataset_diffusion.diffusion.families.unet import UNetModel, choose_layers
-from dataset_diffusion.diffusion.load import compile_blocks, make_scheduler
+from dataset_diffusion.diffusion.families.unet import choose_layers
+from dataset_diffusion.diffusion.load import compile_blocks
 from dataset_diffusion.diffusion.specs import LayerChoice
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import Prompt
+
+pytestmark = pytest.mark.slow
 
 CAT_AND_BUS = Prompt(0, "a photo of a cat and a bus; cat bus", "cat bus", (5, 3))
 TEDDY = Prompt(1, "a teddy bear; teddy bear", "teddy bear", (12,))
@@ -80,76 +81,6 @@ def test_compiled_blocks_do_not_disable_capture(model):
         torch.testing.assert_close(found.attention.cross_attention, reference.attention.cross_attention)
 
 
-def test_an_image_that_the_safety_checker_refuses_is_black_and_has_no_class_in_it():
-    model = thin_model("sd15")
-    prompts, seeds = [TEDDY, TEDDY, TEDDY], [1, 2, 3]
-    before = draw(model, prompts, seeds)
-    refused = add_safety_checker(model.pipeline, [drawn.image for drawn in before])
-    for position, (drawn, plain) in enumerate(zip(draw(model, prompts, seeds), before, strict=True)):
-        if position == refused:
-            assert not drawn.image.any()
-            assert not drawn.attention.cross_attention.any()
-        else:
-            assert np.array_equal(drawn.image, plain.image)
-            assert torch.equal(drawn.attention.cross_attention, plain.attention.cross_attention)
-
-
-def test_numbers_that_overflow_do_not_become_black_images():
-    model = thin_model("sd21-base")
-    torch.nn.init.constant_(model.pipeline.vae.decoder.conv_out.bias, torch.nan)
-    with pytest.raises(ModelError) as raised:
-        draw(model)
-    assert str(raised.value) == (
-        "the model's numbers overflowed; got images that are not finite; fix: --dtype bfloat16 or float32"
-    )
-
-
-def each_calls_maps(model, steps):
-    """The cross-attention of every single call, read by one reader each."""
-    capture = model.spec.resolve_capture(CaptureSettings())
-    with ExitStack() as stack:
-        readers = [
-            stack.enter_context(model._reader([TEDDY], capture, False, (8, 8), calls=[call])) for call in range(steps)
-        ]
-        model.generate([TEDDY], [3], steps=steps, guidance_scale=1.0, height=64, width=64)
-    return torch.stack([reader.maps([[[1, 2]]])[0].cross_attention for reader in readers])
-
-
-def test_part_of_the_steps_and_every_nth_of_them(model):
-    each = each_calls_maps(model, steps=5)
-    assert not torch.allclose(each[0], each[4], atol=1e-5)
-    for steps, every, calls in [
-        ("all", 1, [0, 1, 2, 3, 4]),
-        ("all", 2, [0, 2, 4]),
-        ("all", 9, [0]),
-        ("first-half", 1, [0, 1, 2]),
-        ("last-half", 1, [2, 3, 4]),
-        ("last-half", 2, [2, 4]),
-    ]:
-        capture = CaptureSettings(steps=steps, every=every)
-        (drawn,) = model.generate([TEDDY], [3], capture, steps=5, guidance_scale=1.0, height=64, width=64)
-        torch.testing.assert_close(drawn.attention.cross_attention, each[calls].mean(0), atol=1e-6, rtol=1e-4)
-
-
-def test_the_last_half_of_a_scheduler_that_calls_once_more(model):
-    pipeline = thin_model("sd21-base").pipeline
-    pipeline.scheduler = make_scheduler("pndm", pipeline.scheduler.config)
-    calls = []
-    pipeline.unet.register_forward_pre_hook(lambda unet, args: calls.append(1))
-    other = UNetModel(model.spec, pipeline)
-    last, whole = (
-        draw(other, [TEDDY], [3], CaptureSettings(every=every), steps=4, height=64, width=64)[0] for every in (4, 1)
-    )
-    assert len(calls) == 2 * 5
-    assert not torch.equal(last.attention.cross_attention, whole.attention.cross_attention)
-
-
-def test_a_sample_does_not_depend_on_its_batch(model):
-    together, alone = draw(model)[1], draw(model, [TEDDY], [8])[0]
-    assert np.abs(together.image.astype(int) - alone.image.astype(int)).max() <= 1
-    assert torch.allclose(together.attention.self_attention, alone.attention.self_attention, atol=1e-4)
-
-
 def test_everything_is_restored_when_the_block_fails(model):
     unet = model.pipeline.unet
     processors = dict(unet.attn_processors)
@@ -171,22 +102,6 @@ def test_everything_is_restored_when_the_block_fails(model):
         fail_inside()
     assert not any(module._forward_pre_hooks for module in unet.modules())
     assert unet.attn_processors == processors
-
-
-def test_layer_prefixes_narrow_the_choice(model):
-    unet = model.pipeline.unet
-    every = choose_layers(unet, "attn2", LayerChoice(8), NATIVE).names
-    up = choose_layers(unet, "attn2", LayerChoice(8, ("up_blocks",)), NATIVE).names
-    assert len(every) == 5
-    assert len(up) == 3
-    assert set(up) < set(every)
-
-
-def test_unknown_resolution_lists_those_there_are(model):
-    with pytest.raises(ModelError) as error:
-        choose_layers(model.pipeline.unet, "attn1", LayerChoice(64), NATIVE)
-    assert "16 in down_blocks.0" in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_nothing_read_is_an_error(model):

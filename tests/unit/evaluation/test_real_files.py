@@ -15,6 +15,8 @@ from dataset_diffusion.dataset.schema import encode_label
 from dataset_diffusion.evaluation.scoring import read_predictions, score
 from dataset_diffusion.evaluation.table import open_benchmark
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[4] / "shared" / "data"
 VOC, COCO_ROOT, ECSSD = DATA / "VOCdevkit" / "VOC2012", DATA / "coco", DATA / "ECSSD"
 

@@ -5,6 +5,8 @@ import pytest
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.machine.process_pool import work_in_processes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_piece_is_done_once(workers):

@@ -9,6 +9,8 @@ ray = pytest.importorskip("ray")
 
 from dataset_diffusion.machine.ray_pool import absolute, cluster  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 HOW_TO_START = "fix: start it with `ray start --head`, or leave --address out to start one here"
 
 

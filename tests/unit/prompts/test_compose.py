@@ -122,6 +122,7 @@ class TestBuildPrompts:
         assert list(counts) == list(EMOJI.names)
         assert max(counts.values()) - min(counts.values()) <= 1
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not COCO_CAPTIONS.is_file(), reason="COCO captions are not there")
     @pytest.mark.parametrize("name", ["voc", "coco"])
     def test_real_captions_are_balanced(self, name):

@@ -10,6 +10,8 @@ from dataset_diffusion.errors import PromptError
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.prompts.tokens import token_indices
 
+pytestmark = pytest.mark.slow
+
 
 def fast_tokenizer(tokenizer, limit=77):
     """Wrap a tokenizer, putting <s> before and </s> after every text."""

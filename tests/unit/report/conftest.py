@@ -1,24 +1,24 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+from tests.helpers import factories
+from tests.helpers.factories import FORKLIFTS, write_dataset
 
 from dataset_diffusion.config import LabelSettings, PromptSettings, RunConfig
-from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.provenance import Provenance
-from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.evaluation.examples import Example, write_examples
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels, to_results
-from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import write_prompts
-from dataset_diffusion.records import Heatmaps, Prompt, Sample
+from dataset_diffusion.records import Heatmaps
 
 SIZE = (16, 24)
 
 
 @pytest.fixture
 def classes():
-    return ClassSet.from_names(["forklift", "hand truck"])
+    return FORKLIFTS
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def make_sample():
         values = np.stack([np.zeros((1, 4, 6)), np.ones((1, 4, 6))]).astype(np.float16)
         heatmaps = Heatmaps((0, 4), values, np.zeros((2, 1, 2), np.float32)) if with_heatmaps else None
         image = np.full((*SIZE, 3), 3 * index, np.uint8)
-        return Sample(index, Prompt(index, text, "forklift", (1,), ("forklift",)), image, label, heatmaps, {})
+        return factories.make_sample(index, text=text, image=image, label=label, heatmaps=heatmaps)
 
     return make
 
@@ -43,11 +43,8 @@ def make_dataset(classes, make_sample):
     def make(path, num_samples=5, shard_size=2, shards=None, **options):
         provenance = Provenance(seed=7, label=LabelSettings(exponent=0))
         fields = {"num_samples": num_samples, "shard_size": shard_size, "model": "embedded"}
-        manifest = DatasetManifest(class_set=classes, provenance=provenance, **fields)
-        store = DatasetWriter.create(path, manifest)
-        for shard in range(manifest.num_shards) if shards is None else shards:
-            store.write_shard(shard, [make_sample(index, **options) for index in store.shard_range(shard)])
-        return store
+        samples = partial(make_sample, **options)
+        return write_dataset(path, samples, classes, shards=shards, provenance=provenance, **fields)
 
     return make
 

@@ -25,6 +25,7 @@ def test_confusion_chart_shows_the_shares_of_each_row():
     assert shown.count("cat") == shown.count("dog") == 2
 
 
+@pytest.mark.slow
 def test_a_large_confusion_chart_has_names_but_no_figures():
     svg = confusion_chart(np.eye(81, dtype=np.int64), [f"class {number}" for number in range(81)])
     assert "class 80" in texts(svg)

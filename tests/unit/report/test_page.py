@@ -182,6 +182,7 @@ def test_a_failed_report_leaves_the_old_one(tmp_path, make_run):
     assert (run / "report.html").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_page_of_large_noisy_images_stays_below_8_megabytes(tmp_path, make_run, classes):
     random = np.random.default_rng(0)
     examples = [

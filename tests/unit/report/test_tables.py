@@ -80,6 +80,7 @@ text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x7f
 values = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | text
 
 
+@pytest.mark.slow
 @given(st.dictionaries(names, values | st.lists(text) | st.dictionaries(names, values, min_size=1)))
 def test_a_recipe_is_toml(config):
     assert tomllib.loads(recipe(config)) == config

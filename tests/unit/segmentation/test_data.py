@@ -1,51 +1,26 @@
 import numpy as np
 import pytest
 import torch
+from tests.helpers.factories import FORKLIFTS, make_sample, write_dataset
 from torch.utils.data import DataLoader
 
-from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.segmentation.data import SegmentationData
 
 
 @pytest.fixture
-def classes():
-    return ClassSet.from_names(["forklift", "hand truck"])
-
-
-@pytest.fixture
-def make_sample():
-    """A function that makes the sample of an index: 6 x 9 pixels of two classes."""
-
-    def make(index):
-        random = np.random.default_rng(index)
-        image = random.integers(0, 256, (6, 9, 3), dtype=np.uint8)
-        label = random.choice(np.array([0, 1, 2, 255], np.uint8), (6, 9))
-        return Sample(index, Prompt(index, "a yard; forklift", "forklift", (1,)), image, label, None, {})
-
-    return make
-
-
-@pytest.fixture
-def fill(tmp_path, classes, make_sample):
+def fill(tmp_path):
     """A function that makes a complete dataset whose samples are those of the given start on, shifted to index 0."""
 
-    def make(name, num_samples, class_set=classes):
-        store = DatasetWriter.create(
-            tmp_path / name, DatasetManifest(class_set=class_set, num_samples=num_samples, shard_size=2)
-        )
-        for shard in store.missing_shards():
-            store.write_shard(shard, map(make_sample, store.shard_range(shard)))
-        return store
+    def make(name, num_samples, class_set=FORKLIFTS):
+        return write_dataset(tmp_path / name, make_sample, class_set, num_samples=num_samples, shard_size=2)
 
     return make
 
 
 @pytest.mark.parametrize("preload_bytes", [0, 10_000])
-def test_pairs_are_the_samples_in_order(fill, make_sample, preload_bytes):
+def test_pairs_are_the_samples_in_order(fill, preload_bytes):
     data = SegmentationData(fill("one", 3), preload_bytes)
     assert len(data) == 3
     for index, (image, label) in enumerate(data):

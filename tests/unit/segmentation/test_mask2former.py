@@ -3,6 +3,8 @@ import torch
 
 from dataset_diffusion.segmentation.mask2former import LabelledPixelsLoss, Mask2Former
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -14,6 +14,8 @@ from dataset_diffusion.segmentation.predict import (
     predict,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def brightness():

@@ -12,6 +12,8 @@ from dataset_diffusion.segmentation.rounds import LABELS, ROUNDS, pseudo_labels,
 from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
 from dataset_diffusion.segmentation.train import train_segmenter
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ClassSet.from_names(["square"])
 
 

@@ -16,6 +16,8 @@ from dataset_diffusion.segmentation.predict import predict
 from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
 from dataset_diffusion.segmentation.train import train_segmenter
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ClassSet.from_names(["square"])
 
 

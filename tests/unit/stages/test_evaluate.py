@@ -18,6 +18,8 @@ from dataset_diffusion.segmentation import models
 from dataset_diffusion.segmentation.model_folder import Identity, save_segmenter
 from dataset_diffusion.stages.evaluate import evaluate, open_chosen
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):

@@ -3,16 +3,14 @@ import shutil
 
 import numpy as np
 import pytest
+from tests.helpers import factories
+from tests.helpers.factories import write_dataset
 from tests.helpers.processes import files_of, last_line, refuse, succeed, times_of
-from tests.helpers.tiny_clip import save_tiny_clip
 
 from dataset_diffusion.dataset.filtering.image_text import load_image_text
-from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.provenance import FilterStep, Provenance
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.prompts.class_sets import class_set
-from dataset_diffusion.records import Prompt, Sample
 
 # Of 13 samples in shards of 4, those whose index is no multiple of 3 have much foreground; 5 and 7 are uncertain.
 KEPT = (1, 2, 4, 8, 10, 11)
@@ -21,26 +19,29 @@ PRINTED = "foreground >= 0.5: dropped 5\nuncertain < 0.5: dropped 2\nkept 6 of 1
 
 
 def make_sample(index):
-    random = np.random.default_rng(index)
-    return Sample(
+    return factories.make_sample(
+        index,
         seed=1000 + index,
-        prompt=Prompt(index, f"cat number {index}; cat", "cat", (5,)),
-        image=random.integers(0, 256, (6, 9, 3), dtype=np.uint8),
-        label=random.choice(np.array([0, 5, 255], np.uint8), (6, 9)),
-        heatmaps=None,
+        text=f"cat number {index}; cat",
+        classes=(5,),
+        words=("cat",),
         quality={"foreground": 0.5 if index % 3 else 0.2, "uncertain": 0.9 if index in {5, 7} else 0.1},
     )
 
 
 @pytest.fixture
 def source(tmp_path):
-    manifest = DatasetManifest(
-        class_set=class_set("emoji"), num_samples=13, shard_size=4, image_format="jpeg"
-    ).with_provenance(Provenance(seed=3))
-    store = DatasetWriter.create(tmp_path / "source", manifest)
-    for shard in range(manifest.num_shards):
-        store.write_shard(shard, map(make_sample, store.shard_range(shard)))
-    return store
+    fields = {"num_samples": 13, "shard_size": 4, "image_format": "jpeg", "provenance": Provenance(seed=3)}
+    return write_dataset(tmp_path / "source", make_sample, class_set("emoji"), **fields)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Folder of a small CLIP model."""
+    from tests.helpers.tiny_clip import save_tiny_clip  # here, since transformers take their time
+
+    save_tiny_clip(tmp_path / "clip")
+    return tmp_path / "clip"
 
 
 def test_kept_samples_are_numbered_anew_and_otherwise_the_same(source, tmp_path):
@@ -120,9 +121,8 @@ def test_other_rules_into_the_same_folder_are_refused(source, tmp_path):
     assert message.startswith(f"{tmp_path / 'out'} holds a dataset of another configuration; got ")
 
 
-def test_images_that_fit_their_captions_are_kept(source, tmp_path):
-    clip = tmp_path / "clip"
-    save_tiny_clip(clip)
+@pytest.mark.slow
+def test_images_that_fit_their_captions_are_kept(source, clip, tmp_path):
     captions = [f"cat number {index}" for index in range(len(source))]
     scores = load_image_text(str(clip)).score([sample.image for sample in source], captions)
     middle = (np.sort(scores)[6] + np.sort(scores)[7]) / 2
@@ -136,9 +136,9 @@ def test_images_that_fit_their_captions_are_kept(source, tmp_path):
     assert DatasetStore.open(out).manifest.provenance.filter[0].image_text == str(clip)
 
 
-def test_a_finished_dataset_is_found_without_asking_the_model_again(source, tmp_path):
-    clip, out = tmp_path / "clip", tmp_path / "out"
-    save_tiny_clip(clip)
+@pytest.mark.slow
+def test_a_finished_dataset_is_found_without_asking_the_model_again(source, clip, tmp_path):
+    out = tmp_path / "out"
     words = ("filter", source.path, "--rule", "image_text > -1", "--image-text", clip, "--out", out)
     printed = succeed(*words)
     before = times_of(out)

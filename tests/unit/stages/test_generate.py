@@ -18,6 +18,8 @@ from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import generate_dataset, repair_dataset
 from dataset_diffusion.stages.relabel import relabel_dataset
 
+pytestmark = pytest.mark.slow
+
 CLASSES = class_set("emoji")
 SMALL = GenerateSettings(steps=1, height=32, width=32, batch_size=2, shard_size=2, device="cpu")
 ONE = WorkerSettings(num_workers=1)

@@ -1,3 +1,5 @@
+"""Shards as `stages.generate` makes them; what its command does with them is in `test_generate.py`."""
+
 from contextlib import closing
 
 import numpy as np
@@ -21,6 +23,8 @@ from dataset_diffusion.stages.generate import (
     generate_shards,
     work_of,
 )
+
+pytestmark = pytest.mark.slow
 
 CLASSES = class_set("emoji")
 

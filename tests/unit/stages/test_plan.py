@@ -7,6 +7,8 @@ from dataset_diffusion.config import GenerateSettings, PromptSettings, RunConfig
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.stages.plan import Costs, estimate, plan, read_costs
 
+pytestmark = pytest.mark.slow
+
 CONFIG = RunConfig(
     prompts=PromptSettings(classes="voc", num_images=3600),
     generate=GenerateSettings(model="sd21-base", steps=50),

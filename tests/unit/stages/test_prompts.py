@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.processes import refuse, succeed
-from tests.helpers.tiny_captioner import save_tiny_captioner
 
 from dataset_diffusion.config import PromptSettings
 from dataset_diffusion.errors import ConfigError, PromptError
@@ -84,9 +83,12 @@ def test_what_is_bad_is_refused_or_left_out_and_listed(tmp_path):
     assert len(report["skipped"]) == 1
 
 
+@pytest.mark.slow
 class TestPhotos:
     @pytest.fixture(scope="class")
     def captioner(self, tmp_path_factory):
+        from tests.helpers.tiny_captioner import save_tiny_captioner
+
         folder = tmp_path_factory.mktemp("captioner")
         save_tiny_captioner(folder)
         return str(folder)

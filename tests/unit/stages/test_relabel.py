@@ -5,12 +5,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.helpers import factories
 from tests.helpers.processes import Command, files_of, last_line, refuse, succeed, times_of
 
 from dataset_diffusion.config import LabelSettings, WorkerSettings
-from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.provenance import Provenance
-from dataset_diffusion.dataset.replacement import finish_replacement
 from dataset_diffusion.dataset.schema import as_stored, with_columns
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
@@ -19,6 +18,8 @@ from dataset_diffusion.labelling.sample import label_generation
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
 from dataset_diffusion.stages.relabel import relabel_dataset
+
+pytestmark = pytest.mark.slow
 
 CLASSES = class_set("emoji")
 OLD = LabelSettings()
@@ -42,18 +43,13 @@ def draw(index):
 
 def write_dataset(path, settings, num_samples=11, image_format="jpeg"):
     """What drawing writes, from attention that no model had to pay."""
-    manifest = DatasetManifest(
-        class_set=CLASSES, num_samples=num_samples, shard_size=5, image_format=image_format
-    ).with_provenance(Provenance(seed=0, label=settings))
-    store = DatasetWriter.create(path, manifest)
-    for shard in range(manifest.num_shards):
-        samples = []
-        for i in store.shard_range(shard):
-            prompt, generation = Prompt(i, "cat dog", "cat dog", (5, 6)), draw(i)
-            stored = as_stored(generation.image, image_format)
-            samples.append(label_generation(prompt, i, generation, settings, stored))
-        store.write_shard(shard, samples)
-    return store
+
+    def make_sample(index):
+        prompt, generation = Prompt(index, "cat dog", "cat dog", (5, 6)), draw(index)
+        return label_generation(prompt, index, generation, settings, as_stored(generation.image, image_format))
+
+    fields = {"num_samples": num_samples, "shard_size": 5, "image_format": image_format}
+    return factories.write_dataset(path, make_sample, CLASSES, provenance=Provenance(seed=0, label=settings), **fields)
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg"])
@@ -233,12 +229,3 @@ def test_an_image_without_its_recorded_hash_is_not_copied(tmp_path):
         f"sample 0 of {store.path} is damaged; got image bytes that do not have their recorded SHA-256; "
         "fix: see dataset-diffusion verify"
     )
-
-
-def test_an_unfinished_replacement_does_not_take_its_place(tmp_path):
-    store = write_dataset(tmp_path / "old", OLD)
-    new = write_dataset(store.path / ".replacement-new", NEW)
-    new.shard_path(0).unlink()
-    with pytest.raises(DatasetError, match=r"not finished; got .*/\.replacement-new lacks 1 of 3 shards"):
-        finish_replacement(new)
-    assert DatasetStore.open(store.path).verify() == []

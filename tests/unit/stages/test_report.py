@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from tests.helpers.folders import scenes_folder
 from tests.helpers.processes import succeed
 
@@ -22,6 +23,7 @@ assert not {"torch", "lightning", "diffusers"} & sys.modules.keys()
 """
 
 
+@pytest.mark.slow
 def test_a_report_loads_no_model_and_no_torch(tmp_path):
     run, classes = RunFolder(tmp_path / "run"), class_set("emoji")
     folder = scenes_folder(run.dataset)

@@ -1,8 +1,10 @@
 import json
 import re
 import statistics
+from collections import Counter
 from html import unescape
 
+import diffusers
 import numpy as np
 import pytest
 from tests.helpers.processes import refuse, succeed, times_of
@@ -11,7 +13,10 @@ from dataset_diffusion.config import RunConfig
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.recipe import load_recipe
+from dataset_diffusion.stages import prompts
 from dataset_diffusion.stages.run import run_all
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_damaged_run_folder_is_told(tmp_path):
@@ -139,3 +144,34 @@ def test_a_run_is_resumed_from_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     succeed("run", recipe, "--out", out)
     assert times_of(out) == before
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often what takes long was called; every call goes through."""
+    calls = Counter()
+
+    def count(owner, name):
+        work = getattr(owner, name)
+
+        def spy(*arguments, **options):
+            calls[name] += 1
+            return work(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, spy)
+
+    count(diffusers.DiffusionPipeline, "from_pretrained")
+    for name in ("read_captions", "find_scenes", "draw_prompts"):
+        count(prompts, name)
+    return calls
+
+
+def test_a_fresh_run_does_everything_once_and_a_finished_one_only_compares_its_prompts(tmp_path, counted):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    (tmp_path / "captions.txt").write_text("a cat\n")
+    recipe.write_text(RECIPE.replace("num_images", 'captions = "captions.txt"\nnum_images'))
+    succeed("run", recipe, "--out", out)
+    assert counted == {"from_pretrained": 1, "read_captions": 1, "find_scenes": 1, "draw_prompts": 1}
+    counted.clear()
+    succeed("run", recipe, "--out", out)
+    assert counted == {"read_captions": 1, "find_scenes": 1, "draw_prompts": 1}

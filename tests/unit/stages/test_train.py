@@ -3,17 +3,17 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.factories import make_sample, write_dataset
 from tests.helpers.processes import last_line, refuse, run_command, succeed
 
 from dataset_diffusion.config import TrainSettings
-from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, ModelError
 from dataset_diffusion.prompts.class_sets import class_set
-from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.segmentation.model_folder import ModelFolder
 from dataset_diffusion.stages.train import check_training, train
+
+pytestmark = pytest.mark.slow
 
 VOC = class_set("voc")
 QUICK = ("--iterations", 1, "--batch-size", 2, "--crop-size", 32)
@@ -39,12 +39,9 @@ def dataset(tmp_path):
     """A function that makes a dataset of two grey images of some classes."""
 
     def make(classes):
-        manifest = DatasetManifest(class_set=classes, num_samples=2, shard_size=2)
-        store = DatasetWriter.create(tmp_path / f"dataset of {classes.name}", manifest)
         image, label = np.full((32, 32, 3), 90, np.uint8), np.ones((32, 32), np.uint8)
-        prompts = [Prompt(index, "a photo; x", "x", (1,)) for index in range(2)]
-        store.write_shard(0, [Sample(0, prompt, image, label, None, {}) for prompt in prompts])
-        return store.path
+        samples = [make_sample(index, image=image, label=label) for index in range(2)]
+        return write_dataset(tmp_path / f"dataset of {classes.name}", samples, classes).path
 
     return make
 

@@ -1,28 +1,17 @@
 from itertools import chain
 
 import fsspec
-import numpy as np
 import pytest
+from tests.helpers.factories import make_sample, write_dataset
 from tests.helpers.processes import refuse, run_command, succeed
 
-from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.verify import problems_of, unknown_files
-from dataset_diffusion.dataset.writer import DatasetWriter
-from dataset_diffusion.prompts.class_sets import class_set
-from dataset_diffusion.records import Prompt, Sample
 from dataset_diffusion.stages.verify import find_broken_shards
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = DatasetWriter.create(
-        tmp_path / "dataset", DatasetManifest(class_set=class_set("emoji"), num_samples=9, shard_size=2)
-    )
-    blank = np.zeros((4, 4, 3), np.uint8)
-    for shard in range(store.manifest.num_shards):
-        prompts = [Prompt(index, "a cat; cat", "cat", (5,)) for index in store.shard_range(shard)]
-        store.write_shard(shard, [Sample(0, prompt, blank, blank[..., 0], None, {}) for prompt in prompts])
-    return store
+    return write_dataset(tmp_path / "dataset", make_sample, num_samples=9, shard_size=2)
 
 
 @pytest.mark.parametrize("workers", [1, 3, None])

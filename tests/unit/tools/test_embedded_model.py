@@ -17,6 +17,8 @@ from transformers import CLIPTokenizer
 from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.prompts.class_sets import class_set
 
+pytestmark = pytest.mark.slow
+
 
 def sprite(shape: str, colour: str) -> Image.Image:
     picture = Image.new("RGBA", (128, 128))

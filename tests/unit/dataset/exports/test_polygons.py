@@ -70,6 +70,7 @@ def test_every_component_fills_to_exactly_its_pixels(name):
     check(HARD[name])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(label_maps(max_side=17))
 def test_so_does_every_component_of_any_label_map(label):

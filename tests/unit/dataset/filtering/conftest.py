@@ -3,12 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.tiny_clip import save_tiny_clip
+from tests.helpers.factories import write_dataset
 
 from dataset_diffusion.dataset.filtering.rules import parse_rule
 from dataset_diffusion.dataset.filtering.select import Selection, judge
-from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.writer import DatasetWriter
 
 
 @pytest.fixture
@@ -25,6 +23,8 @@ def smooth_image():
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     """Folder of a small CLIP model."""
+    from tests.helpers.tiny_clip import save_tiny_clip
+
     path = tmp_path_factory.mktemp("clip")
     save_tiny_clip(path)
     return path
@@ -35,17 +35,13 @@ def store_of(tmp_path, classes, make_sample):
     """A function that writes a dataset with these scores, and with these images if given; prompts name classes 2, 1."""
 
     def write(scores, images=None):
-        manifest = DatasetManifest(class_set=classes, num_samples=len(scores), shard_size=2)
-        store = DatasetWriter.create(tmp_path / "dataset", manifest)
         samples = [replace(make_sample(index), quality=one) for index, one in enumerate(scores)]
         if images is not None:
             samples = [
                 replace(sample, image=image, label=np.zeros(image.shape[:2], np.uint8))
                 for sample, image in zip(samples, images, strict=True)
             ]
-        for shard in range(manifest.num_shards):
-            store.write_shard(shard, [samples[index] for index in store.shard_range(shard)])
-        return store
+        return write_dataset(tmp_path / "dataset", samples, classes, shard_size=2)
 
     return write
 

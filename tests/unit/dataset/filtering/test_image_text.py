@@ -11,6 +11,8 @@ from transformers import CLIPModel, CLIPProcessor
 from dataset_diffusion.dataset.filtering.image_text import load_image_text
 from dataset_diffusion.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ["a cat", "two dogs on a road", "a very long caption about a bus that nobody is going to read to its end"]
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from dataset_diffusion.dataset.filtering.image_text import load_image_text
 from dataset_diffusion.dataset.filtering.select import Selection
@@ -29,6 +30,7 @@ def test_an_image_that_was_dropped_makes_no_other_a_duplicate(store_of, select, 
     assert select(store, "novelty >= 6", "uncertain < 0.5").kept == (1,)
 
 
+@pytest.mark.slow
 def test_scores_of_a_model_are_judged_with_those_that_are_stored(store_of, select, smooth_image, clip):
     images = [smooth_image(seed) for seed in range(3)]
     scores = load_image_text(str(clip)).score(images, ["a yard"] * 3)

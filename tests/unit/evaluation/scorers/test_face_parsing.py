@@ -35,6 +35,7 @@ ids = st.integers(0, 3)
 maps = hnp.arrays(np.uint8, (4, 5), elements=ids)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(maps, maps), min_size=1, max_size=3))
 def test_equals_counting_with_masks(pairs):
     scorer = FaceParsingScorer(FACE)

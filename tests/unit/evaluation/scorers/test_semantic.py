@@ -87,6 +87,7 @@ def test_absent_classes_are_left_out_of_the_mean_and_listed():
     assert scores.miou == 0.25
 
 
+@pytest.mark.slow
 @given(datasets())
 def test_equals_torchmetrics(pairs):
     scores = evaluate_labels(pairs, K)
@@ -98,6 +99,7 @@ def test_equals_torchmetrics(pairs):
         assert iou == pytest.approx(expected[class_id].item(), abs=1e-6)
 
 
+@pytest.mark.slow
 @given(datasets())
 def test_equals_counting_pixel_by_pixel(pairs):
     scores = evaluate_labels(pairs, K)

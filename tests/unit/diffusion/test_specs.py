@@ -1,0 +1,115 @@
+import json
+import shutil
+from dataclasses import asdict
+
+import pytest
+from tests.helpers.architectures import ARCHITECTURES
+from tests.helpers.tiny_models import thin_pipeline
+
+from dataset_diffusion.config import CaptureSettings, GenerateSettings
+from dataset_diffusion.diffusion.specs import MODELS, LayerChoice, model_fingerprint, model_spec
+from dataset_diffusion.errors import ModelError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A thin Stable Diffusion as `save_pretrained` writes it."""
+    path = tmp_path_factory.mktemp("models") / "thin"
+    thin_pipeline("sd21-base").save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def refused(kind, call, *arguments, **options):
+    with pytest.raises(kind) as error:
+        call(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_an_unknown_model_and_a_folder_that_is_not_there():
+    for name in ("sd16", "./models/none", "my models/none", "../none", "-/none"):
+        message = refused(ModelError, model_spec, name)
+        assert message.startswith(f"unknown model; got {name}; expected one of embedded, sd15, sd21-base, sdxl-base, ")
+
+
+def test_a_single_checkpoint_file(tmp_path):
+    file = tmp_path / "model.ckpt"
+    file.write_bytes(b"")
+    message = refused(ModelError, model_spec, str(file))
+    assert "the model is a single file" in message
+    assert "fix: convert it: StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)" in message
+
+
+@pytest.mark.parametrize("change", [{"sample_size": None}, {"sample_size": []}, {"down_block_types": None}])
+def test_a_config_that_says_too_little(copy, change):
+    file = copy / "unet" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    assert refused(ModelError, model_spec, str(copy)).startswith("not a diffusers folder of a UNet model; got ")
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd21-base", "sdxl-base"])
+def test_a_copy_of_a_named_model_has_the_attention_of_its_row(name, tmp_path):
+    full = ARCHITECTURES[name]
+    for component, config in (("unet", full.unet), ("vae", full.vae)):
+        (tmp_path / component).mkdir()
+        (tmp_path / component / "config.json").write_text(json.dumps(config))
+    derived, row = model_spec(str(tmp_path)), MODELS[name]
+    assert (derived.height, derived.width) == (row.height, row.width)
+    assert (derived.cross_attention, derived.self_attention) == (row.cross_attention, row.self_attention)
+
+
+def test_every_published_model_is_pinned_to_a_commit():
+    published = [spec for name, spec in MODELS.items() if name != "embedded"]
+    assert all(len(bytes.fromhex(spec.revision)) == 20 for spec in published)
+
+
+def test_another_resolution_takes_every_layer_of_it():
+    embedded = MODELS["embedded"]
+    capture = embedded.resolve_capture(CaptureSettings(cross_attention_resolution=8))
+    assert capture.cross_attention == LayerChoice(8)
+    assert capture.self_attention == embedded.self_attention
+
+
+def test_what_the_settings_leave_open_is_the_models_own():
+    found = asdict(MODELS["sd15"].resolve(GenerateSettings(steps=30, width=640)))
+    assert found.pop("negative_prompt").startswith("ugly, tiling, ")
+    assert found == {
+        "scheduler": "ddim",
+        "steps": 30,
+        "guidance_scale": 7.5,
+        "height": 512,
+        "width": 640,
+        "capture": {
+            "cross_attention": {"resolution": 16, "prefixes": ("",)},
+            "self_attention": {"resolution": 32, "prefixes": ("",)},
+            "prompt": "class",
+            "steps": "all",
+            "every": 1,
+        },
+    }
+
+
+def test_what_the_settings_say_goes_before_the_models_own():
+    settings = GenerateSettings(scheduler="unipc", guidance_scale=3.0, negative_prompt="", height=64)
+    found = MODELS["sd15"].resolve(settings)
+    assert (found.scheduler, found.guidance_scale, found.negative_prompt, found.height) == ("unipc", 3.0, "", 64)
+    assert not MODELS["sd15"].resolve(GenerateSettings(guidance_scale=1.0)).negative_prompt
+
+
+def test_a_folder_is_another_model_when_any_weight_is_another(copy):
+    before = model_fingerprint(model_spec(str(copy)))
+    (copy / ".cache").mkdir()
+    (copy / ".cache" / "download.json").write_text("1700000000")
+    assert model_fingerprint(model_spec(str(copy))) == before
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert model_fingerprint(model_spec(str(copy))) != before
