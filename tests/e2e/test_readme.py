@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset_diffusion.__main__ import parse
+from dataset_diffusion.cli import COMMANDS
+from dataset_diffusion.parser import parse
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,7 +24,7 @@ def shown_commands():
 def test_shown_commands_exist(line):
     words = shlex.split(re.sub(r"\$\w+", "1", line), comments=True)[1:]  # shell variables are numbers of tasks
     if {"COMMAND", "CONFIG.toml"}.isdisjoint(words):
-        parse(words)
+        parse(words, COMMANDS)
 
 
 def test_the_python_example_runs(capsys):
