@@ -13,7 +13,7 @@ setup: .venv/installed  ## make the environment that everything below uses
 demo: setup  ## do the whole job with the embedded model: runs/demo/report.html
 	$(BIN)/dataset-diffusion demo --out runs/demo
 
-quick: setup  ## the inner loop: unit tests that are not slow, under a minute on one core
+quick: setup  ## the inner loop: unit tests that load no model, train nothing and start no process
 	$(BIN)/pytest tests/unit -m "not slow"
 
 test: setup
