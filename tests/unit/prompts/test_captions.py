@@ -107,7 +107,7 @@ def test_bad_entries_are_left_out_where_the_caller_says_so(tmp_path, filename, c
     left_out = Skipped()
     assert read_captions(path, left_out) == expected
     reasons = list(left_out.reasons.values())
-    assert len(reasons) == len(skipped.reasons)
+    assert len(reasons) == len(skipped)
     for reason, words in zip(reasons, skipped, strict=True):
         assert str(path) in reason
         assert words in reason
