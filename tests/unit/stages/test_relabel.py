@@ -1,4 +1,5 @@
 import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +203,7 @@ def test_an_address_is_for_ray(tmp_path):
 
 def test_a_ray_cluster_that_is_not_there(tmp_path, monkeypatch):
     pytest.importorskip("dataset_diffusion.machine.ray_pool", exc_type=ConfigError)
-    if any(b"gcs_server" in file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline")):
+    if subprocess.run(["pgrep", "-f", "gcs_server"], capture_output=True, check=False).returncode == 0:
         pytest.skip("a Ray cluster runs on this machine, and is found")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
