@@ -5,7 +5,6 @@ import sys
 import diffusers
 import pytest
 import torch
-from tests.helpers.tiny_models import thin_pipeline
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings, make_settings
 from dataset_diffusion.diffusion.load import SCHEDULERS, check_offload, load_from_settings, load_model, make_scheduler
@@ -16,19 +15,6 @@ from dataset_diffusion.records import Prompt
 pytestmark = pytest.mark.slow
 
 TEDDY = Prompt(0, "a teddy bear; teddy bear", "teddy bear", (12,))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A thin Stable Diffusion as `save_pretrained` writes it."""
-    path = tmp_path_factory.mktemp("models") / "thin"
-    thin_pipeline("sd21-base").save_pretrained(path)
-    return path
-
-
-@pytest.fixture
-def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
 
 
 def refused(kind, call, *arguments, **options):

@@ -1,29 +1,14 @@
 import json
-import shutil
 from dataclasses import asdict
 
 import pytest
 from tests.helpers.architectures import ARCHITECTURES
-from tests.helpers.tiny_models import thin_pipeline
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings
 from dataset_diffusion.diffusion.specs import MODELS, LayerChoice, model_fingerprint, model_spec
 from dataset_diffusion.errors import ModelError
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A thin Stable Diffusion as `save_pretrained` writes it."""
-    path = tmp_path_factory.mktemp("models") / "thin"
-    thin_pipeline("sd21-base").save_pretrained(path)
-    return path
-
-
-@pytest.fixture
-def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
 
 
 def refused(kind, call, *arguments, **options):
