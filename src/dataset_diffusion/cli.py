@@ -11,12 +11,13 @@ from typing import Annotated, Any
 from tyro.conf import Positional, UseAppendAction, arg
 
 from dataset_diffusion.config import (
+    CalibrateSettings,
     EvaluateSettings,
     ExecutorSettings,
     ExportSettings,
     FilterSettings,
     GenerateSettings,
-    LabelSettings,
+    LabelOptions,
     ModelWorkerSettings,
     PromptSettings,
     RunConfig,
@@ -112,7 +113,7 @@ def generate(
     classes: str | None = None,
     *,
     settings: Annotated[GenerateSettings, Flat] = GenerateSettings(),
-    label: Annotated[LabelSettings, Flat] = LabelSettings(),
+    label: Annotated[LabelOptions, Flat] = LabelOptions(),
     executor: Annotated[ExecutorSettings, Flat] = ExecutorSettings(),
 ) -> None:
     """Generate images and label them from the model's attention. The same command again resumes.
@@ -137,18 +138,49 @@ def relabel(
     out: Path | None = None,
     *,
     workers: Annotated[WorkerSettings, Flat] = WorkerSettings(),
-    settings: Annotated[LabelSettings, Flat] = LabelSettings(),
+    reading: str | None = None,
+    settings: Annotated[LabelOptions, Flat] = LabelOptions(),
 ) -> None:
     """Label a dataset anew from its stored heatmaps, without a model. The same command again resumes.
 
     Args:
         dataset: Folder of the dataset.
         out: Folder of the relabelled dataset; None relabels the dataset in its place.
+        reading: Let the model look at the pictures again, by this reading (plain, published or a file of `calibrate`);
+            None takes the heatmaps that are stored.
     """
-    from dataset_diffusion.stages.relabel import relabel_dataset
+    from dataset_diffusion.stages.relabel import read_again, relabel_dataset
 
-    store = relabel_dataset(dataset, settings, out, workers=workers)
+    if reading is None:
+        store = relabel_dataset(dataset, settings, out, workers=workers)
+    elif out is None:
+        raise ConfigError("pictures that are read again make a new dataset", fix="--out with its folder")
+    else:
+        store = read_again(dataset, settings, out, reading=reading)
     print(f"{len(store)} images relabelled in {store.path}")
+
+
+def calibrate(
+    dataset: Annotated[Path | None, Positional, arg(metavar="[DATASET]")] = None,
+    *,
+    out: Path,
+    seed: int = 0,
+    device: str | None = None,
+    settings: Annotated[CalibrateSettings, Flat] = CalibrateSettings(),
+) -> None:
+    """Learn how to read a model's attention, from a segmenter's predictions or from labelled pictures.
+
+    Args:
+        dataset: Folder of a dataset whose pictures are read; None takes those of --benchmark.
+        out: File of the reading, for --reading.
+        seed: The run's seed.
+        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
+    """
+    from dataset_diffusion.stages import calibrate as stage
+
+    learned = stage.calibrate(dataset, settings, out, seed=seed, device=device)
+    print(*stage.summarize(learned), sep="\n")
+    print(f"wrote {out}")
 
 
 def filter_samples(
@@ -324,6 +356,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "prompts": prompts,
     "generate": generate,
     "relabel": relabel,
+    "calibrate": calibrate,
     "filter": filter_samples,
     "train": train,
     "evaluate": evaluate,
@@ -334,7 +367,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 DEMO = RunConfig(
-    label=LabelSettings(exponent=1, threshold=0.4, uncertainty_threshold=0.25, refine="pamr"),
+    label=LabelOptions(exponent=1, threshold=0.4, uncertainty_threshold=0.25, refine="pamr"),
     filter=FilterSettings(rules=("presence >= 0.4",)),
     train=TrainSettings(iterations=600),
 )

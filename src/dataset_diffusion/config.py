@@ -24,6 +24,7 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Augmentation = Literal["light", "published"]
+Refinement = Literal["none", "pamr"]
 ExportFormat = Literal["voc", "coco", "yolo", "huggingface", "webdataset", "png"]
 Scheduler = Literal["ddim", "dpm-solver++", "euler", "lcm", "pndm", "unipc"]
 AnySettings = TypeVar("AnySettings", bound="Settings")
@@ -38,11 +39,17 @@ def _resolve_name(name: str, info: Any) -> str:
     return name if info.context is None else cast(str, info.context.resolve_name(name))
 
 
+def _resolve_file(name: str, info: Any) -> str:
+    return name if info.context is None else cast(str, info.context.resolve_file(name))
+
+
 # The context of a validation is the recipe that the settings are from; on the command line there is none.
 RecipePath = Annotated[Path, AfterValidator(_resolve_path)]
 """A file or folder; in a recipe, relative to the recipe."""
 NameOrFolder = Annotated[str, AfterValidator(_resolve_name)]
 """A name that is known here or on a hub, or a folder; in a recipe, a folder is relative to the recipe."""
+NameOrFile = Annotated[str, AfterValidator(_resolve_file)]
+"""A name that is known here, or a file; in a recipe, a file is relative to the recipe."""
 
 
 class Settings(BaseModel):
@@ -108,6 +115,10 @@ class ImageSettings(Settings):
     """Samples per shard of the dataset."""
     image_format: Literal["png", "jpeg"] = "png"
     """How images are stored; label maps are always PNG."""
+    reading: NameOrFile | None = None
+    """How attention becomes heatmaps: plain, published, or a file of `calibrate`; None takes the model's own."""
+    read: Literal["drawing", "drawn"] | None = None
+    """Read attention while an image is drawn, or by one more look at the finished one; None takes the reading's own."""
     capture: CaptureSettings = CaptureSettings()
 
 
@@ -193,7 +204,7 @@ class LabelSettings(Settings):
     """A pixel whose highest heatmap is at least this is labelled (alpha, 0 to 1)."""
     uncertainty_threshold: Fraction = 0.5
     """From this up to the threshold a pixel is uncertain and ignored; below, background (beta, 0 to the threshold)."""
-    refine: Literal["none", "pamr"] = "none"
+    refine: Refinement = "none"
     """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement)."""
 
     @field_validator("exponent")
@@ -210,6 +221,54 @@ class LabelSettings(Settings):
         if uncertainty_threshold > threshold:
             raise ValueError(f"at most the threshold, {threshold}")
         return uncertainty_threshold
+
+
+class LabelOptions(Settings):
+    """How heatmaps become a label map, as far as it is asked for. None takes what fits the reading."""
+
+    exponent: int | None = None
+    """Number of self-attention products (tau): 0, 1, 2, 4 or 8 (published: 4)."""
+    threshold: Fraction | None = None
+    """A pixel whose highest heatmap is at least this is labelled (alpha, 0 to 1; published: 0.6)."""
+    uncertainty_threshold: Fraction | None = None
+    """From this up to the threshold a pixel is uncertain and ignored; below, background (beta; published: 0.5)."""
+    refine: Refinement | None = None
+    """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement)."""
+
+    def resolve(self, own: LabelSettings) -> LabelSettings:
+        """What is asked for, and the reading's own where nothing is; a ConfigError where they do not fit."""
+        asked = self.model_dump(exclude_none=True)
+        return make_settings(LabelSettings, **(own.model_dump() | asked))
+
+
+class CalibrateSettings(Settings):
+    """What a reading is learned from, and how much of it."""
+
+    model: NameOrFolder | None = None
+    """The model whose attention is read; None takes the one that made the dataset."""
+    teacher: RecipePath | None = None
+    """Folder of a trained segmenter that says where the classes of each prompt are, so that no mask is needed; None
+    believes the pictures' own label maps."""
+    benchmark: NameOrFolder | None = None
+    """Labelled pictures to learn from, by a benchmark's name or a labelled dataset's folder, instead of a dataset."""
+    root: RecipePath | None = None
+    """Folder of that benchmark."""
+    split: str | None = None
+    """Split of that benchmark; None takes the one that papers report."""
+    num_images: Annotated[int, Field(ge=8)] = 256
+    """Pictures to take."""
+    kept_back: Annotated[float, Field(ge=0.0, le=0.5)] = 0.25
+    """Share of them that nothing is learned from: the scores are theirs (0 to 0.5)."""
+    timesteps: tuple[NonNegativeInt, ...] = (1, 101, 301)
+    """Noise levels to try, in training timesteps; the best one is kept."""
+    refine: Refinement = "pamr"
+    """Boundary refinement that the thresholds are chosen for."""
+    uncertain: Fraction = 0.05
+    """Share of pixels that the uncertainty band is to hold (0 to 1)."""
+    confidence: Fraction = 0.0
+    """A pixel of which the teacher is less sure is not learned from (0 to 1)."""
+    batch_size: PositiveInt = 16
+    """Pictures read at once."""
 
 
 class FilterSettings(Settings):
@@ -333,7 +392,7 @@ class RunConfig(Settings):
     """The run's seed."""
     prompts: PromptSettings = PromptSettings()
     generate: GenerateSettings = GenerateSettings()
-    label: LabelSettings = LabelSettings()
+    label: LabelOptions = LabelOptions()
     filter: FilterSettings = FilterSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()

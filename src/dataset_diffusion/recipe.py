@@ -53,6 +53,10 @@ class Recipe:
         is_folder = name.startswith(("/", "./", "../")) or (name and described)
         return self._resolved(name) if is_folder else name
 
+    def resolve_file(self, name: str) -> str:
+        """A file of the recipe as `resolve_path` does it; a name, which has no suffix, as it is."""
+        return self._resolved(name) if Path(name).suffix else name
+
     def as_written(self, text: str) -> str:
         """A text with the recipe's paths as they are written in the recipe."""
         for resolved, written in sorted(self._written.items(), key=lambda pair: -len(pair[0])):

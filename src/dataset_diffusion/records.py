@@ -75,9 +75,27 @@ class AttentionMaps:
         cross_attention: float32 in [0, 1], "classes hc wc"; a class's map is the mean over its tokens.
         self_attention: float32, "hw hw"; each row sums to 1.
         self_shape: (h, w) of the self-attention grid, h * w == hw.
+        are_probabilities: whether ``cross_attention`` is how likely each cell shows the class, as a learned reading
+            says; else how much of the attention the class has there, which only means something beside other cells.
     """
 
     cross_attention: Float32[Tensor, "classes hc wc"]
+    self_attention: Float32[Tensor, "hw hw"]
+    self_shape: tuple[int, int]
+    are_probabilities: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMaps:
+    """What every attention layer and head says of one image, before a learned reading weighs them.
+
+    Attributes:
+        cross_attention: per layer float32 in [0, 1], "heads classes+1 h w": the classes (each the mean over its tokens)
+            and, last, the start token.
+        self_attention, self_shape: as in `AttentionMaps`.
+    """
+
+    cross_attention: tuple[Float32[Tensor, "heads tokens h w"], ...]
     self_attention: Float32[Tensor, "hw hw"]
     self_shape: tuple[int, int]
 
@@ -96,7 +114,8 @@ class Heatmaps:
 
     Attributes:
         exponents: how many self-attention products each entry of the first axis has had.
-        values: float16 in [0, 1], "exponents classes h w"; each map min-max normalised.
+        values: float16 in [0, 1], "exponents classes h w"; each map min-max normalised, or as it is where a learned
+            reading gave probabilities.
         ranges: float32, "exponents classes 2"; the minimum and maximum of each map before normalisation.
     """
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dataset_diffusion.config import GenerateSettings, LabelSettings
+from dataset_diffusion.reading import Reading
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Layers(_Record):
-    """Attention layers whose maps are averaged, as `specs.LayerChoice` names them."""
-
-    resolution: int
-    prefixes: tuple[str, ...]
 
 
 class Used(_Record):
@@ -27,7 +21,7 @@ class Used(_Record):
         scheduler: name of the denoising scheduler; None is the one in the model's files, which its revision fixes.
         height, width: in pixels.
         dtype: floating-point type on the machine that began the dataset.
-        attention_prompt: which prompt the attention was read against.
+        reading: how their attention became heatmaps.
     """
 
     scheduler: str | None
@@ -37,9 +31,7 @@ class Used(_Record):
     height: int
     width: int
     dtype: str
-    cross_attention: Layers
-    self_attention: Layers
-    attention_prompt: Literal["class", "text"]
+    reading: Reading
 
 
 class FilterStep(_Record):

@@ -103,7 +103,7 @@ def shard_name(shard: int) -> str:
 
 def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat = "png") -> dict[str, Any]:
     """A sample as a row of `SCHEMA`. The same sample gives the same bytes."""
-    name, prompt, heatmaps = sample_name(sample.prompt.index), sample.prompt, sample.heatmaps
+    name, prompt = sample_name(sample.prompt.index), sample.prompt
     image, label = encode_image(sample.image, image_format), encode_label(sample.label, class_set)
     return {
         "index": prompt.index,
@@ -114,13 +114,22 @@ def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat
         "classes": list(prompt.classes),
         "image": {"bytes": image, "path": f"{name}.{'jpg' if image_format == 'jpeg' else 'png'}"},
         "label": {"bytes": label, "path": f"{name}.png"},
-        "heatmaps": None if heatmaps is None else heatmaps.values.ravel(),
-        "heatmaps_shape": None if heatmaps is None else list(heatmaps.values.shape),
-        "exponents": None if heatmaps is None else list(heatmaps.exponents),
-        "ranges": None if heatmaps is None else heatmaps.ranges.ravel(),
+        **encode_heatmaps(sample.heatmaps),
         "quality": encode_scores(sample.quality),
         "image_sha256": sha256(image),
         "label_sha256": sha256(label),
+    }
+
+
+def encode_heatmaps(heatmaps: Heatmaps | None) -> dict[str, Any]:
+    """Heatmaps as the values of `HEATMAP_COLUMNS`, by name."""
+    if heatmaps is None:
+        return dict.fromkeys(HEATMAP_COLUMNS)
+    return {
+        "heatmaps": heatmaps.values.ravel(),
+        "heatmaps_shape": list(heatmaps.values.shape),
+        "exponents": list(heatmaps.exponents),
+        "ranges": heatmaps.ranges.ravel(),
     }
 
 

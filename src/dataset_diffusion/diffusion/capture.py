@@ -7,8 +7,9 @@ pipeline's bit for bit, and the cost is two projections and one softmax in the f
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from dataset_diffusion.errors import ModelError
-from dataset_diffusion.records import AttentionMaps
+from dataset_diffusion.records import AttentionMaps, LayerMaps
 
 LOGITS_AT_ONCE = 2**24
 """Attention logits computed at once: 64 MiB in float32, so that reading needs little memory beside the image."""
@@ -35,6 +36,10 @@ class AttentionLayers:
     grid: tuple[int, int]
 
 
+TokenPositions = Sequence[Sequence[Sequence[int]]]
+"""Per image and class, the positions of the class's tokens in what is read against."""
+
+
 class AttentionCapture:
     """A ``with`` block in which calls of a network add to running means of its attention.
 
@@ -42,8 +47,10 @@ class AttentionCapture:
         network: what denoises; its attention layers take their states as first argument.
         class_states: text-encoder states of the class prompts, "b tokens width" (class-prompt cross-attention: the
             class prompt gives keys only and never touches the image).
-        cross_attention: the layers whose cross-attention is averaged.
+        cross_attention: the layers whose cross-attention is averaged; or, to keep layers and heads apart, the grid of
+            each layer by its name.
         self_attention: the layers whose self-attention is averaged.
+        token_positions: where the tokens of each class are in the class prompt. The start token is the first.
         guided: whether a call's batch holds the unconditional half first (classifier-free guidance). Only the
             conditional half is read.
         calls: which calls of the network to read, counted from 0; None reads every one.
@@ -54,22 +61,31 @@ class AttentionCapture:
         network: nn.Module,
         class_states: Float[Tensor, "b tokens width"],
         *,
-        cross_attention: AttentionLayers,
+        cross_attention: AttentionLayers | Mapping[str, tuple[int, int]],
         self_attention: AttentionLayers,
+        token_positions: TokenPositions,
         guided: bool,
         calls: Container[int] | None = None,
     ) -> None:
         self._network = network
         self._class_states = class_states
+        self._token_positions = token_positions
         self._guided = guided
-        self._cross_shape, self._self_shape = cross_attention.grid, self_attention.grid
-        self._readers = dict.fromkeys(cross_attention.names, self._read_cross_attention)
+        self._self_shape = self_attention.grid
+        self._cross, self._self = _RunningMean(), _RunningMean()
+        self._readers: dict[str, Any] = {}
+        self._layers: dict[str, tuple[tuple[int, int], _RunningMean]] = {}
+        if isinstance(cross_attention, AttentionLayers):
+            self._cross_shape = cross_attention.grid
+            self._readers |= dict.fromkeys(cross_attention.names, self._read_cross_attention)
+        else:
+            self._layers = {name: (grid, _RunningMean()) for name, grid in cross_attention.items()}
+            self._columns = _columns_to_keep(token_positions, class_states)
+            self._readers |= {name: partial(self._read_heads, mean) for name, (_, mean) in self._layers.items()}
         self._readers |= dict.fromkeys(self_attention.names, self._read_self_attention)
         self._calls = calls
         self._call = -1
         self._reading = True
-        self._cross = _RunningMean()
-        self._self = _RunningMean()
         self._handles: list[Any] = []
 
     def __enter__(self) -> AttentionCapture:
@@ -83,25 +99,32 @@ class AttentionCapture:
             handle.remove()
         self._handles = []
 
-    def maps(self, token_positions: Sequence[Sequence[Sequence[int]]]) -> list[AttentionMaps]:
-        """The means over heads, layers and calls so far.
-
-        Args:
-            token_positions: per image and class, the positions of the class's tokens in the class prompt.
-
-        Returns:
-            One per image, on the CPU.
-        """
+    def maps(self) -> list[AttentionMaps]:
+        """The means over heads, layers and calls so far, one per image, on the CPU."""
         cross = self._cross.mean().transpose(1, 2)
         cross = cross.reshape(*cross.shape[:2], *self._cross_shape)
-        self_attention = self._self.mean()
         return [
             AttentionMaps(
                 torch.stack([tokens[positions].mean(0) for positions in classes]).cpu(),
                 attention.cpu(),
                 self._self_shape,
             )
-            for tokens, attention, classes in zip(cross, self_attention, token_positions, strict=True)
+            for tokens, attention, classes in zip(cross, self._self.mean(), self._token_positions, strict=True)
+        ]
+
+    def layer_maps(self) -> list[LayerMaps]:
+        """The means over calls so far of every layer and head, one per image, on the CPU."""
+        layers = [
+            mean.mean().transpose(2, 3).reshape(*mean.mean().shape[:2], -1, *grid).cpu()
+            for grid, mean in self._layers.values()
+        ]  # each "b heads tokens h w", the start token first
+        return [
+            LayerMaps(
+                tuple(layer[image][:, [*range(1, len(classes) + 1), 0]] for layer in layers),
+                attention.cpu(),
+                self._self_shape,
+            )
+            for image, (attention, classes) in enumerate(zip(self._self.mean(), self._token_positions, strict=True))
         ]
 
     def _count_call(self, network: nn.Module, args: tuple[Any, ...]) -> None:
@@ -114,6 +137,13 @@ class AttentionCapture:
         states = self._class_states.to(dtype=args[0].dtype)
         self._cross.add(attention_probabilities(layer, self._conditional(args[0]), states))
 
+    def _read_heads(self, mean: _RunningMean, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not self._reading:
+            return
+        states = self._class_states.to(dtype=args[0].dtype)
+        kept = [heads @ self._columns for heads in probabilities_by_head(layer, self._conditional(args[0]), states)]
+        mean.add(torch.cat(kept, dim=1))
+
     def _read_self_attention(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         if not self._reading:
             return
@@ -124,14 +154,27 @@ class AttentionCapture:
         return states[-len(self._class_states) :] if self._guided else states
 
 
-@torch.no_grad()
 def attention_probabilities(
     layer: Any,
     queries: Float[Tensor, "b cells width"],
     keys: Float[Tensor, "b tokens other"],
     logits_at_once: int = LOGITS_AT_ONCE,
 ) -> Float32[Tensor, "b cells tokens"]:
-    """``softmax(Q K^T / sqrt(d))`` of one attention layer, mean over its heads, a few heads at a time.
+    """The mean over its heads of one attention layer's probabilities; see `probabilities_by_head`."""
+    total = torch.zeros(*queries.shape[:2], keys.shape[1], device=queries.device)
+    for heads in probabilities_by_head(layer, queries, keys, logits_at_once):
+        total += heads.sum(1)
+    return total / int(layer.heads)
+
+
+@torch.no_grad()
+def probabilities_by_head(
+    layer: Any,
+    queries: Float[Tensor, "b cells width"],
+    keys: Float[Tensor, "b tokens other"],
+    logits_at_once: int = LOGITS_AT_ONCE,
+) -> Iterator[Float32[Tensor, "b heads cells tokens"]]:
+    """``softmax(Q K^T / sqrt(d))`` of one attention layer, a few heads at a time.
 
     Args:
         layer: a diffusers ``Attention`` module; its projections, norms, ``heads`` and ``scale`` are used.
@@ -145,12 +188,23 @@ def attention_probabilities(
     key = key if layer.norm_k is None else layer.norm_k(key)
     if layer.upcast_attention:  # the model's float16 logits overflow
         query, key = query.float(), key.float()
-    batch, heads, cells, _ = query.shape
+    batch, _, cells, _ = query.shape
     at_once = max(1, logits_at_once // (batch * cells * key.shape[2]))
-    total = torch.zeros(batch, cells, key.shape[2], device=query.device)
     for some, their_keys in zip((query * layer.scale).split(at_once, 1), key.split(at_once, 1), strict=True):
-        total += (some @ their_keys.transpose(-1, -2)).softmax(-1, dtype=torch.float32).sum(1)
-    return total / heads
+        yield (some @ their_keys.transpose(-1, -2)).softmax(-1, dtype=torch.float32)
+
+
+def _columns_to_keep(
+    token_positions: TokenPositions, class_states: Float[Tensor, "b tokens width"]
+) -> Float32[Tensor, "b 1 tokens kept"]:
+    """What a row of probabilities is multiplied by: first the start token, then the mean of each class's tokens."""
+    batch, tokens, _ = class_states.shape
+    columns = torch.zeros(batch, 1, tokens, 1 + max(map(len, token_positions)))
+    columns[:, 0, 0, 0] = 1
+    for image, classes in enumerate(token_positions):
+        for number, positions in enumerate(classes, start=1):
+            columns[image, 0, positions, number] = 1 / len(positions)
+    return columns.to(class_states.device)
 
 
 class _RunningMean:

@@ -12,10 +12,12 @@ import torch
 from jaxtyping import UInt8
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
+from dataset_diffusion.diffusion.pictures import fitting_size, resize_picture
 from dataset_diffusion.diffusion.specs import GenerationPlan, ModelSpec
 from dataset_diffusion.errors import PromptError
 from dataset_diffusion.prompts.tokens import token_indices
-from dataset_diffusion.records import AttentionMaps, Generation, Prompt
+from dataset_diffusion.reading import Reading
+from dataset_diffusion.records import AttentionMaps, Generation, LayerMaps, Prompt
 
 
 class DiffusionModel(ABC):
@@ -44,7 +46,7 @@ class DiffusionModel(ABC):
         self,
         prompts: Sequence[Prompt],
         seeds: Sequence[int],
-        capture: CaptureSettings | None = None,
+        capture: CaptureSettings | Reading | None = None,
         *,
         steps: int | None = None,
         guidance_scale: float | None = None,
@@ -57,7 +59,7 @@ class DiffusionModel(ABC):
         Args:
             prompts: what the images show; the batch.
             seeds: one per prompt; an image follows from its prompt and seed, not from its batch.
-            capture: which attention to read; None reads none.
+            capture: which attention to read, or a reading; None reads none.
             steps: denoising steps; None takes the spec's, as do the arguments below.
             guidance_scale: classifier-free guidance; 1 turns it off and halves the work.
             negative_prompt: what the images should not show; guidance is what keeps them from it.
@@ -106,7 +108,7 @@ class DiffusionModel(ABC):
         images: Sequence[UInt8[np.ndarray, "h w 3"]],
         prompts: Sequence[Prompt],
         seeds: Sequence[int],
-        capture: CaptureSettings | None = None,
+        capture: CaptureSettings | Reading | None = None,
         *,
         timesteps: Sequence[int] | None = None,
     ) -> list[AttentionMaps]:
@@ -116,18 +118,48 @@ class DiffusionModel(ABC):
             images: uint8 RGB of one size that fits the model.
             prompts: one per image.
             seeds: one per image, for the noise.
-            capture: which attention to read; None takes the spec's choice. Its ``steps`` and ``every`` are for
-                generating.
-            timesteps: noise levels, in training timesteps; None takes the spec's.
+            capture: which attention to read, or a reading; None takes the spec's choice. ``steps`` and ``every`` are
+                for generating.
+            timesteps: noise levels, in training timesteps; None takes the reading's.
 
         Raises:
             ConfigError, PromptError, ModelError: as for ``check``.
         """
 
-    def _plan(self, capture: CaptureSettings | None, **options: Any) -> GenerationPlan:
+    @abstractmethod
+    def attend_layers(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        reading: Reading,
+    ) -> list[LayerMaps]:
+        """`attend`, with every layer and head apart that a learned reading names."""
+
+    @abstractmethod
+    def cross_attention_heads(self) -> dict[str, int]:
+        """Every cross-attention layer by name, and its number of heads."""
+
+    def fit_picture(self, image: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """A picture of any size at one that fits the model, in its own proportions as far as that goes."""
+        native = (self.spec.height, self.spec.width)
+        return resize_picture(image, fitting_size(image.shape[0], image.shape[1], native, self.size_multiple))
+
+    @property
+    @abstractmethod
+    def size_multiple(self) -> int:
+        """What both sides of an image must be multiples of, in pixels."""
+
+    def _plan(self, capture: CaptureSettings | Reading | None, **options: Any) -> GenerationPlan:
         # Not validated: a guidance scale of 0, as some models' own pages have it, turns guidance off too.
-        plan = self.spec.resolve(ImageSettings.model_construct(capture=capture or CaptureSettings(), **options))
-        return replace(plan, capture=None) if capture is None else plan
+        chosen = capture if isinstance(capture, CaptureSettings) else CaptureSettings()
+        plan = self.spec.resolve(ImageSettings.model_construct(capture=chosen, **options))
+        return plan if isinstance(capture, CaptureSettings) else replace(plan, reading=capture)
+
+    def _resolve(self, capture: CaptureSettings | Reading | None) -> Reading:
+        if isinstance(capture, Reading):
+            return capture
+        return self.spec.resolve_reading(capture=capture or CaptureSettings())
 
     def _token_positions(self, prompts: Sequence[Prompt], of: str) -> list[list[list[int]]]:
         """Positions of every class's tokens, in the ``class`` prompt or among the class words that end the ``text``."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
-from dataset_diffusion.errors import ModelError
+from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.machine.hub import load_pretrained
+from dataset_diffusion.reading import LayerChoice, Reading
 
 NEGATIVE_PROMPT = (
     "ugly, tiling, poorly drawn hands, poorly drawn feet, poorly drawn face, out of frame, extra limbs, disfigured, "
@@ -20,30 +21,6 @@ NEGATIVE_PROMPT = (
     "bad art, beginner, amateur, distorted face"
 )
 """What Stable Diffusion is told to avoid (the paper uses one fixed list)."""
-
-
-@dataclass(frozen=True)
-class LayerChoice:
-    """Attention layers of one resolution.
-
-    Attributes:
-        resolution: the shorter side of their grid at the model's own image size, in cells.
-        prefixes: how their names may start; the empty string takes every layer of the resolution.
-    """
-
-    resolution: int
-    prefixes: tuple[str, ...] = ("",)
-
-
-@dataclass(frozen=True)
-class CapturePlan:
-    """Which attention is read while an image is generated, every choice made; see `CaptureSettings`."""
-
-    cross_attention: LayerChoice
-    self_attention: LayerChoice
-    prompt: Literal["class", "text"]
-    steps: Literal["all", "first-half", "last-half"]
-    every: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +35,7 @@ class GenerationPlan:
         negative_prompt: what the images should not show.
         height: pixels.
         width: pixels.
-        capture: which attention is read; None reads none.
+        reading: how attention becomes heatmaps; None reads none.
     """
 
     scheduler: str
@@ -67,7 +44,7 @@ class GenerationPlan:
     negative_prompt: str
     height: int
     width: int
-    capture: CapturePlan | None
+    reading: Reading | None
 
 
 @dataclass(frozen=True)
@@ -81,8 +58,11 @@ class ModelSpec:
             unless a row says otherwise.
         num_inference_steps, guidance_scale: how images are generated unless told otherwise.
         scheduler: a name of ``load.SCHEDULERS``; any other, the class of the one in the model's files, keeps that one.
-        cross_attention, self_attention: the layers whose maps are averaged (published: cross 16x16, self 32x32).
-        attend_timesteps: noise levels at which given images are read, in training timesteps.
+        cross_attention, self_attention: the layers that the reading `plain` averages (published: cross 16x16, self
+            32x32).
+        attend_timesteps: noise levels at which the readings `plain` and `published` look at given images, in training
+            timesteps.
+        reading: the reading that is taken unless told otherwise, a name of ``READINGS`` or a file of this package.
         negative_prompt: what the images should not show.
         dtype: floating-point type on an accelerator; the CPU always computes in float32 unless told otherwise.
         tflop: 10^12 operations of one pass over one image of the model's own size, by torch's FLOP counter
@@ -99,6 +79,7 @@ class ModelSpec:
     guidance_scale: float = 7.5
     scheduler: str = "ddim"
     attend_timesteps: tuple[int, ...] = (101, 201, 301, 401, 501)
+    reading: str = "plain"
     negative_prompt: str = ""
     dtype: str = "float16"
     tflop: float | None = None
@@ -117,18 +98,69 @@ class ModelSpec:
             negative_prompt=own_negative if settings.negative_prompt is None else settings.negative_prompt,
             height=settings.height or self.height,
             width=settings.width or self.width,
-            capture=self.resolve_capture(settings.capture),
+            reading=self.resolve_reading(settings.reading, settings.capture, settings.read),
         )
 
-    def resolve_capture(self, capture: CaptureSettings) -> CapturePlan:
-        """The part of `resolve` that is about attention."""
-        return CapturePlan(
-            _choose(self.cross_attention, capture.cross_attention_resolution, capture.cross_attention_layers),
-            _choose(self.self_attention, capture.self_attention_resolution, capture.self_attention_layers),
-            capture.prompt,
-            capture.steps,
-            capture.every,
+    def resolve_reading(
+        self,
+        asked: str | None = None,
+        capture: CaptureSettings = CaptureSettings(),
+        when: Literal["drawing", "drawn"] | None = None,
+    ) -> Reading:
+        """A reading by name or file, with what `CaptureSettings` choose where it is plain.
+
+        Args:
+            asked: a name of ``READINGS``, or a file; None takes the model's own, and `plain` where ``capture`` chooses.
+            capture: what is read; only `plain` leaves it a choice.
+            when: while drawing or after it; None takes the reading's own.
+
+        Raises:
+            ConfigError: there is no such reading, it was learned for another model, or it leaves nothing to choose.
+        """
+        reading = self._reading(asked, capture)
+        return reading.model_copy(update={"when": when or reading.when})
+
+    def _reading(self, asked: str | None, capture: CaptureSettings) -> Reading:
+        name = asked or (self.reading if capture == CaptureSettings() else "plain")
+        if name == "plain":
+            return self._plain(capture)
+        if capture != CaptureSettings():
+            raise ConfigError(
+                "a reading says itself which attention it reads",
+                got=f"the reading {name} and --capture options",
+                fix="leave out one of them, or take --reading plain",
+            )
+        if name == "published":
+            everything = CaptureSettings(cross_attention_layers=("",), self_attention_layers=("",))
+            return self._plain(everything).model_copy(update={"name": name})
+        if not Path(name).is_file():
+            raise ConfigError("no such reading", got=name, expected=f"{', '.join(READINGS)}, or a file")
+        reading = Reading.load(name)
+        if name != self.reading and reading.model not in (None, own := model_fingerprint(self)):
+            raise ConfigError(
+                "the reading was learned for another model",
+                got=f"{name}, for a model of fingerprint {reading.model}",
+                expected=f"{own}, that of {self.path}",
+                fix="dataset-diffusion calibrate learns one for it",
+            )
+        return reading
+
+    def _plain(self, capture: CaptureSettings) -> Reading:
+        cross = (self.cross_attention, capture.cross_attention_resolution, capture.cross_attention_layers)
+        own = (self.self_attention, capture.self_attention_resolution, capture.self_attention_layers)
+        return Reading(
+            name="plain",
+            cross_attention=_choose(*cross),
+            self_attention=_choose(*own),
+            prompt=capture.prompt,
+            steps=capture.steps,
+            every=capture.every,
+            timesteps=self.attend_timesteps,
         )
+
+
+READINGS = ("plain", "published")
+"""Readings that need no file: the mean of the model's own layers, and of every layer of its resolution as published."""
 
 
 def _choose(own: LayerChoice, resolution: int | None, prefixes: tuple[str, ...] | None) -> LayerChoice:

@@ -96,10 +96,20 @@ def label_map(
     check_exponent(settings.exponent, heatmaps.exponents)
     if not (heatmaps.ranges.any() or heatmaps.values.any()):
         return np.full(size, UNCERTAIN, np.uint8)
-    maps = torch.from_numpy(heatmaps.values[heatmaps.exponents.index(settings.exponent)])
-    if settings.refine == "pamr":
-        maps = _refined(maps, size, image)
+    maps = evidence(heatmaps, size, settings, image=image)
     return assign_labels(maps, class_ids, size, settings.threshold, settings.uncertainty_threshold).numpy()
+
+
+def evidence(
+    heatmaps: Heatmaps,
+    size: tuple[int, int],
+    settings: LabelSettings,
+    *,
+    image: UInt8[np.ndarray, "height width 3"] | None = None,
+) -> Float[Tensor, "classes _ _"]:
+    """The maps that `label_map` compares with the thresholds: of the exponent, refined where that is asked for."""
+    maps = torch.from_numpy(heatmaps.values[heatmaps.exponents.index(settings.exponent)])
+    return maps if settings.refine == "none" else _refined(maps, size, image)
 
 
 def check_exponent(exponent: int, stored: Sequence[int]) -> None:
@@ -116,7 +126,9 @@ def _refined(
     if image is None or image.shape[:2] != tuple(size):
         got = "no image" if image is None else f"an image of {image.shape[0]} x {image.shape[1]} pixels"
         raise ConfigError("refinement needs the labelled image", got=got, expected=f"{size[0]} x {size[1]} pixels")
-    return refine_heatmaps(resize(float_maps(maps, "heatmaps"), size), image)
+    maps = float_maps(maps, "heatmaps")
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    return low + (high - low) * refine_heatmaps(resize(maps, size), image)
 
 
 def _check_thresholds(threshold: float, uncertainty_threshold: float) -> None:

@@ -47,10 +47,14 @@ def normalize(heatmaps: Float[Tensor | np.ndarray, "*classes h w"]) -> Float32[T
 
 
 def class_heatmaps(attention: AttentionMaps, exponents: Sequence[int] = STORED_EXPONENTS) -> Heatmaps:
-    """The heatmaps of one image for several self-attention exponents, ascending; errors as for `propagate`."""
+    """The heatmaps of one image for several self-attention exponents, ascending; errors as for `propagate`.
+
+    Attention is min-max normalised; the probabilities of a learned reading keep their values.
+    """
     maps = propagate_each(attention.cross_attention, attention.self_attention, attention.self_shape, exponents)
+    values = maps.clamp(0, 1) if attention.are_probabilities else normalize(maps)
     return Heatmaps(
         exponents=tuple(exponents),
-        values=normalize(maps).half().cpu().numpy(),
+        values=values.half().cpu().numpy(),
         ranges=torch.stack([maps.amin(dim=(-2, -1)), maps.amax(dim=(-2, -1))], dim=-1).cpu().numpy(),
     )

@@ -71,6 +71,14 @@ def most_likely(probabilities: Float[Tensor, "batch classes h w"]) -> UInt8[Tens
     return probabilities.argmax(dim=1).to(torch.uint8)
 
 
+def confident(
+    probabilities: Float[Tensor, "batch classes h w"], confidence: float, ignore_index: int = 255
+) -> UInt8[Tensor, "batch h w"]:
+    """Class ids; ``ignore_index`` where the most probable class is below ``confidence``."""
+    probability, ids = probabilities.max(dim=1)
+    return ids.masked_fill(probability < confidence, ignore_index).to(torch.uint8)
+
+
 def foreground(probabilities: Float[Tensor, "batch classes h w"]) -> UInt8[Tensor, "batch h w"]:
     """How likely a pixel is of any class at all, 0..255."""
     return ((1 - probabilities[:, 0]) * 255).round().to(torch.uint8)

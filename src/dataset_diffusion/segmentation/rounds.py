@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import to_dtype
@@ -23,7 +24,7 @@ from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import DESCRIPTION
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.models import Segmenter
-from dataset_diffusion.segmentation.predict import Views, predict
+from dataset_diffusion.segmentation.predict import Views, confident, predict
 from dataset_diffusion.segmentation.sampling import LabelledImages
 from dataset_diffusion.segmentation.task import SILENT, TrainingListener, TrainingTask
 from dataset_diffusion.segmentation.train import enough_memory, images_at_once, train_segmenter
@@ -73,13 +74,9 @@ def pseudo_labels(
     Yields:
         Class ids at the image's own size, in order; 255 where the most probable class is below ``confidence``.
     """
-
-    def confident(probabilities: Float[Tensor, "batch classes h w"]) -> UInt8[Tensor, "batch h w"]:
-        probability, ids = probabilities.max(dim=1)
-        return ids.masked_fill(probability < confidence, ClassSet.ignore_index).to(torch.uint8)
-
+    read = partial(confident, confidence=confidence, ignore_index=ClassSet.ignore_index)
     images = (to_dtype(data[index][0], torch.uint8, scale=True).permute(1, 2, 0) for index in range(len(data)))
-    return predict(segmenter, (image.numpy() for image in images), Views(flip=True), batch_size, confident)
+    return predict(segmenter, (image.numpy() for image in images), Views(flip=True), batch_size, read)
 
 
 def _labels_of(teacher: Path, task: TrainingTask, listener: TrainingListener) -> pa.Array:

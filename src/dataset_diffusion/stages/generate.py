@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSettings
+from dataset_diffusion.config import CaptureSettings, ExecutorSettings, GenerateSettings, LabelOptions, LabelSettings
 from dataset_diffusion.dataset.manifest import FILE_NAME, DatasetManifest
-from dataset_diffusion.dataset.provenance import Layers, Provenance, Used
+from dataset_diffusion.dataset.provenance import Provenance, Used
 from dataset_diffusion.dataset.schema import as_stored
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.load import load_from_settings
 from dataset_diffusion.diffusion.model import DiffusionModel
-from dataset_diffusion.diffusion.specs import GenerationPlan, ModelSpec, model_fingerprint, model_spec
+from dataset_diffusion.diffusion.specs import GenerationPlan, model_fingerprint, model_spec
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError
@@ -30,6 +30,7 @@ from dataset_diffusion.machine.devices import is_out_of_memory, resolve_device, 
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.prompt_files import read_prompts
+from dataset_diffusion.reading import Reading
 from dataset_diffusion.records import Generation, Prompt
 from dataset_diffusion.seeding import sample_seed
 
@@ -47,6 +48,7 @@ class GenerationJob:
     seed: int
     prompts: tuple[Prompt, ...]
     generate: GenerateSettings
+    plan: GenerationPlan
     label: LabelSettings
 
 
@@ -62,7 +64,7 @@ def generate_dataset(
     settings: GenerateSettings,
     out: Path,
     *,
-    label: LabelSettings,
+    label: LabelOptions,
     seed: int,
     classes: ClassSet | str | None = None,
     workers: ExecutorSettings = ExecutorSettings(),
@@ -84,8 +86,8 @@ def generate_dataset(
         DatasetError: ``out`` holds a dataset of other settings, or another process is writing it.
         ConfigError, ModelError, PromptError: the model cannot generate the prompts; ``out`` is left alone.
     """
-    manifest, job = plan_dataset(prompts_file, settings, label, seed, classes)
-    begun = (out / FILE_NAME).exists()
+    reading, begun = reading_for(out, settings), (out / FILE_NAME).exists()
+    manifest, job = plan_dataset(prompts_file, settings, reading, label.resolve(reading.label), seed, classes)
     if begun and (store := DatasetWriter.create(out, manifest)).is_complete:
         return store
     if model is None and not begun:
@@ -105,6 +107,19 @@ def generate_dataset(
             if refused := count_refused(store, work):
                 advance(0, note=f"{refused} made black by the model's safety checker")
     return store
+
+
+def reading_for(dataset: Path, settings: GenerateSettings) -> Reading:
+    """The reading that the settings ask for, or where they leave it open that of a dataset that was begun."""
+    open_choice = settings.reading is None and settings.read is None and settings.capture == CaptureSettings()
+    if open_choice and (dataset / FILE_NAME).exists():
+        used = DatasetManifest.load(dataset).provenance.used
+        if used is not None:
+            return used.reading
+        settings = settings.model_copy(update={"reading": "plain"})  # the only one of version 0.1.0
+    plan = model_spec(settings.model).resolve(settings)
+    assert plan.reading is not None
+    return plan.reading
 
 
 def check_generation(
@@ -152,7 +167,8 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
             got=str(file),
             fix="name their file with --prompts",
         )
-    manifest, job = plan_dataset(file, recorded.generate, recorded.label, recorded.seed, store.class_set)
+    reading = reading_for(store.path, recorded.generate)
+    manifest, job = plan_dataset(file, recorded.generate, reading, recorded.label, recorded.seed, store.class_set)
     if differences := store.manifest.differences(manifest):
         raise DatasetError(
             f"{store.path} was not generated from what is there now",
@@ -172,6 +188,7 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
 def plan_dataset(
     prompts_file: Path,
     settings: GenerateSettings,
+    reading: Reading,
     label: LabelSettings,
     seed: int,
     classes: ClassSet | str | None = None,
@@ -186,13 +203,14 @@ def plan_dataset(
             expected=f"0 to {len(prompts) - 1}",
         )
     spec = model_spec(settings.model)
+    plan = replace(spec.resolve(settings), reading=reading)
     manifest = DatasetManifest.made_from(
         Provenance(
             seed=seed,
             prompts_sha256=hashlib.sha256(repr(prompts).encode()).hexdigest()[:16],
             generate=settings,
             label=label,
-            used=_used(spec, settings),
+            used=_used(plan, reading, settings.dtype or _usual_dtype(settings, spec.dtype)),
         ),
         num_samples=len(prompts),
         shard_size=settings.shard_size,
@@ -201,14 +219,10 @@ def plan_dataset(
         model_revision=model_fingerprint(spec),
         class_set=class_set,
     )
-    return manifest, GenerationJob(seed, tuple(prompts), settings, label)
+    return manifest, GenerationJob(seed, tuple(prompts), settings, plan, label)
 
 
-def _used(spec: ModelSpec, settings: GenerateSettings) -> Used:
-    """The settings, with the model's own where they leave a choice open."""
-    plan, capture = spec.resolve(settings), spec.resolve_capture(settings.capture)
-    # By name, as the workers of a Ray cluster may have a device that this machine has not.
-    on_cpu = (settings.device or resolve_device(None).type) == "cpu"
+def _used(plan: GenerationPlan, reading: Reading, dtype: str) -> Used:
     return Used(
         scheduler=plan.scheduler,
         steps=plan.steps,
@@ -216,11 +230,15 @@ def _used(spec: ModelSpec, settings: GenerateSettings) -> Used:
         negative_prompt=plan.negative_prompt,
         height=plan.height,
         width=plan.width,
-        dtype=settings.dtype or ("float32" if on_cpu else spec.dtype),
-        cross_attention=Layers(**asdict(capture.cross_attention)),
-        self_attention=Layers(**asdict(capture.self_attention)),
-        attention_prompt=capture.prompt,
+        dtype=dtype,
+        reading=reading,
     )
+
+
+def _usual_dtype(settings: GenerateSettings, on_accelerator: str) -> str:
+    # By name, as the workers of a Ray cluster may have a device that this machine has not.
+    on_cpu = (settings.device or resolve_device(None).type) == "cpu"
+    return "float32" if on_cpu else on_accelerator
 
 
 def generate_shards(
@@ -262,11 +280,11 @@ def generate_batches(
     Raises:
         ModelError: not even a single image fits into the memory.
     """
-    plan, left = model.spec.resolve(job.generate), list(prompts)
+    left = list(prompts)
     while left:
         tried = left[: batch.images]
         seeds = [sample_seed(job.seed, prompt.index) for prompt in tried]
-        generations = _generate_if_it_fits(model, tried, seeds, plan)
+        generations = _generate_if_it_fits(model, tried, seeds, job.plan)
         if generations is None:
             batch.images = len(tried) // 2
             torch.cuda.empty_cache()

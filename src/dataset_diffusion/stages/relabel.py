@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
-from dataset_diffusion.config import LabelSettings, WorkerSettings
+from dataset_diffusion.config import GenerateSettings, LabelOptions, LabelSettings, WorkerSettings
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.replacement import begin_replacement, finish_replacement, resume_replacement
 from dataset_diffusion.dataset.schema import (
+    HEATMAP_COLUMNS,
     decode_heatmaps,
     decode_image,
+    decode_row,
+    encode_heatmaps,
     encode_label,
     encode_scores,
     picture_size,
@@ -26,21 +29,23 @@ from dataset_diffusion.dataset.verify import check_pictures
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.locks import folder_lock
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import DatasetError, ModelError
 from dataset_diffusion.labelling.assign import check_exponent, label_map
+from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.labelling.quality import quality_scores
 from dataset_diffusion.machine.process_pool import work_in_processes
 from dataset_diffusion.machine.progress import progress
+from dataset_diffusion.seeding import sample_seed
 
 
 def relabel_dataset(
-    source: Path, settings: LabelSettings, out: Path | None = None, *, workers: WorkerSettings = WorkerSettings()
+    source: Path, settings: LabelOptions, out: Path | None = None, *, workers: WorkerSettings = WorkerSettings()
 ) -> DatasetStore:
     """Label a dataset anew from its stored heatmaps. Call again to resume; a finished one is left as it is.
 
     Args:
         source: a finished dataset that a model generated.
-        settings: exponent, thresholds and refinement.
+        settings: exponent, thresholds and refinement; what is left open is what fits the dataset's reading.
         out: the new dataset's folder; None puts the new labels in the place of the old ones, which stay whole until all
             the new ones are there.
         workers: processes with one thread each, of this machine or of a Ray cluster; None takes one per core.
@@ -54,25 +59,91 @@ def relabel_dataset(
         ModelError: Ray's workers die again and again.
     """
     if out is not None and out.resolve() != source.resolve():
-        old, manifest = _open(source, settings)
+        old, manifest, label = _open(source, settings)
         with folder_lock(out):
             new = DatasetWriter.create(out, manifest)
-            _write_missing(old, new, settings, workers)
+            _write_missing(old, new, label, workers)
         return new
     if not source.is_dir():
         DatasetStore.open(source)  # refuses it; the lock would make the folder
     with folder_lock(source):
         resume_replacement(source)
-        old, manifest = _open(source, settings)
+        old, manifest, label = _open(source, settings)
         if old.manifest.differences(manifest):
             new = begin_replacement(old, manifest)
-            _write_missing(old, new, settings, workers)
+            _write_missing(old, new, label, workers)
             finish_replacement(new)
     return DatasetStore.open(source)
 
 
-def _open(dataset: Path, settings: LabelSettings) -> tuple[DatasetStore, DatasetManifest]:
-    """A dataset that can be labelled anew, and the manifest that it then has."""
+def read_again(
+    source: Path, settings: LabelOptions, out: Path, *, reading: str, device: str | None = None, batch_size: int = 16
+) -> DatasetStore:
+    """Read the pictures of a dataset anew, by another reading of the model that made them, and label them.
+
+    Args:
+        source: a finished dataset whose model is at hand.
+        settings: exponent, thresholds and refinement; what is left open is what fits the reading.
+        out: the new dataset's folder. Called again, it resumes.
+        reading: a name or file, as in `ModelSpec.resolve_reading`.
+        device: ``cpu``, ``cuda``, …; None takes the best one there is.
+        batch_size: pictures read at once.
+
+    Raises:
+        ConfigError: no such reading, or it is another model's.
+        DatasetError: the dataset is unfinished, or no model read it, or ``out`` holds another one.
+        ModelError: the model cannot be loaded, or is not the one that made the dataset.
+    """
+    from dataset_diffusion.diffusion.specs import model_fingerprint, model_spec
+
+    old = DatasetStore.open(source)
+    old.check_complete()
+    manifest, provenance = old.manifest, old.manifest.provenance
+    if manifest.model is None or provenance.used is None:
+        raise DatasetError("no model is known to have made the dataset", got=str(source))
+    spec = model_spec(manifest.model)
+    if (found := model_fingerprint(spec)) != manifest.model_revision:
+        raise ModelError("not the model that made the dataset", got=found, expected=manifest.model_revision)
+    chosen = spec.resolve_reading(reading).model_copy(update={"when": "drawn"})
+    label = settings.resolve(chosen.label)
+    used = provenance.used.model_copy(update={"reading": chosen})
+    changed = manifest.with_provenance(provenance.model_copy(update={"label": label, "used": used}))
+    with folder_lock(out):
+        new = DatasetWriter.create(out, changed)
+        if missing := new.missing_shards():
+            _read_shards(old, new, missing, device, batch_size)
+    return new
+
+
+def _read_shards(
+    old: DatasetStore, new: DatasetWriter, missing: Sequence[int], device: str | None, batch_size: int
+) -> None:
+    from dataset_diffusion.diffusion.load import load_from_settings
+    from dataset_diffusion.diffusion.pictures import Picture, read_each
+
+    provenance = new.manifest.provenance
+    assert provenance.used is not None
+    assert provenance.label is not None
+    model = load_from_settings(GenerateSettings(model=new.manifest.model or "", device=device))
+    attend = partial(model.attend, capture=provenance.used.reading)
+    with progress("Read again and label", len(new), "images", done=len(new) - new.count(missing)) as advance:
+        for shard in missing:
+            table = old.read_table(shard)
+            check_pictures(table, ("image",), old.location)
+            samples = list(map(decode_row, rows_of(table)))
+            pictures = (Picture(one.image, one.prompt, sample_seed(one.seed, one.prompt.index)) for one in samples)
+            heatmaps = []
+            for maps in read_each(pictures, attend, batch_size):
+                heatmaps.append(class_heatmaps(maps))
+                advance()
+            encoded = [encode_heatmaps(one) for one in heatmaps]
+            columns = {name: [one[name] for one in encoded] for name in HEATMAP_COLUMNS}
+            new.write_rows(shard, _relabelled(with_columns(table, columns), new, provenance.label))
+    clear_leftovers(new.path / "shards")
+
+
+def _open(dataset: Path, asked: LabelOptions) -> tuple[DatasetStore, DatasetManifest, LabelSettings]:
+    """A dataset that can be labelled anew, the manifest that it then has, and how it is labelled."""
     store = DatasetStore.open(dataset)
     store.check_complete()
     exponents = next(store.read_shard(0, ("exponents",)))["exponents"]
@@ -80,9 +151,11 @@ def _open(dataset: Path, settings: LabelSettings) -> tuple[DatasetStore, Dataset
         raise DatasetError(
             "there are no heatmaps to label from", got=str(dataset), expected="a dataset that a model drew"
         )
+    used = store.manifest.provenance.used
+    settings = asked.resolve(LabelSettings() if used is None else used.reading.label)
     check_exponent(settings.exponent, exponents)
     provenance = store.manifest.provenance.model_copy(update={"label": settings})
-    return store, store.manifest.with_provenance(provenance)
+    return store, store.manifest.with_provenance(provenance), settings
 
 
 def _write_missing(old: DatasetStore, new: DatasetWriter, settings: LabelSettings, workers: WorkerSettings) -> None:
@@ -117,14 +190,19 @@ def relabel_shard(old: DatasetStore, new: DatasetWriter, settings: LabelSettings
     """Write a shard of ``new``: the one of ``old`` with other labels. Gives its number of samples."""
     table = old.read_table(shard)
     check_pictures(table, ("image",), old.location)
+    new.write_rows(shard, _relabelled(table, new, settings))
+    return len(new.shard_range(shard))
+
+
+def _relabelled(table: pa.Table, store: DatasetStore, settings: LabelSettings) -> pa.Table:
+    """The rows with the labels and scores that their heatmaps give."""
     columns: dict[str, list[object]] = {"label": [], "quality": [], "label_sha256": []}
     for row in rows_of(table):
-        label, scores = _relabel(row, old, settings)
+        label, scores = _relabel(row, store, settings)
         columns["label"].append({"bytes": label, "path": row["label"]["path"].as_py()})
         columns["quality"].append(scores)
         columns["label_sha256"].append(sha256(label))
-    new.write_rows(shard, with_columns(table, columns))
-    return len(new.shard_range(shard))
+    return with_columns(table, columns)
 
 
 def _relabel(row: dict[str, pa.Scalar], store: DatasetStore, settings: LabelSettings) -> tuple[bytes, object]:

@@ -14,7 +14,7 @@ from dataset_diffusion.evaluation.scoring import check_classes
 from dataset_diffusion.run_folder import RunFolder
 from dataset_diffusion.stages.evaluate import evaluate, open_chosen
 from dataset_diffusion.stages.filter import check_filter, filter_samples
-from dataset_diffusion.stages.generate import check_generation, generate_dataset
+from dataset_diffusion.stages.generate import check_generation, generate_dataset, reading_for
 from dataset_diffusion.stages.prompts import MadePrompts, compose_prompts, make_prompts
 from dataset_diffusion.stages.report import report
 from dataset_diffusion.stages.train import check_training, train
@@ -63,7 +63,8 @@ def _check(config: RunConfig) -> tuple[MadePrompts, DiffusionModel | None]:
 
 
 def _claim(folder: RunFolder, config: RunConfig) -> None:
-    asked = config.model_dump(mode="json")
+    own = reading_for(folder.dataset, config.generate).label
+    asked = config.model_dump(mode="json") | {"label": config.label.resolve(own).model_dump(mode="json")}
     if folder.config.exists():
         found = differences(_read(folder.config), asked, ignore=MACHINE_SETTINGS)
         refuse_differences(found, folder.path, "a run of another configuration", ConfigError)

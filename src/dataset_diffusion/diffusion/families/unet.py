@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import AttentionCapture, AttentionLayers
+from dataset_diffusion.diffusion.learned import read_layers
 from dataset_diffusion.diffusion.model import DiffusionModel
-from dataset_diffusion.diffusion.specs import CapturePlan, GenerationPlan, LayerChoice
+from dataset_diffusion.diffusion.specs import GenerationPlan
 from dataset_diffusion.errors import ConfigError, ModelError
-from dataset_diffusion.records import AttentionMaps, Generation, Prompt
+from dataset_diffusion.reading import LayerChoice, Reading
+from dataset_diffusion.records import AttentionMaps, Generation, LayerMaps, Prompt
 from dataset_diffusion.seeding import sample_generator
 
 
@@ -32,6 +34,11 @@ class UNetModel(DiffusionModel):
         """Pixels a side of one latent cell."""
         return int(2 ** (len(self.pipeline.vae.config.block_out_channels) - 1))
 
+    @property
+    def size_multiple(self) -> int:
+        """As the base class says."""
+        return self.latent_scale
+
     def check(self, prompts: Sequence[Prompt], plan: GenerationPlan) -> None:
         """As the base class says; an image size fits if it is a multiple of ``latent_scale``."""
         self._latent_shape(plan.height, plan.width)
@@ -41,9 +48,9 @@ class UNetModel(DiffusionModel):
             raise ConfigError("too many denoising steps", got=plan.steps, expected=f"at most {limit}")
         if plan.negative_prompt and not self._is_guided(plan.guidance_scale):
             raise _useless_negative_prompt(plan.guidance_scale)
-        if plan.capture is not None:
-            self._layers(plan.capture, self._native_shape)
-            self._token_positions(prompts, plan.capture.prompt)
+        if plan.reading is not None:
+            self._layers(plan.reading, self._native_shape)
+            self._token_positions(prompts, plan.reading.prompt)
         self._check_texts(prompts)
 
     @torch.inference_mode()
@@ -51,13 +58,13 @@ class UNetModel(DiffusionModel):
         self, prompts: Sequence[Prompt], seeds: Sequence[int], plan: GenerationPlan
     ) -> list[Generation]:
         """As the base class says."""
-        guided, capture = self._is_guided(plan.guidance_scale), plan.capture
+        guided, reading = self._is_guided(plan.guidance_scale), plan.reading
         reader: AbstractContextManager[AttentionCapture | None] = nullcontext()
-        if capture is not None:
+        if reading is not None and reading.when == "drawing":
             self.pipeline.scheduler.set_timesteps(plan.steps)
             # Some schedulers call the UNet once more than there are steps.
-            calls = _calls_to_read(capture, num_calls=len(self.pipeline.scheduler.timesteps))
-            reader = self._reader(prompts, capture, guided, self._latent_shape(plan.height, plan.width), calls)
+            calls = _calls_to_read(reading, num_calls=len(self.pipeline.scheduler.timesteps))
+            reader = self._reader(prompts, reading, guided, self._latent_shape(plan.height, plan.width), calls)
         with reader as attention:
             output = self.pipeline(
                 prompt=[prompt.text for prompt in prompts],
@@ -70,9 +77,9 @@ class UNetModel(DiffusionModel):
                 **({"negative_prompt": [plan.negative_prompt] * len(prompts)} if guided else {}),
             )
         pictures = _as_pixels(output.images)
-        if capture is None or attention is None:
+        if reading is None:
             return [Generation(picture, None) for picture in pictures]
-        maps = attention.maps(self._token_positions(prompts, capture.prompt))
+        maps = self.attend(list(pictures), prompts, seeds, reading) if attention is None else _read(attention, reading)
         # The pipeline's safety checker, where there is one, makes images black.
         for position, refused in enumerate(getattr(output, "nsfw_content_detected", None) or ()):
             if refused:
@@ -80,55 +87,98 @@ class UNetModel(DiffusionModel):
                 maps[position] = replace(maps[position], cross_attention=nothing)
         return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
 
-    @torch.inference_mode()
     def attend(
         self,
         images: Sequence[UInt8[np.ndarray, "h w 3"]],
         prompts: Sequence[Prompt],
         seeds: Sequence[int],
-        capture: CaptureSettings | None = None,
+        capture: CaptureSettings | Reading | None = None,
         *,
         timesteps: Sequence[int] | None = None,
     ) -> list[AttentionMaps]:
         """As the base class says; both sides of the images are multiples of ``latent_scale``."""
+        reading = self._resolve(capture)
+        return _read(self._look_at(images, prompts, seeds, reading, timesteps or reading.timesteps), reading)
+
+    def attend_layers(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        reading: Reading,
+    ) -> list[LayerMaps]:
+        """As the base class says."""
+        return self._look_at(images, prompts, seeds, reading, reading.timesteps).layer_maps()
+
+    def cross_attention_heads(self) -> dict[str, int]:
+        """As the base class says."""
+        unet = self.pipeline.unet
+        return {name: int(unet.get_submodule(name).heads) for name in _attention_layers(unet, "attn2")}
+
+    @torch.inference_mode()
+    def _look_at(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        reading: Reading,
+        timesteps: Sequence[int],
+    ) -> AttentionCapture:
+        """Encode images, add noise, and call the UNet once per noise level."""
         height, width, _ = images[0].shape
-        capture = capture or CaptureSettings()
-        self.check(prompts, self._plan(capture, height=height, width=width))
-        reading = self.spec.resolve_capture(capture)
+        self.check(prompts, self._plan(reading, height=height, width=width))
         latents = self._encode_images(images)
         noise = torch.cat([torch.randn(1, *latents.shape[1:], generator=sample_generator(seed)) for seed in seeds])
         noise = noise.to(latents)
         scheduler = DDIMScheduler.from_config(self.pipeline.scheduler.config)
         text, extra = self._encode_texts([prompt.text for prompt in prompts], (height, width))
         with self._reader(prompts, reading, False, self._latent_shape(height, width)) as attention:
-            for timestep in timesteps or self.spec.attend_timesteps:
+            for timestep in timesteps:
                 step = torch.full((len(images),), timestep, device=latents.device)
                 noisy = scheduler.add_noise(latents, noise, step)
                 self.pipeline.unet(noisy, step, text, added_cond_kwargs=extra)
-        return attention.maps(self._token_positions(prompts, reading.prompt))
+        return attention
 
     def _reader(
         self,
         prompts: Sequence[Prompt],
-        capture: CapturePlan,
+        reading: Reading,
         guided: bool,
         latent_shape: tuple[int, int],
         calls: Container[int] | None = None,
     ) -> AttentionCapture:
-        texts = [prompt.class_prompt if capture.prompt == "class" else prompt.text for prompt in prompts]
+        texts = [prompt.class_prompt if reading.prompt == "class" else prompt.text for prompt in prompts]
         states, _ = self._encode_texts(texts, (self.spec.height, self.spec.width))
-        cross, own = self._layers(capture, latent_shape)
+        cross, own = self._layers(reading, latent_shape)
         return AttentionCapture(
-            self.pipeline.unet, states, cross_attention=cross, self_attention=own, guided=guided, calls=calls
+            self.pipeline.unet,
+            states,
+            cross_attention=cross,
+            self_attention=own,
+            token_positions=self._token_positions(prompts, reading.prompt),
+            guided=guided,
+            calls=calls,
         )
 
-    def _layers(self, capture: CapturePlan, latent_shape: tuple[int, int]) -> tuple[AttentionLayers, AttentionLayers]:
+    def _layers(
+        self, reading: Reading, latent_shape: tuple[int, int]
+    ) -> tuple[AttentionLayers | dict[str, tuple[int, int]], AttentionLayers]:
         """The cross- and the self-attention layers to read."""
-        cross, own = (
-            choose_layers(self.pipeline.unet, suffix, choice, self._native_shape, latent_shape)
-            for suffix, choice in (("attn2", capture.cross_attention), ("attn1", capture.self_attention))
-        )
-        return cross, own
+        unet, native = self.pipeline.unet, self._native_shape
+        own = choose_layers(unet, "attn1", reading.self_attention, native, latent_shape)
+        if isinstance(reading.cross_attention, LayerChoice):
+            return choose_layers(unet, "attn2", reading.cross_attention, native, latent_shape), own
+        grids = _block_grids(unet, latent_shape)
+        there = self.cross_attention_heads()
+        for name, heads in zip(reading.cross_attention.layers, reading.cross_attention.heads, strict=True):
+            if heads not in (1, there.get(name)):
+                raise ModelError(
+                    "the reading is for another model",
+                    got=f"{heads} heads of the layer {name}",
+                    expected=f"{there.get(name) or 'one'} of {', '.join(there)}",
+                    fix="dataset-diffusion calibrate learns one for this model",
+                )
+        return {name: grids[_block_of(name)] for name in reading.cross_attention.layers}, own
 
     def _is_guided(self, scale: float) -> bool:
         """Whether every call of the UNet has an unconditional half, which the negative prompt is for."""
@@ -188,7 +238,7 @@ def choose_layers(
         ModelError: the model has no such layer; the message lists the resolutions and blocks it has.
     """
     resolutions = {block: min(grid) for block, grid in _block_grids(unet, native_shape).items()}
-    names = [name for name, _ in unet.named_modules() if name.endswith(f".{suffix}")]
+    names = _attention_layers(unet, suffix)
     chosen = [
         name for name in names if resolutions[_block_of(name)] == choice.resolution and name.startswith(choice.prefixes)
     ]
@@ -202,6 +252,17 @@ def choose_layers(
         )
     grids = _block_grids(unet, latent_shape or native_shape)
     return AttentionLayers(tuple(chosen), grids[_block_of(chosen[0])])
+
+
+def _attention_layers(unet: nn.Module, suffix: str) -> list[str]:
+    return [name for name, _ in unet.named_modules() if name.endswith(f".{suffix}")]
+
+
+def _read(attention: AttentionCapture, reading: Reading) -> list[AttentionMaps]:
+    learned = reading.cross_attention
+    if isinstance(learned, LayerChoice):
+        return attention.maps()
+    return [read_layers(maps, learned) for maps in attention.layer_maps()]
 
 
 def _block_of(layer_name: str) -> str:
@@ -238,9 +299,9 @@ def _as_pixels(images: Float[np.ndarray, "b h w 3"]) -> UInt8[np.ndarray, "b h w
     return (images * 255).round().astype(np.uint8)
 
 
-def _calls_to_read(capture: CapturePlan, num_calls: int) -> range:
+def _calls_to_read(reading: Reading, num_calls: int) -> range:
     half = (num_calls + 1) // 2  # an odd call in the middle belongs to both halves
     first, after = {"all": (0, num_calls), "first-half": (0, half), "last-half": (num_calls - half, num_calls)}[
-        capture.steps
+        reading.steps
     ]
-    return range(first, after, capture.every)
+    return range(first, after, reading.every)
