@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from benchmarks.oracle import agreement
 
-from dataset_diffusion.config import STORED_EXPONENTS, CaptureSettings, LabelSettings
+from dataset_diffusion.config import STORED_EXPONENTS, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.families.unet import UNetModel
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
+from dataset_diffusion.reading import Reading
 from dataset_diffusion.records import Heatmaps, Sample
 from dataset_diffusion.seeding import sample_seed
 
@@ -24,25 +23,22 @@ SCENES = Path("build/results/real_scenes")
 BATCH = 16
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
-PLAIN_AVERAGE = CaptureSettings(cross_attention_layers=("",), self_attention_layers=("",))
-"""Every layer of the resolution, as published; the spec's own choice is `CaptureSettings()`."""
-
 Row = dict[str, str | float]
 
 
 def label_ablation(model: DiffusionModel, scenes: Path, chosen: LabelSettings) -> dict[str, list[Row]]:
-    """One table per choice: what attention is read against, layers, exponent, refinement, thresholds."""
+    """One table per choice, for readings that average: layers, prompt, exponent, refinement, thresholds."""
     samples = list(DatasetStore.open(scenes))
-    read = {
-        "class prompt": read_heatmaps(model, samples, CaptureSettings()),
-        "class words of the text prompt": read_heatmaps(model, samples, CaptureSettings(prompt="text")),
-        "every 16x16 layer": read_heatmaps(model, samples, PLAIN_AVERAGE),
-        "every 16x16 layer, text prompt": read_heatmaps(
-            model, samples, PLAIN_AVERAGE.model_copy(update={"prompt": "text"})
-        ),
+    plain, published = (model.spec.resolve_reading(name) for name in ("plain", "published"))
+    readings = {
+        "class prompt": plain,
+        "class words of the text prompt": plain.model_copy(update={"prompt": "text"}),
+        "every 16x16 layer": published,
+        "every 16x16 layer, text prompt": published.model_copy(update={"prompt": "text"}),
     }
-    ours, plain = read["class prompt"], read["every 16x16 layer"]
-    layers = {"the spec's layers": ours, "every 16x16 layer (published)": plain}
+    read = {name: read_heatmaps(model, samples, reading) for name, reading in readings.items()}
+    ours, every = read["class prompt"], read["every 16x16 layer"]
+    layers = {"the spec's layers": ours, "every 16x16 layer (published)": every}
     band_off = chosen.model_copy(update={"uncertainty_threshold": chosen.threshold})
     exponents = [band_off.model_copy(update={"exponent": exponent}) for exponent in STORED_EXPONENTS]
     cuts = [band_off.model_copy(update={"threshold": cut, "uncertainty_threshold": cut}) for cut in THRESHOLDS]
@@ -73,13 +69,13 @@ def label_ablation(model: DiffusionModel, scenes: Path, chosen: LabelSettings) -
     }
 
 
-def read_heatmaps(model: DiffusionModel, samples: Sequence[Sample], capture: CaptureSettings) -> list[Heatmaps]:
+def read_heatmaps(model: DiffusionModel, samples: Sequence[Sample], reading: Reading) -> list[Heatmaps]:
     """Heatmaps of given images, by the attention the model pays them."""
     heatmaps = []
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
         seeds = [sample_seed(sample.seed, sample.prompt.index) for sample in batch]
-        maps = model.attend([s.image for s in batch], [s.prompt for s in batch], seeds, capture)
+        maps = model.attend([s.image for s in batch], [s.prompt for s in batch], seeds, reading)
         heatmaps += [class_heatmaps(attention) for attention in maps]
     return heatmaps
 
@@ -91,26 +87,3 @@ def score_labels(samples: Sequence[Sample], heatmaps: Iterable[Heatmaps], settin
         labels.append(label_map(maps, sample.prompt.classes, sample.label.shape, settings, image=sample.image))
     ignored = float(np.mean([(label == 255).mean() for label in labels]))
     return {"mIoU": agreement(labels, [sample.label for sample in samples]), "ignored": ignored}
-
-
-def best_settings(model: DiffusionModel, scenes: Path, count: int = 96) -> LabelSettings:
-    """The exponent and threshold with the best refined labels, band off, on scenes that no table is measured on."""
-    store = DatasetStore.open(scenes)
-    samples = [store[index] for index in range(count)]
-    heatmaps = read_heatmaps(model, samples, CaptureSettings())
-    choices = [
-        LabelSettings(exponent=exponent, threshold=cut, uncertainty_threshold=cut, refine="pamr")
-        for exponent in STORED_EXPONENTS[:4]
-        for cut in (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-    ]
-    return max(choices, key=lambda choice: score_labels(samples, heatmaps, choice)["mIoU"])
-
-
-def with_layers(model: DiffusionModel, cross: tuple[str, ...], self_attention: tuple[str, ...]) -> DiffusionModel:
-    """The same model read in other layers."""
-    spec = replace(
-        model.spec,
-        cross_attention=replace(model.spec.cross_attention, prefixes=cross),
-        self_attention=replace(model.spec.self_attention, prefixes=self_attention),
-    )
-    return UNetModel(spec, model.pipeline)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.label_quality import SCENES, read_heatmaps, score_labels
 
-from dataset_diffusion.config import CaptureSettings, LabelSettings
+from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.load import load_model
 
@@ -23,7 +23,8 @@ def main() -> None:
     options = parser.parse_args()
     store = DatasetStore.open(options.scenes)
     samples = [store[index] for index in range(min(options.count, len(store)))]
-    heatmaps = read_heatmaps(load_model(options.model), samples, CaptureSettings())
+    model = load_model(options.model)
+    heatmaps = read_heatmaps(model, samples, model.spec.resolve_reading("plain"))
     bands = [f"{alpha} / {beta}: mIoU (ignored)" for alpha, beta in BANDS]
     print("| exponent | refine", *(f"mIoU at {cut}" for cut in CUTS), *bands, sep=" | ")
     for exponent in (0, 1, 2):

@@ -192,7 +192,29 @@ class ExecutorSettings(ModelWorkerSettings):
         return range(first - 1, num_shards, step)
 
 
-class LabelSettings(Settings):
+class _CheckedLabels(Settings):
+    @field_validator("exponent", check_fields=False)
+    @classmethod
+    def _check_stored(cls, exponent: int | None) -> int | None:
+        if exponent not in (None, *STORED_EXPONENTS):
+            raise ValueError(f"one of {', '.join(map(str, STORED_EXPONENTS))}")
+        return exponent
+
+    @field_validator("uncertainty_threshold", check_fields=False)
+    @classmethod
+    def _check_order(cls, uncertainty_threshold: float | None, info: Any) -> float | None:
+        threshold = info.data.get("threshold")
+        if None not in (threshold, uncertainty_threshold) and uncertainty_threshold > threshold:
+            raise ValueError(f"at most the threshold, {threshold}")
+        return uncertainty_threshold
+
+    def resolve(self, own: LabelSettings) -> LabelSettings:
+        """What is asked for, and the reading's own where nothing is; a ConfigError where they do not fit."""
+        asked = self.model_dump(exclude_none=True)
+        return make_settings(LabelSettings, **(own.model_dump() | asked))
+
+
+class LabelSettings(_CheckedLabels):
     """How heatmaps become a label map."""
 
     # So that a threshold below the default of the uncertainty threshold is refused too.
@@ -207,23 +229,8 @@ class LabelSettings(Settings):
     refine: Refinement = "none"
     """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement)."""
 
-    @field_validator("exponent")
-    @classmethod
-    def _check_stored(cls, exponent: int) -> int:
-        if exponent not in STORED_EXPONENTS:
-            raise ValueError(f"one of {', '.join(map(str, STORED_EXPONENTS))}")
-        return exponent
 
-    @field_validator("uncertainty_threshold")
-    @classmethod
-    def _check_order(cls, uncertainty_threshold: float, info: Any) -> float:
-        threshold = info.data.get("threshold", 1.0)
-        if uncertainty_threshold > threshold:
-            raise ValueError(f"at most the threshold, {threshold}")
-        return uncertainty_threshold
-
-
-class LabelOptions(Settings):
+class LabelOptions(_CheckedLabels):
     """How heatmaps become a label map, as far as it is asked for. None takes what fits the reading."""
 
     exponent: int | None = None
@@ -235,14 +242,35 @@ class LabelOptions(Settings):
     refine: Refinement | None = None
     """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement)."""
 
-    def resolve(self, own: LabelSettings) -> LabelSettings:
-        """What is asked for, and the reading's own where nothing is; a ConfigError where they do not fit."""
-        asked = self.model_dump(exclude_none=True)
-        return make_settings(LabelSettings, **(own.model_dump() | asked))
+
+class LearnSettings(Settings):
+    """How a reading is learned."""
+
+    num_images: Annotated[int, Field(ge=8)] = 256
+    """Pictures to take."""
+    kept_back: Annotated[float, Field(ge=0.0, le=0.5)] = 0.25
+    """Share of them that nothing is learned from: the scores are theirs (0 to 0.5)."""
+    timesteps: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (1, 101, 301)
+    """Noise levels to try, in training timesteps; the best one is kept."""
+    refine: Refinement = "pamr"
+    """Boundary refinement that the thresholds are chosen for."""
+    uncertain: Fraction = 0.05
+    """Share of pixels that the uncertainty band is to hold (0 to 1)."""
+    confidence: Fraction = 0.0
+    """A pixel of which the teacher is less sure is not learned from (0 to 1)."""
 
 
-class CalibrateSettings(Settings):
-    """What a reading is learned from, and how much of it."""
+class TurnSettings(LearnSettings):
+    """Turns of learning to read: the segmenter teaches how attention is read, the pictures are read and labelled again,
+    and a new segmenter is trained on that.
+    """
+
+    turns: NonNegativeInt = 0
+    """Turns before the segmenter that counts; 0 trains on the first labels."""
+
+
+class CalibrateSettings(LearnSettings):
+    """What a reading is learned from."""
 
     model: NameOrFolder | None = None
     """The model whose attention is read; None takes the one that made the dataset."""
@@ -255,20 +283,6 @@ class CalibrateSettings(Settings):
     """Folder of that benchmark."""
     split: str | None = None
     """Split of that benchmark; None takes the one that papers report."""
-    num_images: Annotated[int, Field(ge=8)] = 256
-    """Pictures to take."""
-    kept_back: Annotated[float, Field(ge=0.0, le=0.5)] = 0.25
-    """Share of them that nothing is learned from: the scores are theirs (0 to 0.5)."""
-    timesteps: tuple[NonNegativeInt, ...] = (1, 101, 301)
-    """Noise levels to try, in training timesteps; the best one is kept."""
-    refine: Refinement = "pamr"
-    """Boundary refinement that the thresholds are chosen for."""
-    uncertain: Fraction = 0.05
-    """Share of pixels that the uncertainty band is to hold (0 to 1)."""
-    confidence: Fraction = 0.0
-    """A pixel of which the teacher is less sure is not learned from (0 to 1)."""
-    batch_size: PositiveInt = 16
-    """Pictures read at once."""
 
 
 class FilterSettings(Settings):
@@ -393,6 +407,7 @@ class RunConfig(Settings):
     prompts: PromptSettings = PromptSettings()
     generate: GenerateSettings = GenerateSettings()
     label: LabelOptions = LabelOptions()
+    calibrate: TurnSettings = TurnSettings()
     filter: FilterSettings = FilterSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()

@@ -76,6 +76,7 @@ class Learning(Settings):
         num_images: pictures that it was fitted on.
         kept_back: pictures that the scores are of, none of which it was fitted on.
         seed: of the split and of the first weights.
+        asked: hash of all that it follows from.
     """
 
     pictures: str
@@ -83,6 +84,7 @@ class Learning(Settings):
     num_images: PositiveInt
     kept_back: NonNegativeInt
     seed: int
+    asked: str = ""
 
 
 class Reading(Settings):

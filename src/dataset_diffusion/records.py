@@ -95,7 +95,7 @@ class LayerMaps:
         self_attention, self_shape: as in `AttentionMaps`.
     """
 
-    cross_attention: tuple[Float32[Tensor, "heads tokens h w"], ...]
+    cross_attention: tuple[Float32[Tensor, "_ tokens _ _"], ...]
     self_attention: Float32[Tensor, "hw hw"]
     self_shape: tuple[int, int]
 

@@ -22,6 +22,8 @@ class RunFolder:
         dataset: folder of the generated dataset.
         filtered: folder of the samples of it that pass the recipe's rules.
         model: folder of the trained segmenter.
+        reading: of a turn, what its segmenter taught.
+        turns: folder of the turns of learning to read, see `turn`.
         results: the segmenter's scores.
         examples: a few images of the benchmark with their truth and the prediction, for the page.
         report: the page about the run.
@@ -34,9 +36,21 @@ class RunFolder:
         self.dataset = path / "dataset"
         self.filtered = path / "filtered"
         self.model = path / "model"
+        self.turns = path / "turns"
+        self.reading = path / "reading.json"
         self.results = path / "results.json"
         self.examples = path / "examples.parquet"
         self.report = path / "report.html"
+
+    def turn(self, number: int) -> RunFolder:
+        """A turn of learning to read, from 0: its segmenter, the reading that taught, and the dataset read by that."""
+        return RunFolder(self.turns / str(number))
+
+    @property
+    def labelled(self) -> Path:
+        """The dataset whose labels count: the last turn's, or else the generated one."""
+        turns = sorted(self.turns.glob("*"), key=lambda turn: (len(turn.name), turn.name))
+        return RunFolder(turns[-1]).dataset if turns else self.dataset
 
     @property
     def is_begun(self) -> bool:

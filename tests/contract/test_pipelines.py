@@ -11,7 +11,8 @@ from transformers import CLIPTokenizer
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.families.unet import choose_layers
 from dataset_diffusion.diffusion.load import SCHEDULERS, make_scheduler
-from dataset_diffusion.diffusion.specs import MODELS, LayerChoice
+from dataset_diffusion.diffusion.specs import MODELS
+from dataset_diffusion.reading import LayerChoice
 from dataset_diffusion.records import Prompt
 from dataset_diffusion.seeding import sample_generator
 

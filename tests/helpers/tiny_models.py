@@ -11,7 +11,8 @@ from tests.helpers.architectures import build_pipeline
 from transformers import CLIPConfig, CLIPImageProcessor
 
 from dataset_diffusion.diffusion.families.unet import UNetModel
-from dataset_diffusion.diffusion.specs import LayerChoice, ModelSpec
+from dataset_diffusion.diffusion.specs import ModelSpec
+from dataset_diffusion.reading import LayerChoice
 
 THINNER = {"sd15": 8, "sd21-base": 16, "sdxl-base": 16}
 """By what the channels of each architecture are divided; its heads must still divide them."""

@@ -9,6 +9,7 @@ from dataset_diffusion.config import (
     STORED_EXPONENTS,
     ExecutorSettings,
     GenerateSettings,
+    LabelOptions,
     LabelSettings,
     PromptSettings,
     RunConfig,
@@ -134,10 +135,18 @@ def test_a_recipe_with_a_mistake_is_refused(write_recipe, text, message):
     assert refused(write_recipe(text)) == message
 
 
-def test_a_threshold_below_the_default_of_the_other_is_refused(write_recipe):
-    beta = LabelSettings().uncertainty_threshold
-    message = f"bad value of `label.uncertainty_threshold`; got {beta}; expected at most the threshold, 0.01"
-    assert refused(write_recipe("[label]\nthreshold = 0.01")) == message
+def test_a_threshold_below_the_readings_other_one_is_refused():
+    with pytest.raises(ConfigError) as error:
+        LabelOptions(threshold=0.01).resolve(LabelSettings())
+    assert str(error.value) == ("bad value of --uncertainty-threshold; got 0.5; expected at most the threshold, 0.01")
+
+
+def test_what_is_not_asked_of_labels_is_the_readings_own():
+    own = LabelSettings(exponent=1, threshold=0.4, uncertainty_threshold=0.3, refine="pamr")
+    assert LabelOptions().resolve(own) == own
+    assert LabelOptions(exponent=0, refine="none").resolve(own) == LabelSettings(
+        exponent=0, threshold=0.4, uncertainty_threshold=0.3, refine="none"
+    )
 
 
 def test_files_that_are_no_recipe_are_refused(tmp_path):

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dataset_diffusion.config import GenerateSettings, LabelSettings
 from dataset_diffusion.reading import Reading
 
+_LATER = {"reading", "read"}
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,6 +88,8 @@ class Provenance(_Record):
     def asked(self) -> dict[str, Any]:
         """What was asked for, as JSON values by name. What is not known is left out."""
         values = self.model_dump(mode="json", exclude={"filter", "used"})
+        if (generate := values["generate"]) is not None:  # hashes of version 0.1.0, which had no choice of reading
+            values["generate"] = {name: one for name, one in generate.items() if name not in _LATER or one is not None}
         known = {name: value for name, value in values.items() if value is not None}
         steps = [step.model_dump(mode="json", exclude={"dropped"}, exclude_none=True) for step in self.filter]
         return known | ({"filter": steps} if steps else {})

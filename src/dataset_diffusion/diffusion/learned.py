@@ -32,7 +32,7 @@ def read_layers(maps: LayerMaps, learned: LearnedLayers) -> AttentionMaps:
 
 
 def cell_features(
-    maps: Sequence[Float32[Tensor, "heads tokens h w"]], learned: LearnedLayers
+    maps: Sequence[Float32[Tensor, "_ tokens _ _"]], learned: LearnedLayers
 ) -> Float32[Tensor, "classes features height width"]:
     """What a learned reading sees of every class and cell.
 

@@ -124,7 +124,7 @@ def read_contents(folder: Path) -> Contents:
         return Contents(folder, is_run=False, store=store, class_set=store.class_set)
     run = RunFolder(folder)
     # Any one of these makes a folder a run.
-    marks = (run.prompts, run.dataset / FILE_NAME, run.model / TRAINING_LOG, run.results)
+    marks = (run.prompts, run.labelled / FILE_NAME, run.model / TRAINING_LOG, run.results)
     if not any(mark.exists() for mark in marks):
         raise DatasetError(
             "nothing to report on",
@@ -141,18 +141,18 @@ def digest_of(folder: Path) -> str:
     files = [run.config, run.prompts, run.model / DESCRIPTION, run.model / TRAINING_LOG, run.results, run.examples]
     digest = sha256(__version__.encode())
     try:
-        for file in (*files, folder / FILE_NAME, run.dataset / FILE_NAME):
+        for file in (*files, folder / FILE_NAME, run.labelled / FILE_NAME):
             digest.update(sha256(file.read_bytes()).digest() if file.exists() else b"none")
     except OSError as error:
         raise DatasetError("a file of the folder cannot be read", got=str(error)) from error
-    shards = (path.name for place in (folder, run.dataset) for path in sorted(place.glob("shards/*.parquet")))
+    shards = (path.name for place in (folder, run.labelled) for path in sorted(place.glob("shards/*.parquet")))
     digest.update("\n".join(shards).encode())
     return digest.hexdigest()
 
 
 def _read_run(run: RunFolder) -> Contents:
     prompts = read_prompts(run.prompts) if run.prompts.exists() else None
-    store = DatasetStore.open(run.dataset) if (run.dataset / FILE_NAME).exists() else None
+    store = DatasetStore.open(run.labelled) if (run.labelled / FILE_NAME).exists() else None
     model = _read(run.model / DESCRIPTION, TrainedModel.model_validate_json)
     results = _read(run.results, Results.model_validate_json)
     class_sets = [part.class_set for part in (store, model) if part is not None]

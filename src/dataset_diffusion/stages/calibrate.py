@@ -22,6 +22,7 @@ from dataset_diffusion.config import (
     CalibrateSettings,
     GenerateSettings,
     LabelSettings,
+    config_hash,
 )
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.learned import cell_features, fit, read_layers, unlearned
@@ -41,7 +42,7 @@ from dataset_diffusion.prompts.writers.templates import template_caption
 from dataset_diffusion.reading import LearnedLayers, Learning, Reading
 from dataset_diffusion.records import AttentionMaps, Heatmaps, LayerMaps
 from dataset_diffusion.seeding import random_from, sample_seed
-from dataset_diffusion.segmentation.model_folder import load_segmenter
+from dataset_diffusion.segmentation.model_folder import load_segmenter, read_description
 from dataset_diffusion.segmentation.predict import Views, confident, predict
 
 AnyMaps = TypeVar("AnyMaps", AttentionMaps, LayerMaps)
@@ -81,7 +82,7 @@ class Calibration:
 def calibrate(
     dataset: Path | None, settings: CalibrateSettings, out: Path, *, seed: int, device: str | None = None
 ) -> Calibration:
-    """Learn a reading and write it to ``out``.
+    """Learn a reading and write it to ``out``; one that is there already is left as it is.
 
     Args:
         dataset: pictures with prompts; None takes those of ``settings.benchmark``.
@@ -91,18 +92,27 @@ def calibrate(
         device: ``cpu``, ``cuda``, …; None takes the best one there is.
 
     Raises:
-        ConfigError: neither or both of a dataset and a benchmark, no model, or too few pictures.
+        ConfigError: neither or both of a dataset and a benchmark, no model, too few pictures, or ``out`` holds another
+            reading.
         DatasetError, ModelError: the pictures, the model or the teacher cannot be used.
     """
     if (dataset is None) == (settings.benchmark is None):
         raise ConfigError("nothing to learn from, or two things", expected="either a dataset or --benchmark")
     started = time.monotonic()
     store = None if dataset is None else DatasetStore.open(dataset)
+    if store is not None:
+        store.check_complete()
+    asked = _hash_of(settings, store, seed)
+    if out.exists():
+        there = Reading.load(out)
+        if there.learned_from is None or there.learned_from.asked != asked:
+            raise ConfigError(f"{out} holds another reading", fix="use another --out or delete it")
+        return Calibration(there, 0.0)
     name = settings.model or (None if store is None else store.manifest.model)
     if name is None:
         raise ConfigError("no model whose attention is to be read", fix="--model with its name or folder")
     model = load_from_settings(GenerateSettings(model=name, device=device))
-    examples = _dataset_examples(store, settings) if store else _benchmark_examples(settings, model, seed)
+    examples = dataset_examples(store, settings) if store else _benchmark_examples(settings, model, seed)
     if settings.teacher is not None:
         examples = _taught(examples, settings, device)
     reading = learn_reading(model, examples, settings, seed)
@@ -115,6 +125,7 @@ def calibrate(
                 num_images=len(examples) - _num_kept_back(len(examples), settings),
                 kept_back=_num_kept_back(len(examples), settings),
                 seed=seed,
+                asked=asked,
             ),
         }
     )
@@ -143,9 +154,9 @@ def learn_reading(
     """
     if len(examples) < 8:
         raise ConfigError("too few pictures to learn a reading from", got=len(examples), expected="at least 8")
-    order = np.random.default_rng(seed).permutation(len(examples))
+    order = np.random.default_rng(seed).permutation(len(examples)).tolist()
     kept = _num_kept_back(len(examples), settings)
-    fitted, back = order[kept:].tolist(), order[:kept].tolist()
+    split = _Split(examples, order[kept:], order[:kept])
     plain = model.spec.resolve_reading("plain")
     learned = plain.model_copy(
         update={
@@ -157,22 +168,25 @@ def learn_reading(
     others = [model.spec.resolve_reading(name) for name in ("published", "plain")]
     with progress("Read attention", len(examples) * (len(settings.timesteps) + len(others)), "pictures") as advance:
         tried = [
-            _learn_level(model, examples, learned.model_copy(update={"timesteps": (level,)}), fitted, seed, advance)
+            _learn_level(model, split, learned.model_copy(update={"timesteps": (level,)}), seed, advance)
             for level in settings.timesteps
         ]
-        readings = [max(tried, key=lambda one: one.score)]
-        for other in others:
-            read = partial(model.attend, capture=other)
-            maps = [class_heatmaps(one, TRIED_EXPONENTS) for one in _read(examples, read, settings.batch_size, advance)]
-            readings.append(_Read(other, maps, 0.0))
-    scores = {}
-    chosen: list[Reading] = []
-    with progress("Choose thresholds", len(examples) * len(readings) * len(TRIED_EXPONENTS), "pictures") as advance:
-        for one in readings:
-            label, score = _choose_labels(one.heatmaps, examples, fitted, back, settings, advance)
-            chosen.append(one.reading.model_copy(update={"label": label}))
-            scores["learned" if one is readings[0] else one.reading.name] = score
-    return chosen[0].model_copy(update={"scores": scores})
+        best = max(tried, key=lambda one: one.score)
+        maps = {other.name: _heatmaps(model, other, examples, advance) for other in others} | {"learned": best.heatmaps}
+    with progress("Choose thresholds", len(examples) * len(maps) * len(TRIED_EXPONENTS), "pictures") as advance:
+        chosen = {name: _choose_labels(heatmaps, split, settings, advance) for name, heatmaps in maps.items()}
+    scores = {name: score for name, (_, score) in chosen.items()}
+    return best.reading.model_copy(update={"label": chosen["learned"][0], "scores": scores})
+
+
+def choose_labels(
+    model: DiffusionModel, reading: Reading, examples: Sequence[Example], settings: CalibrateSettings
+) -> LabelSettings:
+    """Exponent and thresholds by which a reading's labels agree best with the targets of examples."""
+    everything = _Split(examples, list(range(len(examples))), [])
+    with progress("Choose thresholds", len(examples) * (1 + len(TRIED_EXPONENTS)), "pictures") as advance:
+        heatmaps = _heatmaps(model, reading, examples, advance)
+        return _choose_labels(heatmaps, everything, settings, advance)[0]
 
 
 def summarize(calibration: Calibration) -> Iterator[str]:
@@ -187,7 +201,8 @@ def summarize(calibration: Calibration) -> Iterator[str]:
         f"read at noise level {', '.join(map(str, reading.timesteps))} of the finished picture, exponent "
         f"{label.exponent}, thresholds {label.threshold} and {label.uncertainty_threshold}, refinement {label.refine}"
     )
-    yield f"learned from {learned.num_images} pictures in {calibration.seconds:.0f} s"
+    took = f" in {calibration.seconds:.0f} s" if calibration.seconds else " before"
+    yield f"learned from {learned.num_images} pictures{took}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,18 +212,20 @@ class _Read:
     score: float
 
 
-def _learn_level(
-    model: DiffusionModel,
-    examples: Sequence[Example],
-    reading: Reading,
-    fitted: list[int],
-    seed: int,
-    advance: Advance,
-) -> _Read:
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """Pictures, and the numbers of those to learn from and of those kept back."""
+
+    examples: Sequence[Example]
+    fitted: list[int]
+    back: list[int]
+
+
+def _learn_level(model: DiffusionModel, split: _Split, reading: Reading, seed: int, advance: Advance) -> _Read:
     """Fit the weights at one noise level; the score is on the fitted pictures, unrefined."""
-    features = reading.cross_attention
+    features, examples, fitted = reading.cross_attention, split.examples, split.fitted
     assert isinstance(features, LearnedLayers)
-    maps = list(_read(examples, partial(model.attend_layers, reading=reading), 16, advance))
+    maps = list(_read(examples, partial(model.attend_layers, reading=reading), advance))
     cells = [_cells(maps[index], examples[index], features) for index in fitted]
     columns, coverage, weight = (torch.cat(part) for part in zip(*cells, strict=True))
     learned = fit(columns, coverage, features, weight=weight, seed=seed)
@@ -217,6 +234,12 @@ def _learn_level(
     shown = {index: _evidence(heatmaps[index], examples[index], plain) for index in fitted}
     score = max(_agreement(shown, examples, fitted, cut, cut)[0] for cut in THRESHOLDS)
     return _Read(reading.model_copy(update={"cross_attention": learned}), heatmaps, score)
+
+
+def _heatmaps(model: DiffusionModel, reading: Reading, examples: Sequence[Example], advance: Advance) -> list[Heatmaps]:
+    return [
+        class_heatmaps(one, TRIED_EXPONENTS) for one in _read(examples, partial(model.attend, capture=reading), advance)
+    ]
 
 
 def _cells(maps: LayerMaps, example: Example, features: LearnedLayers) -> tuple[Tensor, Tensor, Tensor]:
@@ -231,19 +254,15 @@ def _cells(maps: LayerMaps, example: Example, features: LearnedLayers) -> tuple[
 
 
 def _choose_labels(
-    heatmaps: Sequence[Heatmaps],
-    examples: Sequence[Example],
-    fitted: list[int],
-    back: list[int],
-    settings: CalibrateSettings,
-    advance: Advance,
+    heatmaps: Sequence[Heatmaps], split: _Split, settings: CalibrateSettings, advance: Advance
 ) -> tuple[LabelSettings, float]:
     """The exponent and thresholds that agree best with the fitted targets, and the score of the others, band off."""
+    examples, fitted = split.examples, split.fitted
     best: tuple[float, LabelSettings, float] | None = None
     for exponent in TRIED_EXPONENTS:
         label = LabelSettings(exponent=exponent, refine=settings.refine)
         shown = {}
-        for index in (*fitted, *back):
+        for index in (*fitted, *split.back):
             shown[index] = _evidence(heatmaps[index], examples[index], label)
             advance()
         agreed = {cut: _agreement(shown, examples, fitted, cut, cut)[0] for cut in THRESHOLDS}
@@ -257,7 +276,7 @@ def _choose_labels(
         best = (
             agreed[cut],
             label.model_copy(update=asked),
-            _agreement(shown, examples, back or fitted, cut, cut)[0],
+            _agreement(shown, examples, split.back or fitted, cut, cut)[0],
         )
     assert best is not None
     return best[1:]
@@ -290,14 +309,14 @@ def _agreement(
 
 
 def _read(
-    examples: Sequence[Example], read: Callable[..., list[AnyMaps]], batch_size: int, advance: Advance
+    examples: Sequence[Example], read: Callable[..., list[AnyMaps]], advance: Advance, batch_size: int = 16
 ) -> Iterator[AnyMaps]:
     for one in read_each((example.picture for example in examples), read, batch_size):
         advance()
         yield one
 
 
-def _dataset_examples(store: DatasetStore, settings: CalibrateSettings) -> list[Example]:
+def dataset_examples(store: DatasetStore, settings: CalibrateSettings) -> list[Example]:
     """The first samples of a dataset, and their own label maps as targets."""
     samples = (store[index] for index in range(min(len(store), settings.num_images)))
     return [
@@ -338,13 +357,19 @@ def _taught(examples: Sequence[Example], settings: CalibrateSettings, device: st
     images = (example.picture.image for example in examples)
     taught = []
     with progress("Ask the teacher", len(examples), "pictures") as advance:
-        for example, seen in zip(
-            examples, predict(teacher.model, images, Views(flip=True), settings.batch_size, read), strict=True
-        ):
+        for example, seen in zip(examples, predict(teacher.model, images, Views(flip=True), read=read), strict=True):
             named = np.isin(seen, (*example.classes, UNCERTAIN))
             taught.append(replace(example, target=np.where(named, seen, BACKGROUND).astype(np.uint8)))
             advance()
     return taught
+
+
+def _hash_of(settings: CalibrateSettings, store: DatasetStore | None, seed: int) -> str:
+    """What tells a calibration from another; of a teacher, what it was trained on and how."""
+    values = settings.model_dump(mode="json", exclude={"teacher"})
+    teacher = None if settings.teacher is None else read_description(settings.teacher)
+    pictures = None if store is None else store.manifest.identity
+    return config_hash({"settings": values, "teacher": teacher, "pictures": pictures, "seed": seed})
 
 
 def _num_kept_back(count: int, settings: CalibrateSettings) -> int:

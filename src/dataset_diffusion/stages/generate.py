@@ -64,7 +64,7 @@ def generate_dataset(
     settings: GenerateSettings,
     out: Path,
     *,
-    label: LabelOptions,
+    label: LabelOptions | LabelSettings,
     seed: int,
     classes: ClassSet | str | None = None,
     workers: ExecutorSettings = ExecutorSettings(),
@@ -87,7 +87,9 @@ def generate_dataset(
         ConfigError, ModelError, PromptError: the model cannot generate the prompts; ``out`` is left alone.
     """
     reading, begun = reading_for(out, settings), (out / FILE_NAME).exists()
-    manifest, job = plan_dataset(prompts_file, settings, reading, label.resolve(reading.label), seed, classes)
+    manifest, job = plan_dataset(
+        prompts_file, settings, reading, label.resolve(reading.label), seed=seed, classes=classes
+    )
     if begun and (store := DatasetWriter.create(out, manifest)).is_complete:
         return store
     if model is None and not begun:
@@ -168,7 +170,9 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
             fix="name their file with --prompts",
         )
     reading = reading_for(store.path, recorded.generate)
-    manifest, job = plan_dataset(file, recorded.generate, reading, recorded.label, recorded.seed, store.class_set)
+    manifest, job = plan_dataset(
+        file, recorded.generate, reading, recorded.label, seed=recorded.seed, classes=store.class_set
+    )
     if differences := store.manifest.differences(manifest):
         raise DatasetError(
             f"{store.path} was not generated from what is there now",
@@ -190,6 +194,7 @@ def plan_dataset(
     settings: GenerateSettings,
     reading: Reading,
     label: LabelSettings,
+    *,
     seed: int,
     classes: ClassSet | str | None = None,
 ) -> tuple[DatasetManifest, GenerationJob]:

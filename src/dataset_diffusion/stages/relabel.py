@@ -39,7 +39,11 @@ from dataset_diffusion.seeding import sample_seed
 
 
 def relabel_dataset(
-    source: Path, settings: LabelOptions, out: Path | None = None, *, workers: WorkerSettings = WorkerSettings()
+    source: Path,
+    settings: LabelOptions | LabelSettings,
+    out: Path | None = None,
+    *,
+    workers: WorkerSettings = WorkerSettings(),
 ) -> DatasetStore:
     """Label a dataset anew from its stored heatmaps. Call again to resume; a finished one is left as it is.
 
@@ -77,7 +81,13 @@ def relabel_dataset(
 
 
 def read_again(
-    source: Path, settings: LabelOptions, out: Path, *, reading: str, device: str | None = None, batch_size: int = 16
+    source: Path,
+    settings: LabelOptions | LabelSettings,
+    out: Path,
+    *,
+    reading: str,
+    device: str | None = None,
+    batch_size: int = 16,
 ) -> DatasetStore:
     """Read the pictures of a dataset anew, by another reading of the model that made them, and label them.
 
@@ -142,7 +152,7 @@ def _read_shards(
     clear_leftovers(new.path / "shards")
 
 
-def _open(dataset: Path, asked: LabelOptions) -> tuple[DatasetStore, DatasetManifest, LabelSettings]:
+def _open(dataset: Path, asked: LabelOptions | LabelSettings) -> tuple[DatasetStore, DatasetManifest, LabelSettings]:
     """A dataset that can be labelled anew, the manifest that it then has, and how it is labelled."""
     store = DatasetStore.open(dataset)
     store.check_complete()

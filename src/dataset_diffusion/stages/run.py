@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion.config import MACHINE_SETTINGS, NO_BENCHMARK, RunConfig
+from dataset_diffusion.config import MACHINE_SETTINGS, NO_BENCHMARK, CalibrateSettings, LabelOptions, RunConfig
+from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.disk.atomic import explained_write_errors, read_json, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.evaluation.scoring import check_classes
 from dataset_diffusion.run_folder import RunFolder
+from dataset_diffusion.stages.calibrate import calibrate
 from dataset_diffusion.stages.evaluate import evaluate, open_chosen
 from dataset_diffusion.stages.filter import check_filter, filter_samples
 from dataset_diffusion.stages.generate import check_generation, generate_dataset, reading_for
 from dataset_diffusion.stages.prompts import MadePrompts, compose_prompts, make_prompts
+from dataset_diffusion.stages.relabel import read_again
 from dataset_diffusion.stages.report import report
 from dataset_diffusion.stages.train import check_training, train
 
@@ -38,8 +41,10 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
         folder.prompts, config.generate, folder.dataset, label=config.label, seed=seed, model=model
     )
     del model  # its memory is the segmenter's
+    for number in range(config.calibrate.turns):
+        store = _learn_to_read(config, store, folder, folder.turn(number))
     if config.filter.rules:
-        store = filter_samples(folder.dataset, config.filter, folder.filtered)
+        store = filter_samples(store.path, config.filter, folder.filtered)
     train([store.location], config.train, folder.model, seed=seed)
     results: dict[str, Any] = {}
     if config.evaluate.benchmark != NO_BENCHMARK:
@@ -48,6 +53,17 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
         results = _read(folder.results)
     report(out)
     return results
+
+
+def _learn_to_read(config: RunConfig, store: DatasetStore, folder: RunFolder, turn: RunFolder) -> DatasetStore:
+    """One turn: a segmenter learns from the labels there are and teaches the reading of those that are then made."""
+    seed, once = config.seed, config.train.model_copy(update={"self_training": 0})
+    kept = filter_samples(store.path, config.filter, turn.filtered) if config.filter.rules else store
+    teacher = train([kept.location], once, turn.model, seed=seed).path
+    learning = config.calibrate.model_dump(exclude={"turns"})
+    calibrate(store.path, CalibrateSettings(teacher=teacher, **learning), turn.reading, seed=seed)
+    labels = LabelOptions(refine=config.label.refine)  # thresholds fit a reading, and this is another one
+    return read_again(folder.dataset, labels, turn.dataset, reading=str(turn.reading))
 
 
 def _check(config: RunConfig) -> tuple[MadePrompts, DiffusionModel | None]:

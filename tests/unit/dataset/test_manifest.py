@@ -7,9 +7,11 @@ import pytest
 import dataset_diffusion
 from dataset_diffusion.config import GenerateSettings, LabelSettings, config_hash
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.provenance import FilterStep, Layers, Provenance, Used
+from dataset_diffusion.dataset.provenance import FilterStep, Provenance, Used
+from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import class_set
+from dataset_diffusion.reading import LayerChoice
 
 
 def make(**changes):
@@ -143,9 +145,7 @@ USED = Used(
     height=128,
     width=128,
     dtype="float32",
-    cross_attention=Layers(resolution=16, prefixes=("up_blocks.1",)),
-    self_attention=Layers(resolution=16, prefixes=("",)),
-    attention_prompt="class",
+    reading=MODELS["embedded"].resolve_reading("plain"),
 )
 
 
@@ -154,10 +154,10 @@ def used(**changes):
 
 
 def test_what_was_used_is_compared_where_it_is_known_of_both():
-    other = Layers(resolution=8, prefixes=("",))
-    assert used().differences(used(cross_attention=other)) == [
-        "used.cross_attention.resolution: 8 (here: 16)",
-        "used.cross_attention.prefixes: ('',) (here: ('up_blocks.1',))",
+    other = USED.reading.model_copy(update={"cross_attention": LayerChoice(8)})
+    assert used().differences(used(reading=other)) == [
+        "used.reading.cross_attention.resolution: 8 (here: 16)",
+        "used.reading.cross_attention.prefixes: ('',) (here: ('up_blocks.1',))",
     ]
     assert drawn().differences(used()) == used().differences(drawn()) == []
 

@@ -11,8 +11,8 @@ from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import AttentionCapture, attention_probabilities
 from dataset_diffusion.diffusion.families.unet import choose_layers
 from dataset_diffusion.diffusion.load import compile_blocks
-from dataset_diffusion.diffusion.specs import LayerChoice
 from dataset_diffusion.errors import ModelError
+from dataset_diffusion.reading import LayerChoice
 from dataset_diffusion.records import Prompt
 
 pytestmark = pytest.mark.slow
@@ -90,6 +90,7 @@ def test_everything_is_restored_when_the_block_fails(model):
         states,
         cross_attention=choose_layers(model.pipeline.unet, "attn2", LayerChoice(4), NATIVE),
         self_attention=choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE),
+        token_positions=[[[1]]],
         guided=False,
     )
 
@@ -110,10 +111,11 @@ def test_nothing_read_is_an_error(model):
         torch.zeros(1, 77, 64),
         cross_attention=choose_layers(model.pipeline.unet, "attn2", LayerChoice(4), NATIVE),
         self_attention=choose_layers(model.pipeline.unet, "attn1", LayerChoice(8), NATIVE),
+        token_positions=[[[1]]],
         guided=False,
     )
     with pytest.raises(ModelError, match="no attention was read"), reader:
-        reader.maps([[[1]]])
+        reader.maps()
 
 
 def test_attention_probabilities_by_hand(model):

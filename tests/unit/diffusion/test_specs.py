@@ -5,8 +5,9 @@ import pytest
 from tests.helpers.architectures import ARCHITECTURES
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings
-from dataset_diffusion.diffusion.specs import MODELS, LayerChoice, model_fingerprint, model_spec
-from dataset_diffusion.errors import ModelError
+from dataset_diffusion.diffusion.specs import MODELS, model_fingerprint, model_spec
+from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.reading import LayerChoice
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +58,7 @@ def test_every_published_model_is_pinned_to_a_commit():
 
 def test_another_resolution_takes_every_layer_of_it():
     embedded = MODELS["embedded"]
-    capture = embedded.resolve_capture(CaptureSettings(cross_attention_resolution=8))
+    capture = embedded.resolve_reading(capture=CaptureSettings(cross_attention_resolution=8))
     assert capture.cross_attention == LayerChoice(8)
     assert capture.self_attention == embedded.self_attention
 
@@ -65,19 +66,13 @@ def test_another_resolution_takes_every_layer_of_it():
 def test_what_the_settings_leave_open_is_the_models_own():
     found = asdict(MODELS["sd15"].resolve(GenerateSettings(steps=30, width=640)))
     assert found.pop("negative_prompt").startswith("ugly, tiling, ")
+    assert found.pop("reading") == MODELS["sd15"].resolve_reading("plain")
     assert found == {
         "scheduler": "ddim",
         "steps": 30,
         "guidance_scale": 7.5,
         "height": 512,
         "width": 640,
-        "capture": {
-            "cross_attention": {"resolution": 16, "prefixes": ("",)},
-            "self_attention": {"resolution": 32, "prefixes": ("",)},
-            "prompt": "class",
-            "steps": "all",
-            "every": 1,
-        },
     }
 
 
@@ -98,3 +93,41 @@ def test_a_folder_is_another_model_when_any_weight_is_another(copy):
     data[-1] ^= 1
     weights.write_bytes(data)
     assert model_fingerprint(model_spec(str(copy))) != before
+
+
+def test_a_reading_is_the_models_own_or_what_is_asked_for():
+    spec = MODELS["sd15"]
+    plain = spec.resolve_reading()
+    assert (plain.name, plain.cross_attention, plain.when) == ("plain", LayerChoice(16), "drawing")
+    assert spec.resolve_reading("published", when="drawn").when == "drawn"
+    narrow = CaptureSettings(cross_attention_layers=("up_blocks",), every=2)
+    asked = spec.resolve_reading(capture=narrow)
+    assert (asked.name, asked.cross_attention, asked.every) == ("plain", LayerChoice(16, ("up_blocks",)), 2)
+
+
+def test_the_published_reading_averages_every_layer_of_the_models_resolution():
+    embedded = MODELS["embedded"]
+    assert embedded.resolve_reading("plain").cross_attention.prefixes == ("up_blocks.1",)
+    assert embedded.resolve_reading("published").cross_attention == LayerChoice(16)
+
+
+def test_a_reading_that_leaves_no_choice_of_layers_is_not_given_one():
+    with pytest.raises(
+        ConfigError, match=r"^a reading says itself which attention it reads; got the reading published"
+    ):
+        MODELS["sd15"].resolve_reading("published", CaptureSettings(every=2))
+
+
+def test_an_unknown_reading_is_refused(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        MODELS["sd15"].resolve_reading("shiny")
+    assert str(error.value) == "no such reading; got shiny; expected plain, published, or a file"
+
+
+def test_a_reading_of_another_model_is_refused(tmp_path):
+    spec, file = MODELS["embedded"], tmp_path / "mine.json"
+    reading = spec.resolve_reading("plain").model_copy(update={"model": model_fingerprint(spec), "name": "mine"})
+    reading.save(file)
+    assert spec.resolve_reading(str(file)) == reading
+    with pytest.raises(ConfigError, match=r"^the reading was learned for another model; got .*mine\.json, for a model"):
+        MODELS["sd15"].resolve_reading(str(file))

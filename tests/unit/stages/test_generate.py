@@ -6,14 +6,21 @@ import pytest
 from tests.helpers.processes import run_command, succeed
 from tests.helpers.tiny_models import add_safety_checker, thin_pipeline
 
-from dataset_diffusion.config import ExecutorSettings, FilterSettings, GenerateSettings, LabelSettings, WorkerSettings
-from dataset_diffusion.dataset.provenance import Layers
+from dataset_diffusion.config import (
+    ExecutorSettings,
+    FilterSettings,
+    GenerateSettings,
+    LabelOptions,
+    LabelSettings,
+    WorkerSettings,
+)
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.prompts.prompt_files import write_prompts
+from dataset_diffusion.reading import LayerChoice
 from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import generate_dataset, repair_dataset
 from dataset_diffusion.stages.relabel import relabel_dataset
@@ -130,7 +137,7 @@ def test_what_was_used_is_recorded_and_compared(draw):
     store = draw(2)
     used = store.manifest.provenance.used
     assert (used.scheduler, used.steps, used.guidance_scale, used.height, used.dtype) == ("ddim", 1, 4.0, 32, "float32")
-    assert used.cross_attention == Layers(resolution=16, prefixes=("up_blocks.1",))
+    assert used.reading.cross_attention == LayerChoice(16, ("up_blocks.1",))
     # As if this version drew with another guidance scale and on another device.
     other = used.model_copy(update={"guidance_scale": 5.0, "dtype": "float16"})
     recorded = store.manifest.provenance.model_copy(update={"used": other})
@@ -170,7 +177,7 @@ def test_an_image_that_the_safety_checker_refuses_teaches_nothing(draw, tmp_path
     assert not store[refused].image.any()
     assert (store[refused].label == 255).all()
     # Relabelling knows it too, and a filter drops it.
-    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0, uncertainty_threshold=0), workers=ONE)
+    relabelled = relabel_dataset(store.path, LabelOptions(threshold=0, uncertainty_threshold=0), workers=ONE)
     assert [bool((sample.label == 255).all()) for sample in relabelled].index(True) == refused
     kept = filter_samples(store.path, FilterSettings(rules=("presence > 0",)), tmp_path / "kept")
     assert [sample.seed for sample in kept] == [store[index].seed for index in range(3) if index != refused]
@@ -243,7 +250,7 @@ def test_the_bar_counts_the_images_that_are_there(draw, capsys):
 
 def test_a_dataset_that_was_relabelled_meanwhile_is_not_repaired(draw):
     store = draw(4)
-    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0.5), workers=ONE)
+    relabelled = relabel_dataset(store.path, LabelOptions(threshold=0.5), workers=ONE)
     before = shards(relabelled)
     with pytest.raises(DatasetError, match=r"was changed while it was read; got config\.label\.threshold: 0\.5 "):
         repair_dataset(store, [0])

@@ -10,6 +10,7 @@ from dataset_diffusion.config import ExecutorSettings, GenerateSettings, LabelSe
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.families.unet import UNetModel
+from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
 from dataset_diffusion.labelling.sample import label_generation
 from dataset_diffusion.prompts.class_sets import class_set
@@ -32,7 +33,8 @@ CLASSES = class_set("emoji")
 def make_job(num_images=5, seed=3, **options):
     settings = {"steps": 1, "height": 32, "width": 32, "batch_size": 2, "device": "cpu"} | options
     prompts = tuple(build_prompts(None, CLASSES, num_images, seed=0))
-    return GenerationJob(seed, prompts, GenerateSettings(**settings), LabelSettings())
+    generate = GenerateSettings(**settings)
+    return GenerationJob(seed, prompts, generate, MODELS["embedded"].resolve(generate), LabelSettings())
 
 
 def generate(model, job, prompts=None, size=None):

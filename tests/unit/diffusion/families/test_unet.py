@@ -9,8 +9,8 @@ from tests.helpers.tiny_models import SPEC, add_safety_checker, thin_model, thin
 from dataset_diffusion.config import CaptureSettings, GenerateSettings
 from dataset_diffusion.diffusion.families.unet import UNetModel, choose_layers
 from dataset_diffusion.diffusion.load import make_scheduler
-from dataset_diffusion.diffusion.specs import LayerChoice
 from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.reading import LayerChoice
 from dataset_diffusion.records import Prompt
 
 pytestmark = pytest.mark.slow
@@ -133,13 +133,13 @@ def test_numbers_that_overflow_do_not_become_black_images():
 
 def each_calls_maps(model, steps):
     """The cross-attention of every single call, read by one reader each."""
-    capture = model.spec.resolve_capture(CaptureSettings())
+    capture = model.spec.resolve_reading()
     with ExitStack() as stack:
         readers = [
             stack.enter_context(model._reader([TEDDY], capture, False, (8, 8), calls=[call])) for call in range(steps)
         ]
         model.generate([TEDDY], [3], steps=steps, guidance_scale=1.0, height=64, width=64)
-    return torch.stack([reader.maps([[[1, 2]]])[0].cross_attention for reader in readers])
+    return torch.stack([reader.maps()[0].cross_attention for reader in readers])
 
 
 def test_part_of_the_steps_and_every_nth_of_them(model):
