@@ -104,6 +104,7 @@ def test_debug_shows_where_a_mistake_was_found_and_ends_alike():
     assert outcome.err.splitlines()[-1] == "error: missing RUN; fix: see dataset-diffusion report --help"
 
 
+@pytest.mark.slow
 def test_a_program_of_its_own_exits_with_2_and_one_line():
     words = ["generate", "--prompts", "p", "--out", "d", "--threshold", "2"]
     ended = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, check=False)

@@ -38,11 +38,13 @@ def test_every_promised_name_is_public():
     assert set(dir(dataset_diffusion)) >= PROMISED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", dataset_diffusion.__all__)
 def test_a_public_name_is_what_it_says(name):
     assert getattr(dataset_diffusion, name).__name__ == name
 
 
+@pytest.mark.slow
 def test_type_checkers_see_the_same_objects(monkeypatch):
     objects = {name: getattr(dataset_diffusion, name) for name in dataset_diffusion.__all__}
     monkeypatch.setattr("typing.TYPE_CHECKING", True)

@@ -135,6 +135,7 @@ def test_run_names_captions_that_are_missing_as_the_recipe_does(folder, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_names_paths_as_the_recipe_does(folder, tmp_path):
     recipe = write(folder, '[prompts]\ncaptions = "../c.txt"\n[generate]\nmodel = "./sd"\n[train]\niterations = 1')
     printed = succeed("run", recipe, "--out", tmp_path / "run", "--dry-run").splitlines()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import DatasetDiffusionError, DatasetError
 
 
 @contextmanager
@@ -55,12 +55,12 @@ def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None
     atomic_write(path, (json.dumps(values, indent=2, ensure_ascii=ensure_ascii) + "\n").encode())
 
 
-def read_json(path: Path, fix: str) -> Any:
-    """What a JSON file holds; a DatasetError with this fix where it cannot be read or is not JSON."""
+def read_json(path: Path, fix: str, error: Callable[..., DatasetDiffusionError] = DatasetError) -> Any:
+    """What a JSON file holds; this kind of error with this fix where it cannot be read or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"cannot read {path}", got=str(error), fix=fix) from error
+    except (OSError, ValueError, RecursionError) as reason:
+        raise error(f"cannot read {path}", got=str(reason), fix=fix) from reason
 
 
 def remove_leftovers(path: Path) -> None:

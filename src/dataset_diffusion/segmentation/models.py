@@ -1,4 +1,7 @@
-"""The segmenters by name, behind one calling convention: RGB in [0, 1] in, logits at the size of the input out."""
+"""The segmenters by name, behind one calling convention: RGB in [0, 1] in, logits at the size of the input out.
+
+Libraries of networks take seconds to import: each is imported when a network of its own is built.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, cast, runtime_checkable
 
-import segmentation_models_pytorch as smp
-import timm
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchvision.models.segmentation import DeepLabV3
-from torchvision.models.segmentation.deeplabv3 import DeepLabHead
-from torchvision.models.segmentation.fcn import FCNHead
-from torchvision.transforms.v2.functional import normalize
 
 from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.hub import prepare_hub
@@ -104,6 +101,8 @@ def build_segmenter(name: str, num_classes: int, pretrained: bool = False) -> Se
 
 
 def _unet(num_classes: int, pretrained: bool, *, encoder: str, decoder_channels: tuple[int, ...]) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
     network: nn.Module = smp.Unet(
         encoder,
         encoder_weights="imagenet" if pretrained else None,
@@ -117,6 +116,8 @@ class _Stages(nn.Module):
     """The last two stages of a timm network at output stride 8, as torchvision's DeepLabV3 takes them."""
 
     def __init__(self, name: str, pretrained: bool) -> None:
+        import timm
+
         super().__init__()
         self.stages = timm.create_model(name, pretrained, features_only=True, output_stride=8, out_indices=(3, 4))
 
@@ -125,6 +126,10 @@ class _Stages(nn.Module):
 
 
 def _deeplabv3(num_classes: int, pretrained: bool, *, backbone: str) -> nn.Module:
+    from torchvision.models.segmentation import DeepLabV3
+    from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+    from torchvision.models.segmentation.fcn import FCNHead
+
     stages = _Stages(backbone, pretrained)
     aux_channels, out_channels = stages.stages.feature_info.channels()
     network: nn.Module = DeepLabV3(stages, DeepLabHead(out_channels, num_classes), FCNHead(aux_channels, num_classes))
@@ -132,7 +137,7 @@ def _deeplabv3(num_classes: int, pretrained: bool, *, backbone: str) -> nn.Modul
 
 
 def _segformer(num_classes: int, pretrained: bool, *, size: str) -> nn.Module:
-    from dataset_diffusion.segmentation.segformer import SegFormer  # transformers takes a while to import
+    from dataset_diffusion.segmentation.segformer import SegFormer
 
     return SegFormer(num_classes, size, pretrained)
 
@@ -144,6 +149,8 @@ def _mask2former(num_classes: int, pretrained: bool, *, size: str) -> nn.Module:
 
 
 def _normalized(images: Tensor) -> Tensor:
+    from torchvision.transforms.v2.functional import normalize
+
     normalized: Tensor = normalize(images, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return normalized.contiguous(memory_format=torch.channels_last)
 

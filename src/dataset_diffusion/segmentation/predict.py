@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchvision.transforms.v2.functional import hflip, resize
+from torch.nn.functional import interpolate
 
 from dataset_diffusion.config import EvaluateSettings
 from dataset_diffusion.errors import ConfigError
@@ -122,7 +122,7 @@ def _view_probabilities(segmenter: Segmenter, images: Tensor, views: Views) -> I
         seen = _resized(images, (max(1, round(height * unit * scale)), max(1, round(width * unit * scale))))
         yield _resized(_logits(segmenter, seen, views), (height, width)).softmax(dim=1)
         if views.flip:
-            yield _resized(hflip(_logits(segmenter, hflip(seen), views)), (height, width)).softmax(dim=1)
+            yield _resized(_logits(segmenter, seen.flip(-1), views).flip(-1), (height, width)).softmax(dim=1)
 
 
 def _logits(segmenter: Segmenter, images: Tensor, views: Views) -> Tensor:
@@ -147,4 +147,4 @@ def _starts(side: int, window: int, stride: int) -> list[int]:
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return maps if tuple(maps.shape[-2:]) == size else cast(Tensor, resize(maps, list(size), antialias=True))
+    return maps if tuple(maps.shape[-2:]) == size else interpolate(maps, size, mode="bilinear", antialias=True)

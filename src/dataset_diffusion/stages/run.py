@@ -10,7 +10,7 @@ from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.disk.atomic import explained_write_errors, read_json, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
-from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
 from dataset_diffusion.run_folder import RunFolder
 from dataset_diffusion.stages.calibrate import calibrate
@@ -36,7 +36,9 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     folder, seed = RunFolder(out), config.seed
     composed, model = (None, None) if folder.config.exists() else _check(config)
     _claim(folder, config)
-    make_prompts(config.prompts, folder.prompts, seed=seed, composed=composed)
+    # Prompts in a folder that was claimed before are what these settings asked for.
+    if composed is not None or not folder.prompts.exists():
+        make_prompts(config.prompts, folder.prompts, seed=seed, composed=composed)
     store = generate_dataset(
         folder.prompts, config.generate, folder.dataset, label=config.label, seed=seed, model=model
     )
@@ -91,8 +93,5 @@ def _claim(folder: RunFolder, config: RunConfig) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = read_json(file, fix="delete it, or use another --out")
-    except DatasetError as error:
-        raise ConfigError(str(error)) from error
+    values: dict[str, Any] = read_json(file, fix="delete it, or use another --out", error=ConfigError)
     return values

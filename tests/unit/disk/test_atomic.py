@@ -3,8 +3,8 @@ import resource
 
 import pytest
 
-from dataset_diffusion.disk.atomic import atomic_write, find_leftovers, remove_files, remove_leftovers
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.disk.atomic import atomic_write, find_leftovers, read_json, remove_files, remove_leftovers
+from dataset_diffusion.errors import ConfigError, DatasetError
 
 
 def names(folder):
@@ -79,3 +79,11 @@ def test_a_writer_that_another_one_overtook_is_content_with_its_file(tmp_path, m
     atomic_write(path, b"same")
     assert path.read_bytes() == b"same"
     assert names(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("error", [ConfigError, DatasetError])
+def test_what_is_no_json_is_the_kind_of_error_asked_for(tmp_path, content, error):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(error, match=r"^cannot read .*a\.json; got .*; fix: delete it$"):
+        read_json(tmp_path / "a.json", fix="delete it", error=error)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sprites import ICONS
-from torchvision.datasets import Cityscapes
 
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.prompts.class_sets import ClassSet, backgrounds_of, class_set, resolve_classes
@@ -99,7 +98,10 @@ def test_the_whole_voc_palette_is_that_of_the_published_label_maps():
         assert tuple(zip(flat[::3], flat[1::3], flat[2::3], strict=True)) == class_set("voc").palette
 
 
+@pytest.mark.slow
 def test_cityscapes_is_as_torchvision_knows_it():
+    from torchvision.datasets import Cityscapes
+
     official = {row.train_id + 1: row for row in Cityscapes.classes if 0 <= row.train_id < 255}
     cityscapes = class_set("cityscapes")
     assert sorted(official) == list(cityscapes.ids)
@@ -165,6 +167,7 @@ def test_own_names_get_the_synonyms_of_the_names_that_are_known():
     assert own.synonyms[2] == ()  # a kind of person, not another name of it
 
 
+@pytest.mark.slow
 @given(st.lists(NAMES, min_size=1, max_size=30, unique_by=lambda name: name.casefold()))
 def test_any_words_make_a_class_set_that_survives_json(names):
     classes = ClassSet.from_names(names) if "background" not in map(str.casefold, names) else class_set("voc")

@@ -149,6 +149,7 @@ def test_every_class_is_found_by_its_name_words_and_synonyms(name):
             assert len(find_classes(f"the {synonym}.", classes)) == 1
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60), st.sampled_from(["zebra", "hot dog", "orange", "table", ""]), st.text(max_size=60))
 def test_spacing_changes_nothing_in_any_text(before, word, after):
     caption = f"{before} {word} {after}"

@@ -7,6 +7,8 @@ from torch.utils.data import Dataset
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, MixedDraws, TrainingDraws
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shades():

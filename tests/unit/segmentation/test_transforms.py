@@ -13,6 +13,8 @@ BRIGHT_HALF[:, :, 20:] = 200
 HALF_LABEL = torch.zeros(24, 40, dtype=torch.uint8)
 HALF_LABEL[:, 20:] = 7
 
+pytestmark = pytest.mark.slow
+
 
 @given(seeds)
 def test_the_result_has_the_crop_size_and_no_new_ids(seed):

@@ -166,7 +166,7 @@ def counted(monkeypatch):
     return calls
 
 
-def test_a_fresh_run_does_everything_once_and_a_finished_one_only_compares_its_prompts(tmp_path, counted):
+def test_a_fresh_run_does_everything_once_and_a_finished_one_nothing(tmp_path, counted):
     recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
     (tmp_path / "captions.txt").write_text("a cat\n")
     recipe.write_text(RECIPE.replace("num_images", 'captions = "captions.txt"\nnum_images'))
@@ -174,4 +174,7 @@ def test_a_fresh_run_does_everything_once_and_a_finished_one_only_compares_its_p
     assert counted == {"from_pretrained": 1, "read_captions": 1, "find_scenes": 1, "draw_prompts": 1}
     counted.clear()
     succeed("run", recipe, "--out", out)
-    assert counted == {"read_captions": 1, "find_scenes": 1, "draw_prompts": 1}
+    assert counted == {}
+    (tmp_path / "others.txt").write_text("a hand truck\n")
+    recipe.write_text(recipe.read_text().replace("captions.txt", "others.txt"))
+    assert "; got prompts.captions: " in refuse("run", recipe, "--out", out)

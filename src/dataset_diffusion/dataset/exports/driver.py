@@ -20,7 +20,7 @@ from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.dataset.exports.job import COLUMNS, Item, Job, val_indices
 from dataset_diffusion.dataset.exports.table import CARD_HEADERS, EXPORTS
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers, write_json
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, read_json, remove_leftovers, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.errors import DatasetError
 
@@ -135,11 +135,10 @@ class _Records:
 
 def _check_same(claim: dict[str, Any], folder: Path) -> None:
     mine = {**claim["settings"], "dataset": claim["dataset"]}
+    path, fix = folder / FILE_NAME, f"use another --out or delete {folder}"
+    there = read_json(path, fix)
     try:
-        there = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         other = {**there["settings"], "dataset": there["dataset"]}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DatasetError(
-            f"{folder / FILE_NAME} cannot be read", got=str(error), fix=f"use another --out or delete {folder}"
-        ) from error
+    except (TypeError, KeyError) as error:
+        raise DatasetError(f"cannot read {path}", got=f"no export: {error}", fix=fix) from error
     refuse_differences(differences(other, mine), folder, "another export", DatasetError)

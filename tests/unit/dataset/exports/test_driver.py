@@ -61,7 +61,7 @@ def test_a_folder_of_another_export(store, tmp_path):
 def test_a_damaged_description(store, tmp_path, content):
     (tmp_path / "export.json").write_bytes(content.encode(errors="surrogateescape"))
     message = refusal(store, tmp_path)
-    assert message.startswith(f"{tmp_path / 'export.json'} cannot be read; got ")
+    assert message.startswith(f"cannot read {tmp_path / 'export.json'}; got ")
     assert message.endswith(f"; fix: use another --out or delete {tmp_path}")
 
 

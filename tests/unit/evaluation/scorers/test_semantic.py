@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
 
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.scorers.semantic import SemanticScorer, evaluate_labels, to_results
@@ -90,6 +89,8 @@ def test_absent_classes_are_left_out_of_the_mean_and_listed():
 @pytest.mark.slow
 @given(datasets())
 def test_equals_torchmetrics(pairs):
+    from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
+
     scores = evaluate_labels(pairs, K)
     prediction, truth = (torch.from_numpy(np.concatenate([pair[side].ravel() for pair in pairs])) for side in (0, 1))
     matrix = multiclass_confusion_matrix(prediction.long(), truth.long(), K, ignore_index=255)
