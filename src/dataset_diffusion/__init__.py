@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels as evaluate_labels
     from dataset_diffusion.labelling.assign import assign_labels as assign_labels
     from dataset_diffusion.labelling.heatmaps import normalize as normalize
+    from dataset_diffusion.labelling.label import label as label
     from dataset_diffusion.labelling.propagate import propagate as propagate
     from dataset_diffusion.prompts.class_sets import ClassSet as ClassSet
     from dataset_diffusion.prompts.class_sets import class_set as class_set
     from dataset_diffusion.prompts.compose import build_prompts as build_prompts
     from dataset_diffusion.prompts.tokens import token_indices as token_indices
+    from dataset_diffusion.reading import Reading as Reading
     from dataset_diffusion.records import AttentionMaps as AttentionMaps
     from dataset_diffusion.records import Generation as Generation
     from dataset_diffusion.records import Prompt as Prompt
@@ -38,11 +40,13 @@ _MODULE_OF = {
     "DiffusionModel": "diffusion.model",
     "Generation": "records",
     "Prompt": "records",
+    "Reading": "reading",
     "Sample": "records",
     "assign_labels": "labelling.assign",
     "build_prompts": "prompts.compose",
     "class_set": "prompts.class_sets",
     "evaluate_labels": "evaluation.scorers.semantic",
+    "label": "labelling.label",
     "load_model": "diffusion.load",
     "normalize": "labelling.heatmaps",
     "propagate": "labelling.propagate",

@@ -24,7 +24,7 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Augmentation = Literal["light", "published"]
-Refinement = Literal["none", "pamr"]
+Refinement = Literal["none", "pamr", "fast"]
 ExportFormat = Literal["voc", "coco", "yolo", "huggingface", "webdataset", "png"]
 Scheduler = Literal["ddim", "dpm-solver++", "euler", "lcm", "pndm", "unipc"]
 AnySettings = TypeVar("AnySettings", bound="Settings")
@@ -227,7 +227,8 @@ class LabelSettings(_CheckedLabels):
     uncertainty_threshold: Fraction = 0.5
     """From this up to the threshold a pixel is uncertain and ignored; below, background (beta, 0 to the threshold)."""
     refine: Refinement = "none"
-    """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement)."""
+    """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement); `fast` does so on a
+    smaller copy of it, which is the same up to 192 pixels."""
 
 
 class LabelOptions(_CheckedLabels):
@@ -240,7 +241,8 @@ class LabelOptions(_CheckedLabels):
     uncertainty_threshold: Fraction | None = None
     """From this up to the threshold a pixel is uncertain and ignored; below, background (beta; published: 0.5)."""
     refine: Refinement | None = None
-    """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement)."""
+    """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement); `fast` does so on a
+    smaller copy of it, which is the same up to 192 pixels."""
 
 
 class LearnSettings(Settings):
@@ -252,7 +254,7 @@ class LearnSettings(Settings):
     """Share of them that nothing is learned from: the scores are theirs (0 to 0.5)."""
     timesteps: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (1, 101, 301)
     """Noise levels to try, in training timesteps; the best one is kept."""
-    refine: Refinement = "pamr"
+    refine: Refinement = "fast"
     """Boundary refinement that the thresholds are chosen for."""
     uncertain: Fraction = 0.05
     """Share of pixels that the uncertainty band is to hold (0 to 1)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.labelling.maps import check_size, float_maps, resize
-from dataset_diffusion.labelling.refine import refine_heatmaps
+from dataset_diffusion.labelling.refine import refine_heatmaps, refine_small
 from dataset_diffusion.records import Heatmaps
 
 BACKGROUND, UNCERTAIN = 0, 255
@@ -109,7 +109,7 @@ def evidence(
 ) -> Float[Tensor, "classes _ _"]:
     """The maps that `label_map` compares with the thresholds: of the exponent, refined where that is asked for."""
     maps = torch.from_numpy(heatmaps.values[heatmaps.exponents.index(settings.exponent)])
-    return maps if settings.refine == "none" else _refined(maps, size, image)
+    return maps if settings.refine == "none" else _refined(maps, size, settings, image)
 
 
 def check_exponent(exponent: int, stored: Sequence[int]) -> None:
@@ -120,14 +120,20 @@ def check_exponent(exponent: int, stored: Sequence[int]) -> None:
 
 
 def _refined(
-    maps: Float[Tensor, "classes h w"], size: tuple[int, int], image: UInt8[np.ndarray, "_ _ 3"] | None
-) -> Float[Tensor, "classes height width"]:
+    maps: Float[Tensor, "classes h w"],
+    size: tuple[int, int],
+    settings: LabelSettings,
+    image: UInt8[np.ndarray, "_ _ 3"] | None,
+) -> Float[Tensor, "classes _ _"]:
+    """The maps with refined borders, each in the range that it had, so that thresholds keep their meaning."""
     check_size(size, "label size")
     if image is None or image.shape[:2] != tuple(size):
         got = "no image" if image is None else f"an image of {image.shape[0]} x {image.shape[1]} pixels"
         raise ConfigError("refinement needs the labelled image", got=got, expected=f"{size[0]} x {size[1]} pixels")
     maps = float_maps(maps, "heatmaps")
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    if settings.refine == "fast":
+        return low + (high - low) * refine_small(maps, image)
     return low + (high - low) * refine_heatmaps(resize(maps, size), image)
 
 

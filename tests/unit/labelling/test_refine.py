@@ -4,8 +4,9 @@ import torch
 
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.errors import ConfigError
-from dataset_diffusion.labelling.assign import assign_labels, label_map
-from dataset_diffusion.labelling.refine import DILATIONS, ITERATIONS, TEMPERATURE, refine_heatmaps
+from dataset_diffusion.labelling.assign import assign_labels, evidence, label_map
+from dataset_diffusion.labelling.maps import resize
+from dataset_diffusion.labelling.refine import DILATIONS, ITERATIONS, TEMPERATURE, refine_heatmaps, refine_small
 from dataset_diffusion.records import Heatmaps
 
 REFINED = LabelSettings(exponent=0, threshold=0.5, uncertainty_threshold=0.5, refine="pamr")
@@ -135,3 +136,36 @@ def test_a_refined_label_map_follows_the_thresholds():
 def test_refinement_without_its_image_is_refused(image, got):
     with pytest.raises(ConfigError, match=rf"^refinement needs the labelled image; got {got}; expected 5 x 4 pixels$"):
         label_map(heatmaps_of([0.0, 1.0]), [1], (5, 4), REFINED, image=image)
+
+
+def test_a_small_picture_is_refined_as_it_is():
+    random = np.random.default_rng(1)
+    image, maps = (
+        random.integers(0, 256, (40, 56, 3), dtype=np.uint8),
+        torch.from_numpy(random.random((2, 5, 7), np.float32)),
+    )
+    assert torch.equal(refine_small(maps, image, side=56), refine_heatmaps(resize(maps, (40, 56)), image))
+
+
+def test_a_large_picture_is_refined_on_a_smaller_copy_with_smaller_distances():
+    """The border moves to that of the picture, at a quarter of its size."""
+    image, maps = two_halves(160, 256, border=152), torch.zeros(1, 10, 16)
+    maps[..., :9] = 1  # the attention's own border is at 144
+    refined = refine_small(maps, image, side=64)
+    assert refined.shape == (1, 40, 64)
+    assert refined[0, :, :37].min() > 0.85
+    assert refined[0, :, 39:].max() < 0.1
+
+
+@pytest.mark.parametrize("refine", ["pamr", "fast"])
+def test_refinement_keeps_the_range_of_every_map(refine):
+    """Probabilities that are nowhere high stay so: nothing is lifted to 1."""
+    image = two_halves(32, 32, border=18)
+    values = np.zeros((1, 2, 4, 4), np.float16)
+    values[0, 0, :, :2], values[0, 1] = 0.75, 0.25
+    heatmaps = Heatmaps((0,), values, np.zeros((1, 2, 2), np.float32) + 0.5)
+    settings = REFINED.model_copy(update={"refine": refine})
+    maps = evidence(heatmaps, (32, 32), settings, image=image)
+    assert (maps[0].min(), maps[0].max()) == (0, 0.75)
+    assert (maps[1] == 0.25).all()
+    assert set(np.unique(label_map(heatmaps, [3, 7], (32, 32), settings, image=image))) == {0, 3}

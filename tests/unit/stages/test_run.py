@@ -178,3 +178,21 @@ def test_a_fresh_run_does_everything_once_and_a_finished_one_nothing(tmp_path, c
     (tmp_path / "others.txt").write_text("a hand truck\n")
     recipe.write_text(recipe.read_text().replace("captions.txt", "others.txt"))
     assert "; got prompts.captions: " in refuse("run", recipe, "--out", out)
+
+
+def test_a_turn_of_learning_to_read_labels_the_pictures_anew(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    turns = '[calibrate]\nturns = 1\nnum_images = 8\ntimesteps = [1]\nrefine = "none"\n'
+    recipe.write_text(
+        RECIPE.replace('["cat", "hand truck"]', '"emoji"').replace("num_images = 2", "num_images = 8") + turns
+    )
+    succeed("run", recipe, "--out", out)
+    first, second = (DatasetStore.open(folder) for folder in (out / "dataset", out / "turns" / "0" / "dataset"))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, second, strict=True))
+    used = second.manifest.provenance.used.reading
+    assert (used.name, used.learned_from.target) == ("reading", str(out / "turns" / "0" / "model"))
+    trained_on = json.loads((out / "model" / "model.json").read_text())
+    assert trained_on["data_id"] != json.loads((out / "turns" / "0" / "model" / "model.json").read_text())["data_id"]
+    before = times_of(out)
+    succeed("run", recipe, "--out", out)
+    assert times_of(out) == before
