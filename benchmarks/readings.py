@@ -1,108 +1,176 @@
-"""How should attention be read? Readings learned from labelled scenes and from a segmenter, against those that average.
-
-Every reading is learned on scenes or drawn pictures of other seeds than the held-out scenes, on which all are scored.
-"""
+"""How should attention be read? Readings learned from scenes or from a segmenter, scored on scenes that none has seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.label_quality import read_heatmaps, score_labels
-from benchmarks.oracle import CLASSES, agreement
+from benchmarks.label_quality import SCENES, read_heatmaps, score_labels
+from benchmarks.oracle import CLASSES
+from benchmarks.pages import table
 
-from dataset_diffusion.config import CalibrateSettings, LabelSettings
+from dataset_diffusion.config import STORED_EXPONENTS, CalibrateSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.diffusion.learned import unlearned
+from dataset_diffusion.diffusion.learned import read_layers, unlearned
+from dataset_diffusion.diffusion.load import load_model
 from dataset_diffusion.diffusion.model import DiffusionModel
+from dataset_diffusion.diffusion.pictures import read_each
+from dataset_diffusion.evaluation.readers.scenes import SCENES as HELD_OUT
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels
 from dataset_diffusion.labelling.assign import label_map
-from dataset_diffusion.reading import Reading
-from dataset_diffusion.records import Sample
-from dataset_diffusion.stages.calibrate import calibrate, dataset_examples, learn_reading
+from dataset_diffusion.labelling.heatmaps import class_heatmaps
+from dataset_diffusion.reading import LearnedLayers, Reading
+from dataset_diffusion.records import Heatmaps, LayerMaps
+from dataset_diffusion.stages.calibrate import Example, choose_labels, dataset_examples, weigh
 
 Row = dict[str, Any]
 
+NOISE_LEVEL = 1
 LABELLED = 64
-"""Labelled scenes that a reading is learned from."""
+"""Labelled scenes that the readings of the ablation are learned from."""
 LEFT_OUT = (1, 3, 5, 7, 9, 11)
 """Classes that a reading is not shown, to see whether it knows classes."""
 
 ABLATION: dict[str, dict[str, bool]] = {
     "every layer, heads averaged": {"heads": False, "start_token": False, "competition": False},
-    "and heads apart": {"start_token": False, "competition": False},
-    "and against the start token": {"competition": False},
-    "and against the other classes of the prompt": {},
+    "+ heads apart": {"start_token": False, "competition": False},
+    "+ against the start token": {"competition": False},
+    "+ against the other classes of the prompt": {},
 }
 
 
-def score_reading(model: DiffusionModel, reading: Reading, samples: Sequence[Sample], refine: str = "pamr") -> float:
-    """MIoU of its labels with the truth of scenes, no pixel uncertain, at the middle of its thresholds."""
-    return float(score_labels(samples, read_heatmaps(model, samples, reading), band_off(reading.label, refine))["mIoU"])
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """Labelled scenes, and what every layer and head says of them at one noise level."""
+
+    examples: Sequence[Example]
+    maps: Sequence[LayerMaps]
+
+    def part(self, numbers: Sequence[int]) -> Scenes:
+        """Some of them."""
+        return Scenes([self.examples[one] for one in numbers], [self.maps[one] for one in numbers])
 
 
-def band_off(label: LabelSettings, refine: str = "pamr") -> LabelSettings:
+def look_at(model: DiffusionModel, folder: Path, count: int) -> Scenes:
+    """The first scenes of a dataset."""
+    examples = dataset_examples(DatasetStore.open(folder), CalibrateSettings(num_images=count))
+    attend = partial(model.attend_layers, reading=_unlearned(model))
+    return Scenes(examples, list(read_each((example.picture for example in examples), attend, 16)))
+
+
+def learn(model: DiffusionModel, scenes: Scenes, seed: int = 0, **features: bool) -> Reading:
+    """A reading learned from scenes with true masks, thresholds and exponent chosen on the same."""
+    reading = weigh(_unlearned(model, **features), scenes.maps, scenes.examples, seed)
+    label = choose_labels(heatmaps_of(reading, scenes), scenes.examples, CalibrateSettings())
+    return reading.model_copy(update={"label": label})
+
+
+def heatmaps_of(reading: Reading, scenes: Scenes) -> list[Heatmaps]:
+    """Heatmaps by a learned reading, from maps that are there."""
+    learned = reading.cross_attention
+    assert isinstance(learned, LearnedLayers)
+    return [class_heatmaps(read_layers(maps, learned), STORED_EXPONENTS[:4]) for maps in scenes.maps]
+
+
+def ious(reading: Reading, scenes: Scenes, **changes: Any) -> dict[int, float]:
+    """IoU by class of its labels, no pixel uncertain."""
+    label = band_off(reading.label).model_copy(update=changes)
+    pairs = (
+        (label_map(maps, one.classes, one.target.shape, label, image=one.picture.image), one.target)
+        for one, maps in zip(scenes.examples, heatmaps_of(reading, scenes), strict=True)
+    )
+    return evaluate_labels(pairs, num_classes=len(CLASSES.label_ids)).per_class_iou
+
+
+def miou(reading: Reading, scenes: Scenes, **changes: Any) -> float:
+    """The mean of `ious`."""
+    return float(np.mean(list(ious(reading, scenes, **changes).values())))
+
+
+def band_off(label: LabelSettings) -> LabelSettings:
     """Labels without an uncertain pixel: one threshold in the middle of the two."""
     middle = round((label.threshold + label.uncertainty_threshold) / 2, 3)
-    asked = {"threshold": middle, "uncertainty_threshold": middle, "refine": refine}
-    return label.model_copy(update=asked)
+    return label.model_copy(update={"threshold": middle, "uncertainty_threshold": middle})
 
 
-def learn_from_labels(model: DiffusionModel, scenes: Path, count: int, seed: int, **features: bool) -> Reading:
-    """A reading learned from scenes with true masks; none is kept back, since it is scored on other scenes."""
-    settings = CalibrateSettings(num_images=count, kept_back=0)
-    examples = dataset_examples(DatasetStore.open(scenes), settings)
-    chosen = unlearned(model.cross_attention_heads(), **features)
-    return learn_reading(model, examples, settings, seed, chosen)
-
-
-def ablation(model: DiffusionModel, scenes: Path, held_out: Sequence[Sample], seeds: Iterable[int]) -> list[Row]:
+def ablation(model: DiffusionModel, scenes: Scenes, held_out: Scenes) -> list[Row]:
     """What each kind of feature adds, learned from labelled scenes."""
-    rows = []
-    for title, features in ABLATION.items():
-        readings = [learn_from_labels(model, scenes, LABELLED, seed, **features) for seed in seeds]
-        scores = [score_reading(model, reading, held_out) for reading in readings]
-        rows.append({"the reading sees": title, "mIoU": float(np.mean(scores)), "of the seeds": spread(scores)})
+    rows = [
+        {"the reading sees": title, "mIoU": miou(learn(model, scenes.part(range(LABELLED)), **features), held_out)}
+        for title, features in ABLATION.items()
+    ]
+    whole = learn(model, scenes.part(range(LABELLED)))
+    for exponent in (1, 2):
+        title = f"the same, {exponent} products with the self-attention"
+        rows.append({"the reading sees": title, "mIoU": miou(whole, held_out, exponent=exponent)})
+    rows.append({"the reading sees": "all, borders not refined", "mIoU": miou(whole, held_out, refine="none")})
     return rows
 
 
-def classes_left_out(model: DiffusionModel, scenes: Path, held_out: Sequence[Sample], count: int = 240) -> Row:
-    """Mean IoU of classes that the reading was never shown, beside that of one that was shown all of them."""
-    settings = CalibrateSettings(num_images=count, kept_back=0)
-    examples = dataset_examples(DatasetStore.open(scenes), settings)
-    some = [one for one in examples if not set(one.classes) & set(LEFT_OUT)]
-    alike = examples[: len(some)]
-    found = {}
-    for title, shown in (("left out", some), ("shown", alike)):
-        reading = learn_reading(model, shown, settings, seed=0)
-        found[title] = _iou_of(LEFT_OUT, model, reading, held_out)
-    return {"scenes": len(some), "their classes": ", ".join(map(CLASSES.name_of, LEFT_OUT)), **found}
+def by_number(model: DiffusionModel, scenes: Scenes, held_out: Scenes, seeds: Sequence[int] = (0, 1, 2)) -> list[Row]:
+    """What more labelled scenes give; every seed learns from other scenes."""
+    rows = []
+    for count in (16, LABELLED, len(scenes.examples) // len(seeds)):
+        parts = [scenes.part(range(seed * count, (seed + 1) * count)) for seed in seeds]
+        scores = [miou(learn(model, part, seed), held_out) for seed, part in zip(seeds, parts, strict=True)]
+        spread = f"{min(scores):.3f} to {max(scores):.3f}"
+        rows.append({"labelled scenes": count, "mIoU": float(np.mean(scores)), "of the seeds": spread})
+    return rows
 
 
-def _iou_of(classes: Sequence[int], model: DiffusionModel, reading: Reading, samples: Sequence[Sample]) -> float:
-    heatmaps = read_heatmaps(model, samples, reading)
-    label = band_off(reading.label)
-    pairs = (
-        (label_map(maps, one.prompt.classes, one.label.shape, label, image=one.image), one.label)
-        for one, maps in zip(samples, heatmaps, strict=True)
-    )
-    scores = evaluate_labels(pairs, num_classes=len(CLASSES.label_ids))
-    return float(np.mean([scores.per_class_iou[one] for one in classes]))
+def classes_left_out(model: DiffusionModel, scenes: Scenes, held_out: Scenes) -> list[Row]:
+    """IoU of classes that a reading was never shown, beside one that was shown as many scenes of all classes."""
+    without = [number for number, one in enumerate(scenes.examples) if not set(one.classes) & set(LEFT_OUT)]
+    rows = []
+    for title, numbers in (("without them", without), ("of all classes", range(len(without)))):
+        found = ious(learn(model, scenes.part(numbers)), held_out)
+        score = float(np.mean([found[one] for one in LEFT_OUT]))
+        rows.append({"learned from": f"{len(without)} scenes {title}", "mean IoU of the six classes": score})
+    return rows
 
 
-def taught(dataset: Path, teacher: Path, out: Path, seed: int) -> Reading:
-    """A reading learned without a mask, from what a segmenter sees in the pictures it was trained on."""
-    return calibrate(dataset, CalibrateSettings(teacher=teacher), out, seed=seed).reading
+def given(model: DiffusionModel, readings: Sequence[str], count: int) -> list[Row]:
+    """Readings by name or file, each with its own labels, no pixel uncertain."""
+    samples = [DatasetStore.open(HELD_OUT)[index] for index in range(count)]
+    rows = []
+    for name in readings:
+        reading = model.spec.resolve_reading(name)
+        score = score_labels(samples, read_heatmaps(model, samples, reading), band_off(reading.label))
+        rows.append({"reading": name, "mIoU": score["mIoU"]})
+    return rows
 
 
-def drawn_agreement(samples: Sequence[Sample], seen: Sequence[np.ndarray]) -> Row:
-    """How far labels of drawn pictures agree with an oracle, where they are certain, and the share that is not."""
-    uncertain = float(np.mean([one.quality["uncertain"] for one in samples]))
-    return {"mIoU": agreement([one.label for one in samples], seen), "uncertain": uncertain}
+def _unlearned(model: DiffusionModel, **features: bool) -> Reading:
+    learned = unlearned(model.cross_attention_heads(), **features)
+    asked = {"cross_attention": learned, "when": "drawn", "timesteps": (NOISE_LEVEL,)}
+    return model.spec.resolve_reading("plain").model_copy(update=asked)
 
 
-def spread(scores: Sequence[float]) -> str:
-    """The lowest and the highest of some scores."""
-    return f"{min(scores):.3f} to {max(scores):.3f}"
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--scenes", type=Path, default=SCENES, help="dataset of labelled scenes to learn from")
+    parser.add_argument("--count", type=int, default=240, help="scenes of it")
+    parser.add_argument("--held-out", type=Path, default=HELD_OUT, help="dataset of labelled scenes to score on")
+    parser.add_argument("--held-out-count", type=int, default=256, help="scenes of it")
+    parser.add_argument("--readings", nargs="*", default=[], help="readings by name or file to score as they are")
+    options = parser.parse_args()
+    model = load_model("embedded")
+    scenes = look_at(model, options.scenes, options.count)
+    held_out = look_at(model, options.held_out, options.held_out_count)
+    for rows in (
+        given(model, options.readings, options.held_out_count),
+        by_number(model, scenes, held_out),
+        ablation(model, scenes, held_out),
+        classes_left_out(model, scenes, held_out),
+    ):
+        if rows:
+            print(table(rows), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -367,7 +367,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 DEMO = RunConfig(
-    label=LabelOptions(exponent=1, threshold=0.4, uncertainty_threshold=0.25, refine="pamr"),
     filter=FilterSettings(rules=("presence >= 0.4",)),
     train=TrainSettings(iterations=600),
 )

@@ -178,6 +178,7 @@ MODELS: dict[str, ModelSpec] = {
         self_attention=LayerChoice(16, ("up_blocks.1.attentions.1",)),
         num_inference_steps=20,
         guidance_scale=4.0,
+        reading=str(files("dataset_diffusion") / "assets" / "readings" / "embedded.json"),
         dtype="float32",
     ),
     "sd15": ModelSpec(

@@ -140,7 +140,7 @@ def learn_reading(
     seed: int,
     features: LearnedLayers | None = None,
 ) -> Reading:
-    """A reading that says of the examples what their targets say, and its scores beside those of the others.
+    """A reading that says of the examples what their targets say, and its scores beside those that average.
 
     Every choice (noise level, exponent, thresholds) is made on the pictures that the weights are fitted on; the scores
     are of the others.
@@ -165,7 +165,7 @@ def learn_reading(
             "when": "drawn",
         }
     )
-    others = [model.spec.resolve_reading(name) for name in ("published", "plain")]
+    others = [model.spec.resolve_reading(name) for name in ("published", "plain")] if split.back else []
     with progress("Read attention", len(examples) * (len(settings.timesteps) + len(others)), "pictures") as advance:
         tried = [
             _learn_level(model, split, learned.model_copy(update={"timesteps": (level,)}), seed, advance)
@@ -175,17 +175,16 @@ def learn_reading(
         maps = {other.name: _heatmaps(model, other, examples, advance) for other in others} | {"learned": best.heatmaps}
     with progress("Choose thresholds", len(examples) * len(maps) * len(TRIED_EXPONENTS), "pictures") as advance:
         chosen = {name: _choose_labels(heatmaps, split, settings, advance) for name, heatmaps in maps.items()}
-    scores = {name: score for name, (_, score) in chosen.items()}
+    scores = {name: score for name, (_, score) in chosen.items()} if split.back else {}
     return best.reading.model_copy(update={"label": chosen["learned"][0], "scores": scores})
 
 
 def choose_labels(
-    model: DiffusionModel, reading: Reading, examples: Sequence[Example], settings: CalibrateSettings
+    heatmaps: Sequence[Heatmaps], examples: Sequence[Example], settings: CalibrateSettings
 ) -> LabelSettings:
-    """Exponent and thresholds by which a reading's labels agree best with the targets of examples."""
+    """Exponent and thresholds by which label maps agree best with the targets of examples."""
     everything = _Split(examples, list(range(len(examples))), [])
-    with progress("Choose thresholds", len(examples) * (1 + len(TRIED_EXPONENTS)), "pictures") as advance:
-        heatmaps = _heatmaps(model, reading, examples, advance)
+    with progress("Choose thresholds", len(examples) * len(TRIED_EXPONENTS), "pictures") as advance:
         return _choose_labels(heatmaps, everything, settings, advance)[0]
 
 
@@ -223,17 +222,24 @@ class _Split:
 
 def _learn_level(model: DiffusionModel, split: _Split, reading: Reading, seed: int, advance: Advance) -> _Read:
     """Fit the weights at one noise level; the score is on the fitted pictures, unrefined."""
-    features, examples, fitted = reading.cross_attention, split.examples, split.fitted
-    assert isinstance(features, LearnedLayers)
+    examples, fitted = split.examples, split.fitted
     maps = list(_read(examples, partial(model.attend_layers, reading=reading), advance))
-    cells = [_cells(maps[index], examples[index], features) for index in fitted]
-    columns, coverage, weight = (torch.cat(part) for part in zip(*cells, strict=True))
-    learned = fit(columns, coverage, features, weight=weight, seed=seed)
-    heatmaps = [class_heatmaps(read_layers(one, learned), TRIED_EXPONENTS) for one in maps]
+    learned = weigh(reading, [maps[index] for index in fitted], [examples[index] for index in fitted], seed)
+    assert isinstance(learned.cross_attention, LearnedLayers)
+    heatmaps = [class_heatmaps(read_layers(one, learned.cross_attention), TRIED_EXPONENTS) for one in maps]
     plain = LabelSettings(exponent=0)
     shown = {index: _evidence(heatmaps[index], examples[index], plain) for index in fitted}
     score = max(_agreement(shown, examples, fitted, cut, cut)[0] for cut in THRESHOLDS)
-    return _Read(reading.model_copy(update={"cross_attention": learned}), heatmaps, score)
+    return _Read(learned, heatmaps, score)
+
+
+def weigh(reading: Reading, maps: Sequence[LayerMaps], examples: Sequence[Example], seed: int) -> Reading:
+    """The reading with weights by which the maps of examples say what their targets say."""
+    features = reading.cross_attention
+    assert isinstance(features, LearnedLayers)
+    cells = [_cells(one, example, features) for one, example in zip(maps, examples, strict=True)]
+    columns, coverage, weight = (torch.cat(part) for part in zip(*cells, strict=True))
+    return reading.model_copy(update={"cross_attention": fit(columns, coverage, features, weight=weight, seed=seed)})
 
 
 def _heatmaps(model: DiffusionModel, reading: Reading, examples: Sequence[Example], advance: Advance) -> list[Heatmaps]:
