@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dataset_diffusion.errors import ConfigError
 
@@ -25,6 +25,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Augmentation = Literal["light", "published"]
 Refinement = Literal["none", "pamr"]
+ClassesFrom = Literal["captions", "captioner", "names", "folders", "presence"]
 ExportFormat = Literal["voc", "coco", "yolo", "huggingface", "webdataset", "png"]
 Scheduler = Literal["ddim", "dpm-solver++", "euler", "lcm", "pndm", "unipc"]
 AnySettings = TypeVar("AnySettings", bound="Settings")
@@ -239,6 +240,54 @@ class LabelOptions(Settings):
         """What is asked for, and the reading's own where nothing is; a ConfigError where they do not fit."""
         asked = self.model_dump(exclude_none=True)
         return make_settings(LabelSettings, **(own.model_dump() | asked))
+
+
+class AnnotateSettings(Settings):
+    """How given photos are read, and which classes are looked for in each."""
+
+    classes: str | tuple[str, ...] = "emoji"
+    """A class set by name (voc, coco, emoji, ...) or your own class names with commas between."""
+    classes_from: ClassesFrom | None = None
+    """What says which classes a photo shows: `captions`, a `captioner`, a table of `names`, its `folders`, or
+    `presence`, what the model sees of all of them; None takes the file that is given, else `folders` if all are
+    named as classes, else `presence`."""
+    captions: RecipePath | None = None
+    """File of captions by the photos' names: COCO JSON, Flickr, CSV or JSON lines with file_name and caption."""
+    names: RecipePath | None = None
+    """Table (CSV, TSV, JSON lines) with the columns file_name and classes, `;` between the classes of a photo."""
+    captioner: NameOrFolder = "Salesforce/blip-image-captioning-base"
+    """What captions photos: a hub id, or a local folder of an image-to-text model."""
+    model: NameOrFolder = "embedded"
+    """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
+    reading: NameOrFile | None = None
+    """How attention becomes heatmaps: plain, published, or a file of `calibrate`; None takes the model's own."""
+    presence_threshold: Annotated[float, Field(ge=0.0)] = 2.9
+    """A class is in a photo where it draws more attention than usual: by so many median absolute deviations above its
+    median over all photos (2.9 finds most with fewest mistakes, see docs/own_photos.md)."""
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    """Floating-point type of the model; None takes the model's own, on the CPU float32."""
+    shard_size: PositiveInt = 64
+    """Samples per shard of the dataset."""
+    image_format: Literal["png", "jpeg"] = "png"
+    """How photos are stored; label maps are always PNG."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> AnnotateSettings:
+        for source in ("captions", "names"):
+            file = getattr(self, source)
+            if self.classes_from == source and file is None:
+                raise ValueError(f"--{source} with its file, for --classes-from {source}")
+            if file is not None and self.classes_from not in (None, source):
+                raise ValueError(f"no --{source}, since --classes-from is {self.classes_from}")
+        if self.classes_from is None and self.captions is not None and self.names is not None:
+            raise ValueError("--captions or --names, not both")
+        return self
+
+    @property
+    def source(self) -> ClassesFrom | None:
+        """What says which classes a photo shows, as far as the settings say it."""
+        given: ClassesFrom | None = "captions" if self.captions else "names" if self.names else None
+        return self.classes_from or given
 
 
 class CalibrateSettings(Settings):
