@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from dataset_diffusion.errors import ConfigError, PromptError, Skipped, leave_out
-from dataset_diffusion.prompts.captions import clean_caption, read_text
+from dataset_diffusion.prompts.captions import clean_caption, read_text, remove_class_prompt
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.mentions import find_classes
-from dataset_diffusion.records import Scene
+from dataset_diffusion.records import Prompt, Scene
 
 NAME_COLUMNS = ("file_name", "filename", "photo", "image", "file")
 CAPTION_COLUMNS = ("caption", "comment")
@@ -28,29 +28,23 @@ _SEPARATORS = re.compile(r"[;|,]")
 _FIX = "correct it, or leave out what is bad with --skip-bad"
 
 
-def read_captions_of(file: Path, skip_bad: Skipped | None = None) -> list[Named]:
-    """Captions of a file that names the photo of each, in its order.
+def read_captioned_classes(file: Path, classes: ClassSet, skip_bad: Skipped | None = None) -> dict[str, Scene]:
+    """By the name of each photo its caption, and the classes that its captions mention.
 
     Reads COCO captions (JSON with ``images`` and ``annotations``), JSON lists and lines of objects and tables (CSV,
-    TSV) with a column of ``NAME_COLUMNS`` and one of ``CAPTION_COLUMNS``, and Flickr8k and Flickr30k token files.
+    TSV) with a column of ``NAME_COLUMNS`` and one of ``CAPTION_COLUMNS``, and Flickr8k and Flickr30k token files. Of
+    several captions of a photo the one that mentions most classes is taken, the first of those that do.
 
     Args:
         file: the captions.
+        classes: what is looked for.
         skip_bad: takes entries without a name or a caption; None refuses them.
 
     Raises:
         PromptError: the file cannot be read, or names no photo.
     """
-    return _read_named(file, CAPTION_COLUMNS, skip_bad)
-
-
-def scenes_of_captions(captions: Iterable[Named], classes: ClassSet) -> dict[str, Scene]:
-    """By the name of each photo its caption, and the classes that its captions mention.
-
-    Of several captions the one that mentions most classes is taken, the first of those that do.
-    """
     said: dict[str, list[Scene]] = {}
-    for name, text in captions:
+    for name, text in _read_named(file, CAPTION_COLUMNS, skip_bad):
         caption = clean_caption(text)
         said.setdefault(name, []).append(Scene(caption, find_classes(caption, classes)))
     return {
@@ -80,13 +74,14 @@ def read_class_table(file: Path, classes: ClassSet, skip_bad: Skipped | None = N
     return found
 
 
-def write_class_table(photos: Iterable[tuple[str, Scene]], classes: ClassSet) -> bytes:
+def write_class_table(photos: Iterable[tuple[str, Prompt]], classes: ClassSet) -> bytes:
     """A CSV file of the names of photos with their classes and captions: what the readers of this module read."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow((NAME_COLUMNS[0], CLASS_COLUMNS[0], CAPTION_COLUMNS[0]))
-    for name, scene in photos:
-        rows.writerow((name, ";".join(map(classes.name_of, scene.classes)), scene.caption))
+    for name, prompt in photos:
+        caption = remove_class_prompt(prompt.text, prompt.class_prompt)
+        rows.writerow((name, ";".join(map(classes.name_of, prompt.classes)), caption))
     return text.getvalue().encode(errors="surrogateescape")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -42,15 +42,13 @@ from dataset_diffusion.labelling.tiles import NUM_TILES, is_large, merge_tiles, 
 from dataset_diffusion.machine.devices import explained_memory_errors, resolve_device
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.captioner import caption_batches
-from dataset_diffusion.prompts.captions import remove_class_prompt
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.compose import compose_prompt
 from dataset_diffusion.prompts.mentions import find_classes
 from dataset_diffusion.prompts.photo_classes import (
     match_photos,
-    read_captions_of,
+    read_captioned_classes,
     read_class_table,
-    scenes_of_captions,
     scenes_of_folders,
     write_class_table,
 )
@@ -161,20 +159,12 @@ def annotate(
         PromptError: the captions or names cannot be used, or no photo shows a class.
     """
     listed = {photo: photo_key(photo, photos) for photo in list_photos(photos)}
-    spec, begun = model_spec(settings.model), _begun(out)
+    spec = model_spec(settings.model)
+    begun = DatasetManifest.load(out) if (out / FILE_NAME).exists() else None
     used = begun and begun.provenance.used
     reading = used.reading if used and settings.reading is None else spec.resolve_reading(settings.reading)
-    job = Annotation(
-        photos,
-        listed,
-        settings,
-        resolve_classes(settings.classes),
-        spec,
-        reading.model_copy(update={"when": "drawn"}),
-        seed,
-        device,
-        batch_size,
-    )
+    drawn, classes = reading.model_copy(update={"when": "drawn"}), resolve_classes(settings.classes)
+    job = Annotation(photos, listed, settings, classes, spec, drawn, seed, device, batch_size)
     labelled = label.resolve(reading.label)
     with folder_lock(out):
         if begun is not None:  # so that other settings are refused before the model looks for classes
@@ -187,10 +177,6 @@ def annotate(
             _label_shards(store, job, work, missing)
             clear_leftovers(out / "shards")
     return store
-
-
-def _begun(out: Path) -> DatasetManifest | None:
-    return DatasetManifest.load(out) if (out / FILE_NAME).exists() else None
 
 
 @dataclass(frozen=True)
@@ -271,11 +257,8 @@ def _find_scenes(job: Annotation, photos: list[Path], out: Path, skip_bad: Skipp
     """What each photo shows, as the source of the classes says; None where it says nothing."""
     file = job.settings.captions or job.settings.names
     if file is not None:
-        if job.source == "captions":
-            said = scenes_of_captions(read_captions_of(file, skip_bad), job.classes)
-        else:
-            said = read_class_table(file, job.classes, skip_bad)
-        return match_photos([job.photos[photo][0] for photo in photos], said, file)
+        read = read_captioned_classes if job.source == "captions" else read_class_table
+        return match_photos([job.photos[photo][0] for photo in photos], read(file, job.classes, skip_bad), file)
     if job.source == "folders":
         return scenes_of_folders(photos, job.classes)
     if job.source == "captioner":
@@ -369,13 +352,12 @@ def _manifest(
 
 
 def _write_table(job: Annotation, work: _Work, file: Path) -> None:
-    shown = (Scene(remove_class_prompt(prompt.text, prompt.class_prompt), prompt.classes) for prompt in work.prompts)
     names = (job.photos[photo][0] for photo in work.photos)
-    atomic_write(file, write_class_table(zip(names, shown, strict=True), job.classes))
+    atomic_write(file, write_class_table(zip(names, work.prompts, strict=True), job.classes))
     remove_leftovers(file)
 
 
-def _label_shards(store: DatasetWriter, job: Annotation, work: _Work, missing: Sequence[int]) -> None:
+def _label_shards(store: DatasetWriter, job: Annotation, work: _Work, missing: list[int]) -> None:
     with progress("Read and label", len(store), "photos", done=len(store) - store.count(missing)) as advance:
         for shard in missing:
             rows = []

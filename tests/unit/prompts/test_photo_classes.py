@@ -5,11 +5,11 @@ import pytest
 
 from dataset_diffusion.errors import ConfigError, PromptError, Skipped
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.prompts.compose import compose_prompt
 from dataset_diffusion.prompts.photo_classes import (
     match_photos,
-    read_captions_of,
+    read_captioned_classes,
     read_class_table,
-    scenes_of_captions,
     scenes_of_folders,
     write_class_table,
 )
@@ -17,6 +17,7 @@ from dataset_diffusion.records import Scene
 
 CLASSES = ClassSet.from_names(["cat", "dog", "potted plant"])
 CAT, DOG, PLANT = CLASSES.ids
+SHOWN = {"a.jpg": Scene("a cat, asleep", (CAT,)), "sub/b.png": Scene("two dogs", (DOG,))}
 SAID = [("a.jpg", "a cat, asleep"), ("sub/b.png", "two dogs")]
 
 
@@ -43,32 +44,33 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_captions_of_every_format_name_their_photos(tmp_path, name):
     (tmp_path / name).write_text(FILES[name])
-    assert read_captions_of(tmp_path / name) == SAID
+    assert read_captioned_classes(tmp_path / name, CLASSES) == SHOWN
 
 
 @pytest.mark.parametrize("text", ["a cat\na dog\n", "caption\na cat\n", '{"captions": []}', "", '["a cat"]', "[1"])
 def test_a_file_that_names_no_photo_is_refused(tmp_path, text):
     (tmp_path / "file").write_text(text)
-    with pytest.raises(PromptError, match="^the file (does not say it of photos by their names|is not JSON); got "):
-        read_captions_of(tmp_path / "file")
+    with pytest.raises(PromptError, match=r"^the file (does not say it of photos by their names|is not JSON); got "):
+        read_captioned_classes(tmp_path / "file", CLASSES)
 
 
 def test_rows_without_a_name_are_named_or_left_out(tmp_path):
     file = tmp_path / "captions.csv"
     file.write_text("file_name,caption\na.jpg,a cat\n,a dog\nb.jpg\n")
     with pytest.raises(PromptError, match=r"captions\.csv, line 3; expected file_name and caption; fix: "):
-        read_captions_of(file)
+        read_captioned_classes(file, CLASSES)
     skipped = Skipped()
-    assert read_captions_of(file, skipped) == [("a.jpg", "a cat")]
+    assert read_captioned_classes(file, CLASSES, skipped) == {"a.jpg": Scene("a cat", (CAT,))}
     assert list(skipped.reasons) == [f"{file}, line 3", f"{file}, line 4"]
 
 
-def test_the_caption_that_mentions_most_is_taken_and_the_classes_of_all():
-    captions = [("a.jpg", "nice"), ("a.jpg", "a  dog"), ("b.jpg", "none"), ("a.jpg", "a cat and a plant pot")]
-    captions.append(("a.jpg", "a cat by a potted plant"))
-    assert scenes_of_captions(captions, CLASSES) == {
-        "a.jpg": Scene("a cat by a potted plant", (DOG, CAT, PLANT)),
-        "b.jpg": Scene("none", ()),
+def test_the_caption_that_mentions_most_is_taken_and_the_classes_of_all(tmp_path):
+    file = tmp_path / "captions.csv"
+    lines = ("a,nice", "a,a  dog", "b,none", "a,a cat and a plant pot", "a,a cat by a potted plant")
+    file.write_text("\n".join(("file_name,caption", *lines)))
+    assert read_captioned_classes(file, CLASSES) == {
+        "a": Scene("a cat by a potted plant", (DOG, CAT, PLANT)),
+        "b": Scene("none", ()),
     }
 
 
@@ -98,9 +100,10 @@ def test_a_class_that_the_set_does_not_have_is_named_or_left_out(tmp_path):
 def test_what_is_written_is_read_as_names_and_as_captions(tmp_path):
     file = tmp_path / "photos.csv"
     shown = [("a, b.jpg", Scene('a "cat", asleep', (CAT,))), ("sub/ü.png", Scene("a dog and a cat", (DOG, CAT)))]
-    file.write_bytes(write_class_table(shown, CLASSES))
+    prompts = [(name, compose_prompt(0, scene.caption, scene.classes, CLASSES)) for name, scene in shown]
+    file.write_bytes(write_class_table(prompts, CLASSES))
     assert read_class_table(file, CLASSES) == {name: Scene("", scene.classes) for name, scene in shown}
-    assert scenes_of_captions(read_captions_of(file), CLASSES) == dict(shown)
+    assert read_captioned_classes(file, CLASSES) == dict(shown)
 
 
 def test_folders_name_classes():
