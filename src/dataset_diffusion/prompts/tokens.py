@@ -61,11 +61,12 @@ def token_indices(tokenizer: Tokenizer, class_prompt: str, words: Sequence[str])
 
 
 def word_groups(tokenizer: Tokenizer, words: Sequence[str]) -> list[slice]:
-    """Words in as few groups of neighbours as the tokenizer's limit allows, all of one size but the last.
+    """Words in as few groups of neighbours as the tokenizer's limit allows, of about one size.
 
     A single word that is longer than the limit is a group.
     """
-    for size in range(len(words), 0, -1):
+    for count in range(1, len(words) + 1):
+        size = -(-len(words) // count)
         groups = [slice(start, start + size) for start in range(0, len(words), size)]
         lengths = (len(tokenizer(" ".join(words[group]), verbose=False).input_ids) for group in groups)
         if all(length <= tokenizer.model_max_length for length in lengths):

@@ -91,10 +91,10 @@ def test_the_same_call_again_writes_nothing_and_a_lost_shard_comes_back(tmp_path
 def test_a_dataset_of_other_photos_or_settings_is_left_alone(tmp_path, photos, captions):
     out = run(photos, tmp_path / "out", captions=captions).path
     before = files_of(out)
-    with pytest.raises(DatasetError, match="holds a dataset of another configuration; got .*classes_from: presence"):
+    with pytest.raises(DatasetError, match=r"holds a dataset of another configuration; got .*classes_from: presence"):
         run(photos, out)
     captions.write_text("file_name,caption\na.png,a cat\n")
-    with pytest.raises(DatasetError, match="holds a dataset of another configuration; got .*num_samples: 1"):
+    with pytest.raises(DatasetError, match=r"holds a dataset of another configuration; got .*num_samples: 1"):
         run(photos, out, captions=captions)
     (photos / "b.png").unlink()
     with pytest.raises(DatasetError, match=r"holds a dataset of another configuration; got .*photos\.sha256"):
