@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dataset_diffusion.errors import ConfigError
 
@@ -245,6 +245,9 @@ class LabelOptions(Settings):
 class AnnotateSettings(Settings):
     """How given photos are read, and which classes are looked for in each."""
 
+    # So that a file that is not given is missed.
+    model_config = ConfigDict(validate_default=True)
+
     classes: str | tuple[str, ...] = "emoji"
     """A class set by name (voc, coco, emoji, ...) or your own class names with commas between."""
     classes_from: ClassesFrom | None = None
@@ -271,17 +274,17 @@ class AnnotateSettings(Settings):
     image_format: Literal["png", "jpeg"] = "png"
     """How photos are stored; label maps are always PNG."""
 
-    @model_validator(mode="after")
-    def _check_source(self) -> AnnotateSettings:
-        for source in ("captions", "names"):
-            file = getattr(self, source)
-            if self.classes_from == source and file is None:
-                raise ValueError(f"--{source} with its file, for --classes-from {source}")
-            if file is not None and self.classes_from not in (None, source):
-                raise ValueError(f"no --{source}, since --classes-from is {self.classes_from}")
-        if self.classes_from is None and self.captions is not None and self.names is not None:
+    @field_validator("captions", "names")
+    @classmethod
+    def _check_source(cls, file: Path | None, info: Any) -> Path | None:
+        source = info.data.get("classes_from")
+        if file is None and source == info.field_name:
+            raise ValueError(f"a file, for --classes-from {source}")
+        if file is not None and source not in (None, info.field_name):
+            raise ValueError(f"--classes-from {info.field_name}, not {source}")
+        if file is not None and info.data.get("captions") is not None:
             raise ValueError("--captions or --names, not both")
-        return self
+        return file
 
     @property
     def source(self) -> ClassesFrom | None:

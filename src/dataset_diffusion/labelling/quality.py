@@ -34,7 +34,8 @@ def presence(heatmaps: Heatmaps) -> Float32[np.ndarray, " classes"]:
 def strongest_attention(attention: AttentionMaps) -> Float32[np.ndarray, " classes"]:
     """The highest attention that each class has in a picture after one self-attention product, "classes"."""
     maps = propagate(attention.cross_attention, attention.self_attention, attention.self_shape, exponent=1)
-    return maps.amax(dim=(-2, -1)).cpu().numpy()
+    highest: Float32[np.ndarray, " classes"] = maps.amax(dim=(-2, -1)).cpu().numpy()
+    return highest
 
 
 def stand_out(scores: Float[np.ndarray, "pictures classes"]) -> Float[np.ndarray, "pictures classes"]:
@@ -51,7 +52,9 @@ def stand_out(scores: Float[np.ndarray, "pictures classes"]) -> Float[np.ndarray
     """
     above = scores - np.median(scores, axis=0)
     deviation = np.median(np.abs(above), axis=0)
-    return np.divide(above, deviation, out=np.zeros_like(above), where=deviation > 0)
+    known = np.broadcast_to(deviation > 0, above.shape)
+    found: Float[np.ndarray, "pictures classes"] = np.divide(above, deviation, out=np.zeros_like(above), where=known)
+    return found
 
 
 def quality_scores(

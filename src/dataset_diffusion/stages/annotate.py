@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -161,15 +162,17 @@ def annotate(
     listed = {photo: photo_key(photo, photos) for photo in list_photos(photos)}
     spec = model_spec(settings.model)
     begun = DatasetManifest.load(out) if (out / FILE_NAME).exists() else None
-    used = begun and begun.provenance.used
-    reading = used.reading if used and settings.reading is None else spec.resolve_reading(settings.reading)
+    before = Provenance() if begun is None else begun.provenance
+    reading = spec.resolve_reading(settings.reading)
+    if before.used is not None and settings.reading is None:
+        reading = before.used.reading
     drawn, classes = reading.model_copy(update={"when": "drawn"}), resolve_classes(settings.classes)
     job = Annotation(photos, listed, settings, classes, spec, drawn, seed, device, batch_size)
     labelled = label.resolve(reading.label)
     with folder_lock(out):
         if begun is not None:  # so that other settings are refused before the model looks for classes
-            DatasetWriter.create(out, _manifest(job, labelled, begun.num_samples, begun.provenance.prompts_sha256))
-        work = _plan(job, out, begun and begun.provenance.photos, skip_bad)
+            DatasetWriter.create(out, _manifest(job, labelled, begun.num_samples, before.prompts_sha256))
+        work = _plan(job, out, before.photos, skip_bad)
         prompts = hashlib.sha256(repr(work.prompts).encode()).hexdigest()[:16]
         store = DatasetWriter.create(out, _manifest(job, labelled, len(work.photos), prompts, work.left_out))
         if missing := store.missing_shards():
@@ -214,7 +217,8 @@ def _prompt(index: int, scene: Scene, classes: ClassSet) -> Prompt:
 
 def _unreadable(job: Annotation, skip_bad: Skipped | None) -> set[str]:
     """Names of the photos that cannot be read, where those are to be skipped."""
-    bad, pool = set(), ThreadPoolExecutor()  # decoding leaves Python's lock to others
+    bad: set[str] = set()
+    pool = ThreadPoolExecutor()  # decoding leaves Python's lock to others
     try:
         with progress("Check photos", len(job.photos), "photos") as advance:
             for (name, _), error in zip(job.photos.values(), pool.map(_problem, job.photos), strict=True):
@@ -239,7 +243,8 @@ def _without_refused(
     job: Annotation, shown: list[tuple[Path, Scene]], skip_bad: Skipped | None
 ) -> tuple[list[tuple[Path, Scene]], set[str]]:
     """The photos whose prompts the model can read, and the names of the others."""
-    kept, refused = [], set()
+    kept: list[tuple[Path, Scene]] = []
+    refused: set[str] = set()
     plan = replace(job.spec.resolve(ImageSettings()), reading=job.reading)
     for photo, scene in shown:
         try:
@@ -360,7 +365,7 @@ def _write_table(job: Annotation, work: _Work, file: Path) -> None:
 def _label_shards(store: DatasetWriter, job: Annotation, work: _Work, missing: list[int]) -> None:
     with progress("Read and label", len(store), "photos", done=len(store) - store.count(missing)) as advance:
         for shard in missing:
-            rows = []
+            rows: list[dict[str, Any]] = []
             for sample in _samples(job, work, store.shard_range(shard), store.manifest):
                 rows += store.encode([sample])
                 advance()

@@ -185,16 +185,16 @@ def test_a_captioner_says_what_photos_show(tmp_path, photos):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("options", "message"),
     [
-        ({"classes_from": "captions"}, "--captions with its file, for --classes-from captions"),
-        ({"classes_from": "folders", "names": "x"}, "no --names, since --classes-from is folders"),
-        ({"captions": "x", "names": "x"}, "--captions or --names, not both"),
+        (("--classes-from", "captions"), "--captions; expected a file, for --classes-from captions"),
+        (("--classes-from", "folders", "--names", "x"), "--names; got x; expected --classes-from names, not folders"),
+        (("--captions", "x", "--names", "y"), "--names; got y; expected --captions or --names, not both"),
     ],
 )
-def test_files_that_do_not_fit_their_source_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        AnnotateSettings(**settings)
+def test_files_that_do_not_fit_their_source_are_refused(tmp_path, options, message):
+    refused = refuse("annotate", tmp_path, "--out", tmp_path / "out", *options)
+    assert refused == f"bad value of {message}"
 
 
 def test_the_command(tmp_path, photos, captions):
