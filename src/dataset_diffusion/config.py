@@ -266,7 +266,7 @@ class AnnotateSettings(Settings):
     """How attention becomes heatmaps: plain, published, or a file of `calibrate`; None takes the model's own."""
     presence_threshold: Annotated[float, Field(ge=0.0)] = 2.9
     """A class is in a photo where it draws more attention than usual: by so many median absolute deviations above its
-    median over all photos (2.9 finds most with fewest mistakes, see docs/own_photos.md)."""
+    median over all photos (0 or more)."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """Floating-point type of the model; None takes the model's own, on the CPU float32."""
     shard_size: PositiveInt = 64
