@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, UseAppendAction, arg
 
 from dataset_diffusion.config import (
+    AnnotateSettings,
     CalibrateSettings,
     EvaluateSettings,
     ExecutorSettings,
@@ -18,6 +19,7 @@ from dataset_diffusion.config import (
     FilterSettings,
     GenerateSettings,
     LabelOptions,
+    MachineSettings,
     ModelWorkerSettings,
     PromptSettings,
     RunConfig,
@@ -181,6 +183,40 @@ def calibrate(
     learned = stage.calibrate(dataset, settings, out, seed=seed, device=device)
     print(*stage.summarize(learned), sep="\n")
     print(f"wrote {out}")
+
+
+def annotate(
+    photos: Annotated[Path, Positional, arg(metavar="PHOTOS")],
+    out: Path,
+    *,
+    seed: int = 0,
+    device: str | None = None,
+    batch_size: int = 16,
+    skip_bad: bool = False,
+    settings: Annotated[AnnotateSettings, Flat] = AnnotateSettings(),
+    label: Annotated[LabelOptions, Flat] = LabelOptions(),
+) -> None:
+    """Label a folder of your own photos from a model's attention. The same command again resumes.
+
+    Args:
+        photos: Folder of photos; those in folders of it count too.
+        out: Folder of the dataset.
+        seed: Seed of the noise that photos are read with.
+        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
+        batch_size: Photos read at once.
+        skip_bad: Leave out photos, captions and names that cannot be used, and list them.
+    """
+    from dataset_diffusion.stages import annotate as stage
+
+    skipped = Skipped() if skip_bad else None
+    batch_size = make_settings(MachineSettings, batch_size=batch_size).batch_size
+    try:
+        store = stage.annotate(
+            photos, settings, out, label=label, seed=seed, device=device, skip_bad=skipped, batch_size=batch_size
+        )
+    finally:
+        _print_skipped(skipped)
+    print(f"{len(store)} labelled photos in {out}, listed in {out / stage.TABLE}")
 
 
 def filter_samples(
@@ -357,6 +393,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "generate": generate,
     "relabel": relabel,
     "calibrate": calibrate,
+    "annotate": annotate,
     "filter": filter_samples,
     "train": train,
     "evaluate": evaluate,

@@ -25,6 +25,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Augmentation = Literal["light", "published"]
 Refinement = Literal["none", "pamr", "fast"]
+ClassesFrom = Literal["captions", "captioner", "names", "folders", "presence"]
 ExportFormat = Literal["voc", "coco", "yolo", "huggingface", "webdataset", "png"]
 Scheduler = Literal["ddim", "dpm-solver++", "euler", "lcm", "pndm", "unipc"]
 AnySettings = TypeVar("AnySettings", bound="Settings")
@@ -269,6 +270,57 @@ class TurnSettings(LearnSettings):
 
     turns: NonNegativeInt = 0
     """Turns before the segmenter that counts; 0 trains on the first labels."""
+
+
+class AnnotateSettings(Settings):
+    """How given photos are read, and which classes are looked for in each."""
+
+    # So that a file that is not given is missed.
+    model_config = ConfigDict(validate_default=True)
+
+    classes: str | tuple[str, ...] = "emoji"
+    """A class set by name (voc, coco, emoji, ...) or your own class names with commas between."""
+    classes_from: ClassesFrom | None = None
+    """What says which classes a photo shows: `captions`, a `captioner`, a table of `names`, its `folders`, or
+    `presence`, what the model sees of all of them; None takes the file that is given, else `folders` if all are
+    named as classes, else `presence`."""
+    captions: RecipePath | None = None
+    """File of captions by the photos' names: COCO JSON, Flickr, CSV or JSON lines with file_name and caption."""
+    names: RecipePath | None = None
+    """Table (CSV, TSV, JSON lines) with the columns file_name and classes, `;` between the classes of a photo."""
+    captioner: NameOrFolder = "Salesforce/blip-image-captioning-base"
+    """What captions photos: a hub id, or a local folder of an image-to-text model."""
+    model: NameOrFolder = "embedded"
+    """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
+    reading: NameOrFile | None = None
+    """How attention becomes heatmaps: plain, published, or a file of `calibrate`; None takes the model's own."""
+    presence_threshold: Annotated[float, Field(ge=0.0)] = 2.9
+    """A class is in a photo where it draws more attention than usual: by so many median absolute deviations above its
+    median over all photos (0 or more)."""
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    """Floating-point type of the model; None takes the model's own, on the CPU float32."""
+    shard_size: PositiveInt = 64
+    """Samples per shard of the dataset."""
+    image_format: Literal["png", "jpeg"] = "png"
+    """How photos are stored; label maps are always PNG."""
+
+    @field_validator("captions", "names")
+    @classmethod
+    def _check_source(cls, file: Path | None, info: Any) -> Path | None:
+        source = info.data.get("classes_from")
+        if file is None and source == info.field_name:
+            raise ValueError(f"a file, for --classes-from {source}")
+        if file is not None and source not in (None, info.field_name):
+            raise ValueError(f"--classes-from {info.field_name}, not {source}")
+        if file is not None and info.data.get("captions") is not None:
+            raise ValueError("--captions or --names, not both")
+        return file
+
+    @property
+    def source(self) -> ClassesFrom | None:
+        """What says which classes a photo shows, as far as the settings say it."""
+        given: ClassesFrom | None = "captions" if self.captions else "names" if self.names else None
+        return self.classes_from or given
 
 
 class CalibrateSettings(LearnSettings):

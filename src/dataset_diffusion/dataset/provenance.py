@@ -20,20 +20,37 @@ class Used(_Record):
     """How the images were generated, with the model's own value for every setting that was left open.
 
     Attributes:
-        scheduler: name of the denoising scheduler; None is the one in the model's files, which its revision fixes.
-        height, width: in pixels.
+        scheduler: name of the denoising scheduler; None is the one in the model's files, which its revision fixes. Of
+            given photos it is None, and so are the three that follow.
+        height, width: in pixels; of given photos, the size that they are fitted to in their own proportions.
         dtype: floating-point type on the machine that began the dataset.
         reading: how their attention became heatmaps.
     """
 
-    scheduler: str | None
-    steps: int
-    guidance_scale: float
-    negative_prompt: str
+    scheduler: str | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    negative_prompt: str | None = None
     height: int
     width: int
     dtype: str
     reading: Reading
+
+
+class Photos(_Record):
+    """Given photos that a model's attention labelled.
+
+    Attributes:
+        sha256: hash of their names and sizes in bytes, of those that were left out too.
+        classes_from: what said which classes each shows, as in `config.AnnotateSettings`.
+        dtype: the model's, as it was asked for.
+        left_out: names of the photos that could not be used.
+    """
+
+    sha256: str
+    classes_from: str
+    dtype: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class FilterStep(_Record):
@@ -61,14 +78,16 @@ class Provenance(_Record):
         seed: the run's seed.
         prompts_sha256: hash of the prompts.
         generate: how the images were asked for.
+        photos: what was given instead of them.
         label: how the labels were asked for.
         filter: the filterings of the samples, the first one first.
-        used: what generated the images; None where no model did, and in datasets of version 0.1.0.
+        used: what generated or read the images; None where no model did, and in datasets of version 0.1.0.
     """
 
     seed: int | None = None
     prompts_sha256: str | None = None
     generate: GenerateSettings | None = None
+    photos: Photos | None = None
     label: LabelSettings | None = None
     filter: tuple[FilterStep, ...] = ()
     used: Used | None = None
@@ -87,7 +106,7 @@ class Provenance(_Record):
 
     def asked(self) -> dict[str, Any]:
         """What was asked for, as JSON values by name. What is not known is left out."""
-        values = self.model_dump(mode="json", exclude={"filter", "used"})
+        values = self.model_dump(mode="json", exclude={"filter": True, "used": True, "photos": {"left_out"}})
         if (generate := values["generate"]) is not None:  # hashes of version 0.1.0, which had no choice of reading
             values["generate"] = {name: one for name, one in generate.items() if name not in _LATER or one is not None}
         known = {name: value for name, value in values.items() if value is not None}

@@ -52,7 +52,14 @@ def class_heatmaps(attention: AttentionMaps, exponents: Sequence[int] = STORED_E
     Attention is min-max normalised; the probabilities of a learned reading keep their values.
     """
     maps = propagate_each(attention.cross_attention, attention.self_attention, attention.self_shape, exponents)
-    values = maps.clamp(0, 1) if attention.are_probabilities else normalize(maps)
+    return as_heatmaps(maps, exponents, are_probabilities=attention.are_probabilities)
+
+
+def as_heatmaps(
+    maps: Float32[Tensor, "exponents classes h w"], exponents: Sequence[int], *, are_probabilities: bool
+) -> Heatmaps:
+    """What a dataset stores of the maps after each number of products; see `class_heatmaps`."""
+    values = maps.clamp(0, 1) if are_probabilities else normalize(maps)
     return Heatmaps(
         exponents=tuple(exponents),
         values=values.half().cpu().numpy(),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from scipy import ndimage
 
 from dataset_diffusion.labelling.assign import BACKGROUND, UNCERTAIN
-from dataset_diffusion.records import Heatmaps, Score
+from dataset_diffusion.labelling.propagate import propagate
+from dataset_diffusion.records import AttentionMaps, Heatmaps, Score
 
 
 def presence(heatmaps: Heatmaps) -> Float32[np.ndarray, " classes"]:
@@ -28,6 +29,32 @@ def presence(heatmaps: Heatmaps) -> Float32[np.ndarray, " classes"]:
     spread: Float32[np.ndarray, " classes"] = heatmaps.values[position].mean(axis=(1, 2), dtype=np.float32)
     scores: Float32[np.ndarray, " classes"] = heatmaps.ranges[position, :, 1] * (1 - spread)
     return scores
+
+
+def strongest_attention(attention: AttentionMaps) -> Float32[np.ndarray, " classes"]:
+    """The highest attention that each class has in a picture after one self-attention product, "classes"."""
+    maps = propagate(attention.cross_attention, attention.self_attention, attention.self_shape, exponent=1)
+    highest: Float32[np.ndarray, " classes"] = maps.amax(dim=(-2, -1)).cpu().numpy()
+    return highest
+
+
+def stand_out(scores: Float[np.ndarray, "pictures classes"]) -> Float[np.ndarray, "pictures classes"]:
+    """How far each class's score in a picture is above the median of its scores in all pictures.
+
+    A word draws more or less attention whether or not there is anything to see, so only the same word's scores compare.
+
+    Returns:
+        In median absolute deviations; 0 for a class whose scores are all the same, as those of a single picture are.
+
+    Example:
+        >>> stand_out(np.array([[0.1, 5.0], [0.3, 5.0], [0.2, 5.0], [0.8, 5.0]])).round(2).tolist()
+        [[-1.5, 0.0], [0.5, 0.0], [-0.5, 0.0], [5.5, 0.0]]
+    """
+    above = scores - np.median(scores, axis=0)
+    deviation = np.median(np.abs(above), axis=0)
+    known = np.broadcast_to(deviation > 0, above.shape)
+    found: Float[np.ndarray, "pictures classes"] = np.divide(above, deviation, out=np.zeros_like(above), where=known)
+    return found
 
 
 def quality_scores(

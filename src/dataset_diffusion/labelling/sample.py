@@ -9,7 +9,7 @@ from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.labelling.quality import quality_scores
-from dataset_diffusion.records import Generation, Prompt, Sample
+from dataset_diffusion.records import Generation, Heatmaps, Prompt, Sample
 
 
 def label_generation(
@@ -35,7 +35,19 @@ def label_generation(
     image, attention = generation.image, generation.attention
     if attention is None:
         raise ValueError("an image can only be labelled from its attention")
-    heatmaps = class_heatmaps(attention)
+    return label_heatmaps(prompt, seed, image, class_heatmaps(attention), settings, stored=stored)
+
+
+def label_heatmaps(
+    prompt: Prompt,
+    seed: int,
+    image: UInt8[np.ndarray, "h w 3"],
+    heatmaps: Heatmaps,
+    settings: LabelSettings,
+    *,
+    stored: UInt8[np.ndarray, "h w 3"] | None = None,
+) -> Sample:
+    """`label_generation`, where the heatmaps are made already."""
     seen = image if stored is None else stored
     label = label_map(heatmaps, prompt.classes, image.shape[:2], settings, image=seen)
     return Sample(seed, prompt, image, label, heatmaps, quality_scores(label, prompt.classes, heatmaps))

@@ -60,6 +60,20 @@ def token_indices(tokenizer: Tokenizer, class_prompt: str, words: Sequence[str])
     return indices
 
 
+def word_groups(tokenizer: Tokenizer, words: Sequence[str]) -> list[slice]:
+    """Words in as few groups of neighbours as the tokenizer's limit allows, of about one size.
+
+    A single word that is longer than the limit is a group.
+    """
+    for count in range(1, len(words) + 1):
+        size = -(-len(words) // count)
+        groups = [slice(start, start + size) for start in range(0, len(words), size)]
+        lengths = (len(tokenizer(" ".join(words[group]), verbose=False).input_ids) for group in groups)
+        if all(length <= tokenizer.model_max_length for length in lengths):
+            break
+    return groups
+
+
 def _find_words(text: str, words: Sequence[str]) -> list[Span]:
     in_order: list[Span] = []
     for word in words:

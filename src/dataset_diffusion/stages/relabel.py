@@ -111,6 +111,12 @@ def read_again(
     manifest, provenance = old.manifest, old.manifest.provenance
     if manifest.model is None or provenance.used is None:
         raise DatasetError("no model is known to have made the dataset", got=str(source))
+    if provenance.photos is not None:
+        raise DatasetError(
+            "given photos are not read again from their dataset",
+            got=str(source),
+            fix="dataset-diffusion annotate with the other --reading and --out",
+        )
     spec = model_spec(manifest.model)
     if (found := model_fingerprint(spec)) != manifest.model_revision:
         raise ModelError("not the model that made the dataset", got=found, expected=manifest.model_revision)

@@ -1,5 +1,5 @@
 from dataset_diffusion.config import GenerateSettings, LabelSettings
-from dataset_diffusion.dataset.provenance import FilterStep, Provenance
+from dataset_diffusion.dataset.provenance import FilterStep, Photos, Provenance
 
 STEP = FilterStep(rules=("presence > 0",), num_samples=9, config_hash="0123", dropped=(4,))
 
@@ -10,6 +10,12 @@ def test_what_was_asked_leaves_out_what_is_not_known_and_what_was_counted():
         "seed": 0,
         "filter": [{"rules": ["presence > 0"], "num_samples": 9, "config_hash": "0123"}],
     }
+
+
+def test_photos_that_were_left_out_were_not_asked_for():
+    photos = Photos(sha256="0123", classes_from="folders", left_out=("bad.jpg",))
+    asked = {"sha256": "0123", "classes_from": "folders", "dtype": None}
+    assert Provenance(photos=photos).asked() == {"photos": asked}
 
 
 def test_what_is_written_is_read():

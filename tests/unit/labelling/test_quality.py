@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
-from dataset_diffusion.labelling.quality import presence, quality_scores
-from dataset_diffusion.records import Heatmaps
+from dataset_diffusion.labelling.quality import presence, quality_scores, stand_out, strongest_attention
+from dataset_diffusion.records import AttentionMaps, Heatmaps
 
 LABEL = np.array([[3, 0, 255, 3], [0, 5, 5, 5]], np.uint8)
 
@@ -66,3 +67,17 @@ def test_the_lowest_presence_stands_for_the_sample():
     ranges[1, 1] = (0.0, 0.1)
     scores = quality_scores(LABEL, (5, 3), Heatmaps(both.exponents, both.values, ranges))
     assert scores["presence"] == scores["presence.3"] == pytest.approx(0.05)
+
+
+def test_the_strongest_attention_is_that_after_one_product():
+    spread = torch.tensor([[0.5, 0.5], [0.25, 0.75]])
+    attention = AttentionMaps(torch.tensor([[[0.8, 0.2]], [[0.0, 0.4]]]), spread, (1, 2))
+    np.testing.assert_allclose(strongest_attention(attention), [0.5, 0.3], rtol=1e-6)
+
+
+def test_a_class_stands_out_among_its_own_scores():
+    scores = np.array([[1.0, 7.0, 0.1], [2.0, 7.0, 0.1], [3.0, 7.0, 0.1], [9.0, 8.0, 0.1], [2.0, 7.0, 0.1]])
+    found = stand_out(scores)
+    assert found[:, 0].tolist() == [-1.0, 0.0, 1.0, 7.0, 0.0]
+    assert not found[:, 1:].any()  # without a spread nothing is known
+    assert not stand_out(scores[:1]).any()

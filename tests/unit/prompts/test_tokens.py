@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
 from dataset_diffusion.errors import PromptError
 from dataset_diffusion.prompts.class_sets import class_set
-from dataset_diffusion.prompts.tokens import token_indices
+from dataset_diffusion.prompts.tokens import token_indices, word_groups
 
 pytestmark = pytest.mark.slow
 
@@ -154,3 +154,15 @@ def test_clips_limit_is_77(clip):
         match=r"got 99 tokens in .*; expected at most 77.*lost: toilet, tv, .*, toothbrush$",
     ):
         token_indices(clip, " ".join(coco.words), coco.words)
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"), [(77, [4]), (5, [2, 2]), (4, [2, 2]), (3, [1, 1, 1, 1]), (2, [1, 1, 1, 1])]
+)
+def test_words_are_offered_in_as_few_groups_as_fit(limit, sizes):
+    words = ["cat", "dog", "bus", "car"]
+    vocabulary = {token: number for number, token in enumerate(["<s>", "</s>", "<unk>", *words])}
+    tokenizer = fast_tokenizer(Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>")), limit)
+    groups = word_groups(tokenizer, words)
+    assert [word for group in groups for word in words[group]] == words
+    assert [len(words[group]) for group in groups] == sizes
