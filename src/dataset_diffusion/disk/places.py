@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import re
+from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from upath import UPath
@@ -11,6 +13,11 @@ from dataset_diffusion.errors import DatasetError
 
 Location: TypeAlias = Path | UPath
 """A local path, or one of any storage that fsspec knows."""
+
+MAX_NAME_BYTES = 230
+"""Of a name that becomes a file's; most file systems take 255, temporary files and suffixes need some."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def locate(path: str | Location) -> Location:
@@ -37,3 +44,25 @@ def local_folder(path: str | Location) -> Path:
             "datasets are written to local folders", got=str(path), fix="copy them when they are finished"
         )
     return folder
+
+
+def below(folder: Path, name: str) -> Path:
+    """Where a name that was read from a file stands below a folder; it may name folders in it.
+
+    Raises:
+        DatasetError: the name leaves the folder, or cannot name a file.
+    """
+    parts = name.split("/")
+    if PurePosixPath(name).is_absolute() or ".." in parts:
+        raise DatasetError("a name leaves its folder", got=repr(name), expected=f"a name below {folder}")
+    try:
+        longest = max(len(os.fsencode(part)) for part in parts)
+    except UnicodeEncodeError:
+        longest = 0
+    if not longest or _CONTROL.search(name) or set(parts) & {"", "."}:
+        raise DatasetError(
+            "a name that cannot name a file", got=ascii(name), expected="no control characters and no empty part"
+        )
+    if longest > MAX_NAME_BYTES:
+        raise DatasetError("a name is too long", got=f"{longest} bytes: {name}", expected=f"at most {MAX_NAME_BYTES}")
+    return folder / name

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from dataset_diffusion.dataset.schema import Image, LabelMap, decode_label, encode_label
+from dataset_diffusion.dataset.schema import Image, LabelMap, encode_label
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.evaluation.label_maps import decode_ids
 from dataset_diffusion.evaluation.scorers.semantic import Scorer
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.predict import most_likely
@@ -34,7 +35,7 @@ class Task:
     read: Callable[[Tensor], Tensor] = most_likely
     to_ids: Callable[[LabelMap], LabelMap] = np.asarray
     encode: Callable[[LabelMap, ClassSet], bytes] = encode_label
-    decode: Callable[[bytes], LabelMap] = decode_label
+    decode: Callable[[bytes, ClassSet], LabelMap] = decode_ids
     class_agnostic: bool = False
 
 
@@ -88,10 +89,12 @@ class Benchmark:
         source = self.sources[number]
         image, label = source.read_image(), source.read_label() if source.read_label else None
         if label is not None and image.shape[:2] != label.shape:
+            turned = image.shape[1::-1] == label.shape
             raise DatasetError(
                 f"{source.label_name} has another size than its image",
                 got=" x ".join(map(str, label.shape)),
                 expected=" x ".join(map(str, image.shape[:2])),
+                fix="photos are turned as their EXIF data says: turn the label map too" if turned else None,
             )
         return BenchmarkImage(source.id, image, label)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dataset_diffusion.dataset.schema import Image, LabelMap
+from dataset_diffusion.disk.places import below
 from dataset_diffusion.errors import DatasetError, Skipped, leave_out
 from dataset_diffusion.evaluation.benchmark import Benchmark, BenchmarkImage
 from dataset_diffusion.evaluation.readers.files import check_exist, read_file
@@ -77,12 +79,13 @@ def read_predictions(folder: Path, benchmark: Benchmark, *, skip_bad: Skipped | 
     Raises:
         DatasetError: a prediction is missing or not in that format, or the truth is withheld or cannot be used.
     """
-    paths = [Path(folder) / f"{image_id}.png" for image_id in benchmark.ids]
+    paths = [below(Path(folder), f"{image_id}.png") for image_id in benchmark.ids]
+    decode = partial(benchmark.task.decode, classes=benchmark.class_set)
     if skip_bad is None:
         check_exist(paths)
     for number, (image_id, path) in enumerate(zip(benchmark.ids, paths, strict=True)):
         try:
-            prediction, truth = read_file(path, benchmark.task.decode), benchmark.read_label(number)
+            prediction, truth = read_file(path, decode), benchmark.read_label(number)
         except DatasetError as error:
             leave_out(image_id, error, skip_bad)
         else:

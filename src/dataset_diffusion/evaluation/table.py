@@ -12,7 +12,7 @@ from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmark import Benchmark, Source, Task
 from dataset_diffusion.evaluation.readers import celebamask, cityscapes, coco, masks, voc
-from dataset_diffusion.evaluation.readers.files import check_exist
+from dataset_diffusion.evaluation.readers.files import check_exist, check_ids_of_images
 from dataset_diffusion.evaluation.readers.scenes import SCENES, read_dataset
 from dataset_diffusion.evaluation.scorers.dichotomous import DichotomousScorer, foreground_ids
 from dataset_diffusion.evaluation.scorers.discovery import DiscoveryScorer
@@ -51,14 +51,14 @@ SEMANTIC = Task(_semantic)
 STREETS = Task(
     partial(_semantic, no_class=cityscapes.NO_CLASS),
     encode=lambda prediction, classes: cityscapes.encode_prediction(prediction),
-    decode=cityscapes.decode_prediction,
+    decode=lambda data, classes: cityscapes.decode_prediction(data),
 )
 FOREGROUND = Task(
     lambda classes: DichotomousScorer(),
     read=foreground,
     to_ids=foreground_ids,
     encode=lambda prediction, classes: encode_grey(prediction),
-    decode=decode_grey,
+    decode=lambda data, classes: decode_grey(data),
     class_agnostic=True,
 )
 FACE_PARSING = Task(FaceParsingScorer)
@@ -96,6 +96,7 @@ def open_benchmark(
     row, root = _find(name, root)
     classes = DatasetStore.open(root).class_set if row.classes is None else class_set(row.classes)
     sources = row.read(root, split, classes)
+    check_ids_of_images(sources)
     if check_files:
         check_exist([file for source in sources for file in source.files])
     return Benchmark(name, classes, sources, row.task)

@@ -11,10 +11,11 @@ from typing import Any
 from PIL import Image
 
 from dataset_diffusion.config import WorkerSettings
-from dataset_diffusion.errors import ModelError, PromptError, first_line
+from dataset_diffusion.disk.photos import Photo, read_photo
+from dataset_diffusion.errors import DatasetError, ModelError, first_line
 from dataset_diffusion.machine.hub import load_pretrained
 from dataset_diffusion.prompts.captions import clean_caption
-from dataset_diffusion.prompts.photos import Captions, read_photo
+from dataset_diffusion.prompts.photos import Captions
 
 MAX_NEW_TOKENS = 40
 NUM_BEAMS = 3
@@ -39,10 +40,17 @@ class Captioner:
 
     def caption_files(self, photos: Sequence[Path]) -> Captions:
         """A caption for each photo that can be read, computed at once, and what is wrong with the others."""
-        read = [read_photo(photo) for photo in photos]
-        images = [one for one in read if isinstance(one, Image.Image)]
+        read = [_read_or_explain(photo) for photo in photos]
+        images = [Image.fromarray(one) for one in read if not isinstance(one, DatasetError)]
         captions = iter(self.caption(images) if images else [])
-        return [one if isinstance(one, PromptError) else next(captions) for one in read]
+        return [one if isinstance(one, DatasetError) else next(captions) for one in read]
+
+
+def _read_or_explain(photo: Path) -> Photo | DatasetError:
+    try:
+        return read_photo(photo)
+    except DatasetError as error:
+        return error
 
 
 def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:

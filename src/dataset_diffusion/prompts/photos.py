@@ -11,52 +11,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageOps
-
-from dataset_diffusion.errors import PromptError, Skipped, first_line, leave_out
-
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+from dataset_diffusion.errors import DatasetError, PromptError, Skipped, leave_out
 
 Key = tuple[str, int]
 """What tells a photo from another: its path in the folder and its size in bytes."""
-Captions = list[str | PromptError]
+Captions = list[str | DatasetError]
 """Of a batch of photos: a caption, or why there is none."""
-
-
-def list_photos(folder: Path) -> list[Path]:
-    """Photos in a folder and the folders in it, in the order of their names.
-
-    Raises:
-        PromptError: there are none, or the folder cannot be read.
-    """
-    try:
-        files = sorted(folder.rglob("*"))
-    except OSError as error:
-        raise PromptError("cannot read the folder", got=f"{folder}: {error.strerror}") from error
-    photos = [file for file in files if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")]
-    if not photos:
-        raise PromptError(
-            "no photos in the folder", got=str(folder), expected=f"files that end in {', '.join(sorted(_SUFFIXES))}"
-        )
-    return photos
 
 
 def photo_key(photo: Path, folder: Path) -> Key:
     """What the captions file knows a photo by."""
     return photo.relative_to(folder).as_posix(), photo.stat().st_size
-
-
-def read_photo(photo: Path) -> Image.Image | PromptError:
-    """An upright RGB photo, or what is wrong with it."""
-    try:
-        with Image.open(photo) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return PromptError(
-            "a photo cannot be read",
-            got=f"{photo}: {first_line(error)}",
-            fix="replace or remove it, or leave out what is bad with --skip-bad",
-        )
 
 
 def uncaptioned_batches(photos: Mapping[Path, Key], known: Mapping[Key, str], batch_size: int) -> list[list[Path]]:
@@ -103,7 +68,8 @@ def write_captions(
         The number of photos of each batch, once its captions are written.
 
     Raises:
-        PromptError: a photo cannot be read, or ``file`` cannot be written.
+        DatasetError: a photo cannot be read.
+        PromptError: ``file`` cannot be written.
     """
     if file.exists():
         os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
@@ -112,7 +78,7 @@ def write_captions(
         if captions:
             _append(file, captioner, captions)
         for photo, one in zip(batch, made, strict=True):
-            if isinstance(one, PromptError):
+            if isinstance(one, DatasetError):
                 leave_out(str(photo), one, skip_bad)
         yield len(batch)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from dataset_diffusion.config import NO_BENCHMARK, EvaluateSettings, Settings
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_files, write_json
+from dataset_diffusion.disk.places import below
 from dataset_diffusion.errors import ConfigError, DatasetError, Skipped
 from dataset_diffusion.evaluation.benchmark import Benchmark
 from dataset_diffusion.evaluation.examples import Example, choose_examples, write_examples
@@ -108,9 +109,9 @@ def _collected(found: Iterator[Predicted], benchmark: Benchmark, examples: list[
 def _saved(found: Iterator[Predicted], benchmark: Benchmark, folder: Path) -> Iterator[Predicted]:
     """The same predictions, each saved on its way."""
     for one in found:
-        path = folder / f"{one.id}.png"
+        path = below(folder, f"{one.id}.png")
         with explained_write_errors(path):
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, benchmark.task.encode(one.prediction, benchmark.class_set))
         yield one
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dataset_diffusion.config import PromptSettings, WorkerSettings
 from dataset_diffusion.disk.atomic import write_json
+from dataset_diffusion.disk.photos import list_photos
 from dataset_diffusion.errors import ConfigError, Skipped
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.captioner import caption_batches
@@ -15,7 +16,6 @@ from dataset_diffusion.prompts.captions import read_captions
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.compose import FoundScenes, draw_prompts, find_scenes
 from dataset_diffusion.prompts.photos import (
-    list_photos,
     photo_key,
     read_photo_captions,
     uncaptioned_batches,

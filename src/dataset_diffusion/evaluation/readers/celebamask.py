@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
-from dataset_diffusion.dataset.schema import Image, LabelMap, decode_grey, decode_image, decode_label
+from dataset_diffusion.dataset.schema import Image, LabelMap, decode_grey
+from dataset_diffusion.disk.photos import decode_photo
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmark import Source
-from dataset_diffusion.evaluation.readers.files import check_folders, read_file, read_label
+from dataset_diffusion.evaluation.label_maps import decode_ids
+from dataset_diffusion.evaluation.readers.files import Files, check_folders, decode_text, read_file, read_label
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 EXAMPLE = "CelebAMask-HQ"
@@ -38,15 +40,16 @@ def read_celebamask(root: Path, split: str | None, classes: ClassSet) -> list[So
     annotations = LABELS if (root / LABELS).is_dir() else PARTS
     check_folders(root, (PHOTOS, MAPPING, annotations), EXAMPLE)
     numbers = _read_split(root / MAPPING, split or "test")
-    return [_face(root, number, annotations, classes) for number in numbers]
+    photos = Files(root / PHOTOS)
+    return [_face(root, number, photos.path(str(number)), annotations, classes) for number in numbers]
 
 
-def _face(root: Path, number: int, annotations: str, classes: ClassSet) -> Source:
-    photo, truth = root / PHOTOS / f"{number}.jpg", root / LABELS / f"{number}.png"
-    read = partial(read_label, truth, decode_label, classes)
+def _face(root: Path, number: int, photo: Path, annotations: str, classes: ClassSet) -> Source:
+    truth = root / LABELS / f"{number}.png"
+    read = partial(read_label, truth, partial(decode_ids, classes=classes), classes)
     if annotations == PARTS:
         truth, read = _part(root, number, classes.names[0]), partial(merge_parts, root, number, classes)
-    return Source(str(number), partial(read_file, photo, decode_photo), read, str(truth), (photo, truth))
+    return Source(str(number), partial(read_file, photo, decode_face), read, str(truth), (photo, truth))
 
 
 def merge_parts(root: Path, number: int, classes: ClassSet) -> LabelMap:
@@ -69,10 +72,10 @@ def merge_parts(root: Path, number: int, classes: ClassSet) -> LabelMap:
     return label
 
 
-def decode_photo(data: bytes) -> Image:
+def decode_face(data: bytes) -> Image:
     """A photo at the size of the annotations."""
     height, width = SIZE
-    return np.array(Picture.fromarray(decode_image(data)).resize((width, height), Picture.Resampling.BILINEAR))
+    return np.array(Picture.fromarray(decode_photo(data)).resize((width, height), Picture.Resampling.BILINEAR))
 
 
 def _part(root: Path, number: int, name: str) -> Path:
@@ -83,7 +86,7 @@ def _read_split(mapping: Path, split: str) -> list[int]:
     """Numbers of the faces whose photo in CelebA is of a split; the lines are ``number  index  name-in-CelebA``."""
     if split not in SPLITS:
         raise DatasetError("no such split", got=split, expected=f"one of {', '.join(SPLITS)}")
-    lines = [line.split() for line in read_file(mapping, bytes.decode).splitlines()]
+    lines = [line.split() for line in read_file(mapping, decode_text).splitlines()]
     faces = [line for line in lines if len(line) == 3 and line[0].isdigit()]
     try:
         numbers = [int(number) for number, _, name in faces if int(Path(name).stem) in SPLITS[split]]

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from dataset_diffusion.dataset.schema import LabelMap, decode_grey
+from dataset_diffusion.disk.photos import is_photo, tell_left_out
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmark import Source
-from dataset_diffusion.evaluation.readers.files import list_files
+from dataset_diffusion.evaluation.label_maps import decode_mask
+from dataset_diffusion.evaluation.readers.files import Files, list_files
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 EXAMPLE = "DIS5K"
 DEFAULT_SPLIT = "DIS-VD"
 LAYOUTS = (("im", "gt"), ("images", "ground_truth_mask"))
 """Names of the folders of photos and masks: DIS5K's, ECSSD's."""
-
-PHOTOS = {".jpg", ".jpeg", ".png"}
 
 
 def read_masks(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
@@ -27,16 +24,18 @@ def read_masks(root: Path, split: str | None, classes: ClassSet) -> list[Source]
         root: of splits (``DIS-VD``, ``DIS-TE1`` … ``DIS-TE4``) that hold ``im`` and ``gt``; or of the two folders.
         split: the split's folder; None is ``DIS-VD``, or ``root`` itself where it holds photos and masks.
     """
-    photos, masks = _folders(root, split)
-    images = {path.stem: path for path in sorted(photos.iterdir()) if path.suffix.lower() in PHOTOS}
-    if not images:
-        raise DatasetError("no image in the split", got=str(photos))
-    return list_files(images, {name: masks / f"{name}.png" for name in images}, decode_mask, classes)
-
-
-def decode_mask(data: bytes) -> LabelMap:
-    """1 where a mask is brighter than half, as the measures have it."""
-    return (decode_grey(data) > 128).astype(np.uint8)
+    photos, masks = (
+        Files(folder, usual) for folder, usual in zip(_folders(root, split), (".jpg", ".png"), strict=True)
+    )
+    names = photos.names
+    if not names:
+        raise DatasetError("no image in the split", got=str(photos.folder))
+    others = [path for path in sorted(photos.folder.glob("[!.]*")) if path.is_file() and not is_photo(path)]
+    tell_left_out("that are no photos", others)
+    tell_left_out("without a photo", [masks.path(name) for name in masks.names if name not in photos])
+    return list_files(
+        {name: photos.path(name) for name in names}, {name: masks.path(name) for name in names}, decode_mask, classes
+    )
 
 
 def _folders(root: Path, split: str | None) -> tuple[Path, Path]:
