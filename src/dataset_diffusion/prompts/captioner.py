@@ -13,7 +13,7 @@ from PIL import Image
 from dataset_diffusion.config import WorkerSettings
 from dataset_diffusion.disk.photos import Photo, read_photo
 from dataset_diffusion.errors import DatasetError, ModelError, first_line
-from dataset_diffusion.machine.hub import load_pretrained
+from dataset_diffusion.machine.hub import NO_CODE, SAFE, load_pretrained
 from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.photos import Captions
 
@@ -70,12 +70,11 @@ def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
 
     where = resolve_device(device)
     logging.disable_progress_bar()
-    options: dict[str, Any] = {"trust_remote_code": False}
     processor, model = load_pretrained(
         name_or_path,
         lambda: (
-            AutoProcessor.from_pretrained(name_or_path, **options),
-            AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=inference_dtype(where), **options),
+            AutoProcessor.from_pretrained(name_or_path, **NO_CODE),
+            AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=inference_dtype(where), **SAFE),
         ),
         explain=lambda error: ModelError(
             "the folder holds no captioner",
