@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,8 +123,10 @@ def generate(
         seed: The run's seed.
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
+    from dataset_diffusion.advice import advise_on_prompts
     from dataset_diffusion.stages.generate import generate_dataset
 
+    _warn(advise_on_prompts(prompts, classes, settings))
     store = generate_dataset(prompts, settings, out, label=label, seed=seed, classes=classes, workers=executor)
     if missing := len(store.missing_shards()):
         print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")
@@ -345,11 +347,19 @@ def _run(config: RunConfig, out: Path) -> None:
     # Said first: importing what comes next takes seconds.
     images, steps = config.prompts.num_images, config.train.iterations
     print(f"{images:,} images and {steps:,} training steps into {out}; the same command resumes", flush=True)
+    from dataset_diffusion.advice import advise
     from dataset_diffusion.stages.run import run_all
 
+    if not (out / "config.json").exists():
+        _warn(advise(config.prompts.classes, config.generate))
     if results := run_all(config, out):  # a recipe without a benchmark has none
         _print_scores(results)
     print(f"report: {out / 'report.html'}")
+
+
+def _warn(advice: Iterable[str]) -> None:
+    for line in advice:
+        print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def _print_skipped(skipped: Skipped | None) -> None:
