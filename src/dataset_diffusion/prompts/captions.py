@@ -51,7 +51,7 @@ def read_captioned(path: Path | str, skip_bad: Skipped | None = None) -> list[Ca
     """Captions of a file, in its order, whitespace tidied and empty ones left out.
 
     Reads COCO captions (JSON), the published prompts format (JSON; appended class words are taken off again), Flickr8k
-    and Flickr30k token files, CSV, TSV and JSON lines with a ``caption`` column, and text with one caption a line, which
+    and Flickr30k token files, CSV, TSV and JSON lines with a ``caption`` column, and text with one caption a line, that
     the name of a photo may precede.
 
     Args:
