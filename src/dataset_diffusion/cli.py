@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,8 +72,10 @@ def prompts(
     *,
     classes: str = "emoji",
     captions: Path | None = None,
+    instances: Path | None = None,
     captioner: str = PromptSettings().captioner,
     num_images: int = 240,
+    model: str | None = None,
     seed: int = 0,
     report: Path | None = None,
     skip_bad: bool = False,
@@ -86,8 +88,12 @@ def prompts(
         classes: A class set by name, or your own class names with commas between.
         captions: File of captions (COCO JSON, Flickr, CSV, JSON lines, text), or folder of photos to caption; None
             makes them from templates.
+        instances: File of COCO instances, to name all classes annotated in a caption's image; None names those it
+            mentions, or with the class set coco takes the file beside the captions.
         captioner: What captions photos: a hub id, or a local folder of an image-to-text model.
         num_images: Number of prompts.
+        model: The model that is to draw them, whose tokenizer tells which captions are too long; None leaves out those
+            that are too long for every model.
         seed: The run's seed.
         report: File to write counts per class and which classes come together to, as JSON; None writes none.
         skip_bad: Leave out captions and photos that cannot be used, and list them.
@@ -95,10 +101,15 @@ def prompts(
     from dataset_diffusion.stages.prompts import make_prompts, summarize
 
     settings = make_settings(
-        PromptSettings, classes=classes, captions=captions, captioner=captioner, num_images=num_images
+        PromptSettings,
+        classes=classes,
+        captions=captions,
+        instances=instances,
+        captioner=captioner,
+        num_images=num_images,
     )
     skipped = Skipped() if skip_bad else None
-    made = make_prompts(settings, out, seed=seed, workers=executor, skip_bad=skipped)
+    made = make_prompts(settings, out, seed=seed, workers=executor, skip_bad=skipped, model=model)
     print(*summarize(made, skipped, report), sep="\n")
     print(f"{len(made.prompts)} prompts in {out}")
     if report is not None:
@@ -123,10 +134,10 @@ def generate(
         seed: The run's seed.
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
-    from dataset_diffusion.advice import advise_on_prompts
     from dataset_diffusion.stages.generate import generate_dataset
+    from dataset_diffusion.stages.prompts import warn_about_classes
 
-    _warn(advise_on_prompts(prompts, classes, settings))
+    warn_about_classes(prompts, classes, settings)
     store = generate_dataset(prompts, settings, out, label=label, seed=seed, classes=classes, workers=executor)
     if missing := len(store.missing_shards()):
         print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")
@@ -347,19 +358,11 @@ def _run(config: RunConfig, out: Path) -> None:
     # Said first: importing what comes next takes seconds.
     images, steps = config.prompts.num_images, config.train.iterations
     print(f"{images:,} images and {steps:,} training steps into {out}; the same command resumes", flush=True)
-    from dataset_diffusion.advice import advise
     from dataset_diffusion.stages.run import run_all
 
-    if not (out / "config.json").exists():
-        _warn(advise(config.prompts.classes, config.generate))
     if results := run_all(config, out):  # a recipe without a benchmark has none
         _print_scores(results)
     print(f"report: {out / 'report.html'}")
-
-
-def _warn(advice: Iterable[str]) -> None:
-    for line in advice:
-        print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def _print_skipped(skipped: Skipped | None) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 from PIL import Image
 
 from dataset_diffusion.config import WorkerSettings
-from dataset_diffusion.disk.photos import Photo, read_photo
 from dataset_diffusion.errors import DatasetError, ModelError, first_line
 from dataset_diffusion.machine.hub import NO_CODE, SAFE, load_pretrained
 from dataset_diffusion.prompts.captions import clean_caption
@@ -41,14 +40,16 @@ class Captioner:
     def caption_files(self, photos: Sequence[Path]) -> Captions:
         """A caption for each photo that can be read, computed at once, and what is wrong with the others."""
         read = [_read_or_explain(photo) for photo in photos]
-        images = [Image.fromarray(one) for one in read if not isinstance(one, DatasetError)]
+        images = [one for one in read if not isinstance(one, DatasetError)]
         captions = iter(self.caption(images) if images else [])
         return [one if isinstance(one, DatasetError) else next(captions) for one in read]
 
 
-def _read_or_explain(photo: Path) -> Photo | DatasetError:
+def _read_or_explain(photo: Path) -> Image.Image | DatasetError:
+    from dataset_diffusion.disk.pictures import read_photo
+
     try:
-        return read_photo(photo)
+        return Image.fromarray(read_photo(photo))
     except DatasetError as error:
         return error
 

@@ -13,7 +13,7 @@ from pycocotools import mask
 
 from dataset_diffusion.dataset.schema import LabelMap
 from dataset_diffusion.disk.instances import not_instances, read_instances
-from dataset_diffusion.disk.photos import decode_photo
+from dataset_diffusion.disk.pictures import decode_photo
 from dataset_diffusion.disk.places import below
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.evaluation.benchmark import Source
