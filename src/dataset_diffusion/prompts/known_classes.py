@@ -24,8 +24,10 @@ def published_classes(captions: Sequence[Caption], classes: ClassSet, skip_bad: 
     """
 
     def parse(number: int, caption: Caption) -> tuple[int, ...] | None:
-        if caption.class_prompt is None or not caption.class_prompt.strip():
-            return caption.class_prompt and ()
+        if caption.class_prompt is None:
+            return None
+        if not caption.class_prompt.strip():
+            return ()
         ids = parse_class_prompt(caption.class_prompt, classes)
         if ids is None:
             error = PromptError(
