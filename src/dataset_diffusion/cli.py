@@ -75,8 +75,10 @@ def prompts(
     *,
     classes: str = "emoji",
     captions: Path | None = None,
+    instances: Path | None = None,
     captioner: str = PromptSettings().captioner,
     num_images: int = 240,
+    model: str | None = None,
     seed: int = 0,
     report: Path | None = None,
     skip_bad: bool = False,
@@ -89,8 +91,12 @@ def prompts(
         classes: A class set by name, or your own class names with commas between.
         captions: File of captions (COCO JSON, Flickr, CSV, JSON lines, text), or folder of photos to caption; None
             makes them from templates.
+        instances: File of COCO instances, to name all classes annotated in a caption's image; None names those it
+            mentions, or with the class set coco takes the file beside the captions.
         captioner: What captions photos: a hub id, or a local folder of an image-to-text model.
         num_images: Number of prompts.
+        model: The model that is to draw them, whose tokenizer tells which captions are too long; None leaves out those
+            that are too long for every model.
         seed: The run's seed.
         report: File to write counts per class and which classes come together to, as JSON; None writes none.
         skip_bad: Leave out captions and photos that cannot be used, and list them.
@@ -98,10 +104,15 @@ def prompts(
     from dataset_diffusion.stages.prompts import make_prompts, summarize
 
     settings = make_settings(
-        PromptSettings, classes=classes, captions=captions, captioner=captioner, num_images=num_images
+        PromptSettings,
+        classes=classes,
+        captions=captions,
+        instances=instances,
+        captioner=captioner,
+        num_images=num_images,
     )
     skipped = Skipped() if skip_bad else None
-    made = make_prompts(settings, out, seed=seed, workers=executor, skip_bad=skipped)
+    made = make_prompts(settings, out, seed=seed, workers=executor, skip_bad=skipped, model=model)
     print(*summarize(made, skipped, report), sep="\n")
     print(f"{len(made.prompts)} prompts in {out}")
     if report is not None:
@@ -127,7 +138,9 @@ def generate(
         classes: The class set, where the prompts file does not say it; None takes the file's.
     """
     from dataset_diffusion.stages.generate import generate_dataset
+    from dataset_diffusion.stages.prompts import warn_about_classes
 
+    warn_about_classes(prompts, classes, settings)
     store = generate_dataset(prompts, settings, out, label=label, seed=seed, classes=classes, workers=executor)
     if missing := len(store.missing_shards()):
         print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")

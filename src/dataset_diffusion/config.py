@@ -66,6 +66,9 @@ class PromptSettings(Settings):
     """A class set by name (voc, coco, emoji, ...) or your own class names."""
     captions: RecipePath | None = None
     """File of captions, or folder of photos to caption; without one, captions are made from templates."""
+    instances: RecipePath | None = None
+    """File of COCO instances, to name all classes annotated in a caption's image; None names those it mentions, or
+    with the class set coco takes the file beside the captions."""
     captioner: NameOrFolder = "Salesforce/blip-image-captioning-base"
     """What captions a folder of photos: a hub id, or a local folder of an image-to-text model."""
     num_images: Annotated[int, Field(ge=1, le=2**31 - 1)] = 240

@@ -10,7 +10,7 @@ from tests.helpers.processes import refuse, succeed
 from dataset_diffusion.config import NameOrFolder, RecipePath, RunConfig
 from dataset_diffusion.recipe import DESCRIPTIONS, Recipe, load_recipe
 
-PATHS = ["prompts.captions", "evaluate.root", "train.real_root"]
+PATHS = ["prompts.captions", "prompts.instances", "evaluate.root", "train.real_root"]
 NAMES_OR_FOLDERS = ["prompts.captioner", "generate.model", "filter.image_text", "train.real", "evaluate.benchmark"]
 
 

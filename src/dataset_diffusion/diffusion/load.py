@@ -30,7 +30,7 @@ from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.specs import ModelSpec, model_spec
 from dataset_diffusion.errors import ConfigError, ModelError, first_line
 from dataset_diffusion.machine.devices import inference_dtype, resolve_device
-from dataset_diffusion.machine.hub import load_pretrained
+from dataset_diffusion.machine.hub import SAFE, load_pretrained
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False}),
@@ -128,9 +128,7 @@ def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
         library.disable_progress_bar()
     pipeline = load_pretrained(
         spec.path,
-        lambda: DiffusionPipeline.from_pretrained(
-            spec.path, revision=spec.revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        ),
+        lambda: DiffusionPipeline.from_pretrained(spec.path, revision=spec.revision, dtype=dtype, **SAFE),
         explain=lambda error: _explain(Path(spec.path), error),
         missing="cannot load the diffusion model from the hub",
         expected="a hub that can be reached, and a repository with safetensors weights",

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import platform
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from dataset_diffusion.disk.atomic import explained_write_errors
 from dataset_diffusion.errors import DatasetError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+_OURS = b"process "
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def folder_lock(folder: Path, *, shared: bool = False) -> Iterator[None]:
         shared: let other shared writers in, as those of a job array are, each with shards of its own.
 
     Raises:
-        DatasetError: another process writes the folder, or it cannot be written.
+        DatasetError: another process writes the folder, it cannot be written, or its ``.lock`` is no lock of ours.
     """
     path = folder / ".lock"
     with explained_write_errors(folder):
@@ -48,12 +50,12 @@ def folder_lock(folder: Path, *, shared: bool = False) -> Iterator[None]:
 def _lock_file(path: Path, kind: int) -> int:
     """The descriptor of a locked file; closing it gives the lock back."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open(path)
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             if _is_file(path, descriptor):  # and not one that its last writer removed in between
                 os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+                os.write(descriptor, _OURS + f"{os.getpid()} on {platform.node()}".encode())
                 return descriptor
         except OSError as error:
             if error.errno in _NO_LOCKS:
@@ -69,6 +71,25 @@ def _lock_file(path: Path, kind: int) -> int:
                 ) from error
             raise
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    """Open a lock, made if need be. What is no lock of ours is refused, since a lock is emptied and removed."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise _not_ours(path, "a link" if path.is_symlink() else "no file")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    begin = os.pread(descriptor, len(_OURS), 0)
+    if not _OURS.startswith(begin) or os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise _not_ours(path, "a file of something else")
+    return descriptor
+
+
+def _not_ours(path: Path, got: str) -> DatasetError:
+    return DatasetError(
+        f"{path} is no lock of this program", got=got, expected="a file that it wrote", fix="remove or rename it"
+    )
 
 
 def _is_file(path: Path, descriptor: int) -> bool:

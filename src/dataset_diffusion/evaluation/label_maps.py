@@ -7,7 +7,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image as Picture
 
 from dataset_diffusion.dataset.schema import LabelMap
-from dataset_diffusion.disk.photos import decode_photo, open_upright
+from dataset_diffusion.disk.pictures import decode_photo, open_upright
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet, Color
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from dataset_diffusion.dataset.schema import Image, LabelMap
@@ -80,12 +79,12 @@ def read_predictions(folder: Path, benchmark: Benchmark, *, skip_bad: Skipped | 
         DatasetError: a prediction is missing or not in that format, or the truth is withheld or cannot be used.
     """
     paths = [below(Path(folder), f"{image_id}.png") for image_id in benchmark.ids]
-    decode = partial(benchmark.task.decode, classes=benchmark.class_set)
+    classes, decode = benchmark.class_set, benchmark.task.decode
     if skip_bad is None:
         check_exist(paths)
     for number, (image_id, path) in enumerate(zip(benchmark.ids, paths, strict=True)):
         try:
-            prediction, truth = read_file(path, decode), benchmark.read_label(number)
+            prediction, truth = read_file(path, lambda data: decode(data, classes)), benchmark.read_label(number)
         except DatasetError as error:
             leave_out(image_id, error, skip_bad)
         else:

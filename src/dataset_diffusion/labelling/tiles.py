@@ -65,4 +65,4 @@ def _maps(attention: AttentionMaps, exponents: Sequence[int]) -> Float32[Tensor,
 
 
 def _resize(maps: Float32[Tensor, "exponents classes h w"], size: tuple[int, int]) -> Float32[Tensor, "_ _ _ _"]:
-    return resize(maps.flatten(0, 1), size).unflatten(0, maps.shape[:2])
+    return resize(maps.flatten(0, 1), size).reshape(*maps.shape[:2], *size)

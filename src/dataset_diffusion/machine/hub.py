@@ -1,15 +1,23 @@
-"""The Hugging Face hub, asked so that where there is no network the user hears so at once and in one line."""
+"""The Hugging Face hub and its libraries: what they may load, and in one line why they cannot.
+
+Where there is no network the user hears so at once.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dataset_diffusion.errors import ModelError, first_line
 
 Loaded = TypeVar("Loaded")
+
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""What every ``from_pretrained`` is told: Python files of a folder or repository are not run, and nobody is asked."""
+SAFE: dict[str, Any] = {**NO_CODE, "use_safetensors": True}
+"""What those of models are told: neither are weights that can run code when they are opened."""
 
 _PATIENCE = 10.0
 """Seconds to wait for the hub's first answer."""
@@ -42,7 +50,10 @@ def load_pretrained(
         ModelError: the library cannot load it.
     """
     from safetensors import SafetensorError
+    from transformers import dynamic_module_utils
 
+    # A part of a library that was not told `NO_CODE` would ask on the terminal; with no time to answer it refuses.
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
     local = Path(name_or_path).is_dir()
     if not local:
         prepare_hub()

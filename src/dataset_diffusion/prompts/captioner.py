@@ -11,9 +11,8 @@ from typing import Any
 from PIL import Image
 
 from dataset_diffusion.config import WorkerSettings
-from dataset_diffusion.disk.photos import Photo, read_photo
 from dataset_diffusion.errors import DatasetError, ModelError, first_line
-from dataset_diffusion.machine.hub import load_pretrained
+from dataset_diffusion.machine.hub import NO_CODE, SAFE, load_pretrained
 from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.photos import Captions
 
@@ -41,14 +40,16 @@ class Captioner:
     def caption_files(self, photos: Sequence[Path]) -> Captions:
         """A caption for each photo that can be read, computed at once, and what is wrong with the others."""
         read = [_read_or_explain(photo) for photo in photos]
-        images = [Image.fromarray(one) for one in read if not isinstance(one, DatasetError)]
+        images = [one for one in read if not isinstance(one, DatasetError)]
         captions = iter(self.caption(images) if images else [])
         return [one if isinstance(one, DatasetError) else next(captions) for one in read]
 
 
-def _read_or_explain(photo: Path) -> Photo | DatasetError:
+def _read_or_explain(photo: Path) -> Image.Image | DatasetError:
+    from dataset_diffusion.disk.pictures import read_photo
+
     try:
-        return read_photo(photo)
+        return Image.fromarray(read_photo(photo))
     except DatasetError as error:
         return error
 
@@ -70,12 +71,11 @@ def load_captioner(name_or_path: str, device: str | None = None) -> Captioner:
 
     where = resolve_device(device)
     logging.disable_progress_bar()
-    options: dict[str, Any] = {"trust_remote_code": False}
     processor, model = load_pretrained(
         name_or_path,
         lambda: (
-            AutoProcessor.from_pretrained(name_or_path, **options),
-            AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=inference_dtype(where), **options),
+            AutoProcessor.from_pretrained(name_or_path, **NO_CODE),
+            AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=inference_dtype(where), **SAFE),
         ),
         explain=lambda error: ModelError(
             "the folder holds no captioner",

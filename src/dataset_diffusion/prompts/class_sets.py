@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -76,7 +77,9 @@ class ClassSet:
         """
         if isinstance(names, str) or not all(isinstance(one, str) for one in names):
             raise ConfigError("class names must be a list of strings", got=names, fix='write ["forklift", "pallet"]')
-        return cls(name, tuple(" ".join(one.split()) for one in names))._with_synonyms()
+        names = [" ".join(unicodedata.normalize("NFC", one).split()) for one in names]
+        _check_same_words(names)
+        return cls(name, tuple(names))._with_synonyms()
 
     @property
     def num_classes(self) -> int:
@@ -197,6 +200,11 @@ def load_toml(filename: str) -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name(filename).read_text(encoding="utf-8"))
 
 
+def is_own(classes: ClassSet) -> bool:
+    """Whether a class set is a user's own, not one of the known."""
+    return all(classes.names != known.names for known in _load_class_sets().values())
+
+
 def backgrounds_of(classes: ClassSet) -> tuple[str, ...]:
     """Words for what is behind the objects, as in ``on the grass``: those of the known set that has all the classes.
 
@@ -266,6 +274,16 @@ def _check_names(classes: ClassSet) -> None:
                 why = "0 is the background already" if folded == BACKGROUND else f"two classes have the same {what}"
                 raise ConfigError(why, got=value, fix="drop one of them")
             seen.add(folded)
+
+
+def _check_same_words(names: Sequence[str]) -> None:
+    """Refuse two names that differ in hyphens and spaces alone: captions mention both or none."""
+    seen: dict[str, str] = {}
+    for name in names:
+        words = _as_words(name.replace("-", " ")).casefold()
+        if words in seen and _as_words(name).casefold() != _as_words(seen[words]).casefold():
+            raise ConfigError("two classes have the same words", got=f"{seen[words]}, {name}", fix="drop one of them")
+        seen[words] = name
 
 
 def _check_name(name: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dataset_diffusion.errors import PromptError
@@ -14,6 +15,9 @@ from dataset_diffusion.prompts.mentions import find_classes, find_words, split_w
 from dataset_diffusion.prompts.writers.templates import template_caption, template_scenes
 from dataset_diffusion.records import Prompt, Scene
 from dataset_diffusion.seeding import random_from
+
+MAX_WORDS = 75
+"""Of a text prompt: CLIP's text encoders take 77 tokens, the start and the end among them."""
 
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -27,12 +31,14 @@ class FoundScenes:
         num_captions: captions read.
         num_without_class: those that mention no class.
         num_repeated: those left out because an earlier one says the same.
+        too_long: positions of the scenes whose prompt is too long to be generated; no prompt is made from them.
     """
 
     scenes: tuple[Scene, ...]
     num_captions: int
     num_without_class: int
     num_repeated: int
+    too_long: frozenset[int] = frozenset()
 
 
 def compose_prompt(index: int, caption: str, class_ids: Sequence[int], classes: ClassSet) -> Prompt:
@@ -91,31 +97,46 @@ def draw_prompts(found: FoundScenes | None, classes: ClassSet, num_images: int, 
     """The prompts of ``build_prompts``, from captions that are searched already; None makes them from templates."""
     if num_images < 1:
         raise PromptError("the number of images must be positive", got=num_images, expected="at least 1")
-    if found is None:
-        chosen = template_scenes(classes, num_images, seed)
-    else:
-        chosen = _balance(found.scenes, classes, num_images, seed)
+    chosen = _balance(found, classes, num_images, seed) if found else template_scenes(classes, num_images, seed)
     return [compose_prompt(index, caption, ids, classes) for index, (caption, ids) in enumerate(chosen)]
 
 
-def find_scenes(captions: Iterable[str], classes: ClassSet) -> FoundScenes:
+def may_fit(text: str) -> bool:
+    """Whether a text may be within the limit of CLIP's text encoders: a word is one token at least."""
+    return len(text.split()) <= MAX_WORDS
+
+
+def find_scenes(
+    captions: Iterable[str],
+    classes: ClassSet,
+    given: Iterable[Sequence[int] | None] | None = None,
+    fits: Callable[[str], bool] = may_fit,
+) -> FoundScenes:
     """Search captions for classes and drop near-duplicates.
 
     Two captions are near-duplicates if they are made of the same words, whatever their order, number, case and
     punctuation, articles not counted: "A man sits on the bench." and "on a bench a man sits".
 
+    Args:
+        captions: what is searched.
+        classes: what is searched for.
+        given: for each caption the ids of the classes that its image is known to show, which are taken instead of those
+            that it mentions; None takes these.
+        fits: whether a text prompt can be generated.
+
     Raises:
-        PromptError: no caption mentions a class.
+        PromptError: no caption mentions a class, or none that does fits.
     """
     if isinstance(captions, str):
         raise PromptError("captions must be a list of strings", got=captions, fix="read a file with read_captions")
-    scenes: dict[str, Scene] = {}
+    scenes: dict[tuple[str, frozenset[int]], Scene] = {}
     num_captions = num_without_class = 0
-    for caption in captions:
+    for caption, known in zip(captions, itertools.repeat(None) if given is None else given, strict=False):
         num_captions += 1
         cleaned = clean_caption(caption)
-        if ids := find_classes(cleaned, classes):
-            scenes.setdefault(_gist(cleaned), Scene(cleaned, ids))
+        mentioned = find_classes(cleaned, classes)
+        if ids := mentioned if known is None else _in_order(known, mentioned):
+            scenes.setdefault((_gist(cleaned), frozenset(known or ())), Scene(cleaned, ids))
         else:
             num_without_class += 1
     if not scenes:
@@ -125,8 +146,23 @@ def find_scenes(captions: Iterable[str], classes: ClassSet) -> FoundScenes:
             expected=f"words such as {', '.join(classes.words[:5])}",
             fix="choose other captions or classes, or leave the captions out to make them from templates",
         )
+    found = tuple(scenes.values())
+    too_long = frozenset(
+        number for number, (caption, ids) in enumerate(found) if not fits(compose_prompt(0, caption, ids, classes).text)
+    )
+    if len(too_long) == len(found):
+        raise PromptError(
+            "every caption with a class is too long for a text encoder",
+            got=f"{len(found)}, the first: {found[0].caption}",
+            fix="choose shorter captions",
+        )
     num_repeated = num_captions - num_without_class - len(scenes)
-    return FoundScenes(tuple(scenes.values()), num_captions, num_without_class, num_repeated)
+    return FoundScenes(found, num_captions, num_without_class, num_repeated, too_long)
+
+
+def _in_order(known: Iterable[int], mentioned: Sequence[int]) -> tuple[int, ...]:
+    """Ids of classes, those that the caption mentions first, in its order."""
+    return tuple(dict.fromkeys([*(one for one in mentioned if one in set(known)), *sorted(known)]))
 
 
 def _gist(caption: str) -> str:
@@ -135,10 +171,10 @@ def _gist(caption: str) -> str:
     return " ".join(sorted(words - _ARTICLES))
 
 
-def _balance(scenes: Sequence[Scene], classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
+def _balance(found: FoundScenes, classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
     """Scenes, each for the class that those before it name least; each class uses its scenes in turn."""
-    generator = random_from(seed, "balance")
-    decks = _deal(scenes, classes, generator)
+    generator, scenes = random_from(seed, "balance"), found.scenes
+    decks = _deal(found, classes, generator)
     uses = [0] * len(scenes)
     counts = dict.fromkeys(generator.sample(classes.ids, classes.num_classes), 0)
     for _ in range(num):
@@ -156,10 +192,11 @@ Deck = list[tuple[int, int, int]]
 """A heap of (times used, place in the shuffled order, scene) for the scenes that mention one class."""
 
 
-def _deal(scenes: Sequence[Scene], classes: ClassSet, generator: random.Random) -> dict[int, Deck]:
+def _deal(found: FoundScenes, classes: ClassSet, generator: random.Random) -> dict[int, Deck]:
     decks: dict[int, Deck] = {class_id: [] for class_id in classes.ids}
-    for place, scene in enumerate(generator.sample(range(len(scenes)), len(scenes))):
-        for class_id in scenes[scene].classes:
+    # Those that are too long are shuffled too, so that the others keep their places whatever the limit is.
+    for place, scene in enumerate(generator.sample(range(len(found.scenes)), len(found.scenes))):
+        for class_id in found.scenes[scene].classes if scene not in found.too_long else ():
             decks[class_id].append((0, place, scene))
     return decks
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dataset_diffusion.prompts.class_sets import ClassSet, load_toml
+from dataset_diffusion.prompts.class_sets import ClassSet, is_own, load_toml
 
 # Hyphens and underscores join words ("teddy-bear"); any other punctuation keeps them apart ("hot, dog").
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s\-]")
+# Chinese, Japanese, Thai, Lao, Burmese and Khmer put no spaces between words: there every character is a token.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+)
+_TOKEN_ANYWHERE = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+|[^\w\s\-]")
 _NONE = 0
 _IRREGULAR_PLURALS = {
     "cattle": "cattle",
@@ -21,6 +27,10 @@ _IRREGULAR_PLURALS = {
     "person": "persons",
     "sheep": "sheep",
 }
+_WITHOUT_SINGULAR = frozenset(
+    {"briefs", "canvas", "clothes", "gas", "glasses", "goods", "jeans", "lens", "news", "pants", "shorts", "tights"}
+)
+"""Nouns in -s of which the word without it is another one."""
 _PLURAL_ENDINGS = {"man": "men", "fe": "ves", "f": "ves", "y": "ies"}
 
 Phrase = tuple[str, ...]
@@ -60,8 +70,12 @@ def parse_class_prompt(class_prompt: str, classes: ClassSet) -> tuple[int, ...] 
 
 
 def split_words(text: str) -> list[str]:
-    """Words and punctuation of a text, case-folded: two texts that differ in case and spacing only split alike."""
-    return _TOKEN.findall(text.casefold().replace("’", "'"))
+    """Words and punctuation of a text, case-folded: two texts that differ in case and spacing only split alike, and in
+    whether their accents are composed.
+    """
+    if text.isascii():
+        return _TOKEN.findall(text.casefold())
+    return _TOKEN_ANYWHERE.findall(unicodedata.normalize("NFC", text.casefold()).replace("’", "'"))
 
 
 @dataclass(frozen=True)
@@ -118,12 +132,15 @@ def _mentions(tokens: list[str], lexicon: _Lexicon) -> Iterator[tuple[int, int, 
 def _lexicon(classes: ClassSet) -> _Lexicon:
     not_mentions = load_toml("lexicon.toml")["not_mentions"]
     meanings = {form: _NONE for phrase in not_mentions["phrases"] for form in _forms(phrase)}
+    if is_own(classes):
+        for class_id, words in enumerate(classes.words, start=1):
+            meanings.update(dict.fromkeys(_singulars(words), class_id))
     for class_id, synonyms in enumerate(classes.synonyms, start=1):
         meanings.update({form: class_id for term in synonyms for form in _forms(term)})
     # Last, so that a class's own name beats another's synonym and every phrase that is no mention elsewhere.
     meanings.update(_name_meanings(classes))
-    words = {key: frozenset(value) for key, value in not_mentions.items() if key != "phrases"}
-    return _Lexicon(_by_first_word(meanings), **words)
+    others = {key: frozenset(value) for key, value in not_mentions.items() if key != "phrases"}
+    return _Lexicon(_by_first_word(meanings), **others)
 
 
 @lru_cache(maxsize=16)
@@ -132,12 +149,15 @@ def _name_lexicon(classes: ClassSet) -> _Lexicon:
 
 
 def _name_meanings(classes: ClassSet) -> dict[Phrase, int]:
-    return {
-        form: class_id
-        for class_id, terms in enumerate(zip(classes.names, classes.words, strict=True), start=1)
-        for term in terms
-        for form in _forms(term)
-    }
+    """What names and prompt words say, and their plurals, where these are no name or words of another class."""
+    own: dict[Phrase, int] = {}
+    plurals: dict[Phrase, int] = {}
+    for class_id, terms in enumerate(zip(classes.names, classes.words, strict=True), start=1):
+        for term in terms:
+            itself, *others = _forms(term)
+            own[itself] = class_id
+            plurals.update(dict.fromkeys(others, class_id))
+    return plurals | own
 
 
 def _by_first_word(meanings: dict[Phrase, int]) -> dict[str, list[tuple[Phrase, int]]]:
@@ -153,6 +173,18 @@ def _forms(term: str) -> Iterator[Phrase]:
     head = 0 if {"of", "in"} & set(words[1:]) else len(words) - 1
     for form in (words[head], *_plurals(words[head])):
         yield (*words[:head], form, *words[head + 1 :])
+
+
+def _singulars(term: str) -> Iterator[Phrase]:
+    """The singular spellings of a term that may be a plural. Unused ones do no harm: no caption holds them."""
+    *before, word = split_words(term)
+    if word in _WITHOUT_SINGULAR or not word.endswith(("s", "men")) or word.endswith(("ss", "us", "is")):
+        return
+    for ending, plural in {**_PLURAL_ENDINGS, "": "es"}.items():
+        if word.endswith(plural):
+            yield (*before, word.removesuffix(plural) + ending)
+    if word.endswith("s"):
+        yield (*before, word.removesuffix("s"))
 
 
 def _plurals(word: str) -> Iterator[str]:

@@ -18,6 +18,8 @@ Key = tuple[str, int]
 Captions = list[str | DatasetError]
 """Of a batch of photos: a caption, or why there is none."""
 
+_BEGIN = b'{"photo": '
+
 
 def photo_key(photo: Path, folder: Path) -> Key:
     """What the captions file knows a photo by."""
@@ -69,10 +71,9 @@ def write_captions(
 
     Raises:
         DatasetError: a photo cannot be read.
-        PromptError: ``file`` cannot be written.
+        PromptError: ``file`` cannot be written, or is another one.
     """
-    if file.exists():
-        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+    _cut_unfinished(file)
     for batch, made in captioned:
         captions = [(photo_key(photo, folder), one) for photo, one in zip(batch, made, strict=True) if type(one) is str]
         if captions:
@@ -81,6 +82,18 @@ def write_captions(
             if isinstance(one, DatasetError):
                 leave_out(str(photo), one, skip_bad)
         yield len(batch)
+
+
+def _cut_unfinished(file: Path) -> None:
+    """Take away the line that a killed writer left unfinished; a last line of anybody else's is refused."""
+    if not file.exists():
+        return
+    whole, _, rest = file.read_bytes().rpartition(b"\n")
+    if not (rest.startswith(_BEGIN) or _BEGIN.startswith(rest)):
+        raise PromptError(
+            "the file is none of captions of photos", got=str(file), fix="remove or rename it, or use another --out"
+        )
+    os.truncate(file, len(whole) + bool(whole))
 
 
 def _append(file: Path, captioner: str, captions: Iterable[tuple[Key, str]]) -> None:

@@ -38,7 +38,8 @@ def describe_prompts(prompts: Sequence[Prompt], found: FoundScenes | None, class
             "read": found.num_captions,
             "without a class": found.num_without_class,
             "repeated": found.num_repeated,
-            "usable": len(found.scenes),
+            "too long": len(found.too_long),
+            "usable": len(found.scenes) - len(found.too_long),
         },
         "classes": {
             classes.name_of(class_id): {
@@ -61,7 +62,8 @@ def format_table(report: dict[str, Any]) -> Iterator[str]:
     for name, num_captions, num_prompts, companions in rows:
         yield f"  {name:<{width}}  {num_captions:>8}  {num_prompts:>7}  {companions}".rstrip()
     if captions := report["captions"]:
+        too_long = f"{captions['too long']} are too long, " if captions["too long"] else ""
         yield (
             f"{captions['read']} captions: {captions['without a class']} mention no class, "
-            f"{captions['repeated']} repeat another, {captions['usable']} used"
+            f"{captions['repeated']} repeat another, {too_long}{captions['usable']} used"
         )

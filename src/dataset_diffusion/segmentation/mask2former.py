@@ -17,6 +17,7 @@ from transformers.models.mask2former.modeling_mask2former import (
     sigmoid_cross_entropy_loss,
 )
 
+from dataset_diffusion.machine.hub import SAFE
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
@@ -63,7 +64,7 @@ class Mask2Former(nn.Module):
         self.model.criterion = LabelledPixelsLoss(config, self.model.weight_dict)
         if pretrained:
             pixel_level = self.model.model.pixel_level_module
-            pixel_level.encoder = ResNetBackbone.from_pretrained(weights, out_features=STAGES)
+            pixel_level.encoder = ResNetBackbone.from_pretrained(weights, out_features=STAGES, **SAFE)
 
     @property
     def encoder(self) -> nn.Module:

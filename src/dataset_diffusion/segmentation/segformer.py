@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerModel
 
+from dataset_diffusion.machine.hub import SAFE
+
 SIZES = {
     "b0": ((2, 2, 2, 2), (32, 64, 160, 256), 256),
     "b1": ((2, 2, 2, 2), (64, 128, 320, 512), 256),
@@ -31,7 +33,7 @@ class SegFormer(nn.Module):
         )
         self.model = SegformerForSemanticSegmentation(config)
         if pretrained:
-            self.model.segformer = SegformerModel.from_pretrained(f"nvidia/mit-{size}")
+            self.model.segformer = SegformerModel.from_pretrained(f"nvidia/mit-{size}", **SAFE)
 
     @property
     def encoder(self) -> nn.Module:

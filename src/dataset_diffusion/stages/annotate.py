@@ -34,7 +34,8 @@ from dataset_diffusion.diffusion.pictures import Picture, read_each
 from dataset_diffusion.diffusion.specs import ModelSpec, model_fingerprint, model_spec
 from dataset_diffusion.disk.atomic import atomic_write, clear_leftovers, remove_leftovers
 from dataset_diffusion.disk.locks import folder_lock
-from dataset_diffusion.disk.photos import Photo, list_photos, read_photo, tell_left_out
+from dataset_diffusion.disk.photos import list_photos, tell_left_out
+from dataset_diffusion.disk.pictures import Photo, read_photo
 from dataset_diffusion.errors import DatasetError, PromptError, Skipped, leave_out
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.labelling.quality import stand_out, strongest_attention

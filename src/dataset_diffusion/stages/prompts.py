@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from dataset_diffusion.config import PromptSettings, WorkerSettings
+from dataset_diffusion.config import GenerateSettings, PromptSettings, WorkerSettings
 from dataset_diffusion.disk.atomic import write_json
 from dataset_diffusion.disk.photos import list_photos
-from dataset_diffusion.errors import ConfigError, Skipped
+from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, Skipped
+from dataset_diffusion.machine.hub import NO_CODE, load_pretrained
 from dataset_diffusion.machine.progress import progress
+from dataset_diffusion.prompts.advice import advise
 from dataset_diffusion.prompts.captioner import caption_batches
-from dataset_diffusion.prompts.captions import read_captions
+from dataset_diffusion.prompts.captions import Caption, read_captioned
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
-from dataset_diffusion.prompts.compose import FoundScenes, draw_prompts, find_scenes
+from dataset_diffusion.prompts.compose import FoundScenes, draw_prompts, find_scenes, may_fit
+from dataset_diffusion.prompts.known_classes import Known, annotated_classes, find_instances, published_classes
 from dataset_diffusion.prompts.photos import (
     photo_key,
     read_photo_captions,
@@ -26,7 +31,12 @@ from dataset_diffusion.prompts.statistics import describe_prompts, format_table
 from dataset_diffusion.records import Prompt
 
 MAX_SKIPPED_SHOWN = 20
+MAX_TOO_LONG_SHOWN = 3
+MAX_SHOWN = 80
+"""Characters of a caption."""
 PHOTOS_AT_ONCE = 16
+
+_log = logging.getLogger(__name__)
 
 
 class MadePrompts(NamedTuple):
@@ -37,12 +47,14 @@ class MadePrompts(NamedTuple):
         classes: the class set that they name classes of.
         found: the captions that they are made from; None where they are from templates.
         stand_in: whether captions from templates stand in for those of photos, which are not captioned yet.
+        instances: the file whose annotations told the classes; None where captions did.
     """
 
     prompts: list[Prompt]
     classes: ClassSet
     found: FoundScenes | None
     stand_in: bool = False
+    instances: Path | None = None
 
 
 def make_prompts(
@@ -54,6 +66,7 @@ def make_prompts(
     skip_bad: Skipped | None = None,
     composed: MadePrompts | None = None,
     batch_size: int = PHOTOS_AT_ONCE,
+    model: str | None = None,
 ) -> MadePrompts:
     """Write the prompts, unless they are there already. Captions of photos are kept beside them.
 
@@ -65,17 +78,21 @@ def make_prompts(
         skip_bad: takes captions and photos that cannot be used; None refuses them.
         composed: what `compose_prompts` made of the same settings and seed, so that it is not done again.
         batch_size: photos captioned at once.
+        model: the model whose tokenizer tells which captions are too long; None leaves out those that are too long for
+            CLIP whatever their words.
 
     Raises:
         ConfigError: the classes cannot be used, or ``out`` holds other prompts.
         PromptError: the captions cannot be used, or ``out`` cannot be read.
-        DatasetError: ``out`` cannot be written.
-        ModelError: the captioner cannot be loaded.
+        DatasetError: ``out`` cannot be written, or photos or instances cannot be read.
+        ModelError: the captioner or the model's tokenizer cannot be loaded.
     """
     made = composed
     if made is None or made.stand_in:
         kept = out.with_suffix(".captions.jsonl")
-        made = compose_prompts(settings, kept, seed=seed, workers=workers, skip_bad=skip_bad, batch_size=batch_size)
+        made = compose_prompts(
+            settings, kept, seed=seed, workers=workers, skip_bad=skip_bad, batch_size=batch_size, model=model
+        )
     if not out.exists():
         write_prompts(out, made.prompts, made.classes)
     elif read_prompts(out) != (made.prompts, made.classes):
@@ -91,6 +108,7 @@ def compose_prompts(
     workers: WorkerSettings = WorkerSettings(),
     skip_bad: Skipped | None = None,
     batch_size: int = PHOTOS_AT_ONCE,
+    model: str | None = None,
 ) -> MadePrompts:
     """The prompts that settings ask for, not written. Raises as `make_prompts`, and takes its arguments but `out`.
 
@@ -98,13 +116,21 @@ def compose_prompts(
     stand in for them, which is enough to check the other settings by.
     """
     classes, source = resolve_classes(settings.classes), settings.captions
-    captions: list[str] | None = None
+    captions: list[Caption] | None = None
+    known: Known | None = None
+    instances = settings.instances
     if source is not None and not source.is_dir():
-        captions = read_captions(source, skip_bad)
+        captions = read_captioned(source, skip_bad)
+        instances = instances or find_instances(source, captions, classes)
+        known = published_classes(captions, classes, skip_bad)
+        if instances is not None:
+            known = annotated_classes(captions, classes, instances)
+    elif instances is not None:
+        raise ConfigError("--instances is for a file of captions", got=instances, fix="name it with --captions")
     elif source is not None:
         photos = list_photos(source)
         if photo_captions is not None:
-            captions = _caption(
+            made = _caption(
                 photos,
                 source,
                 settings.captioner,
@@ -113,9 +139,45 @@ def compose_prompts(
                 skip_bad=skip_bad,
                 batch_size=batch_size,
             )
-    found = None if captions is None else find_scenes(captions, classes)
+            captions = [Caption(text) for text in made]
+    found = None
+    if captions is not None:
+        fits = may_fit if model is None else load_limit(model)
+        found = find_scenes([caption.text for caption in captions], classes, known, fits)
     prompts = draw_prompts(found, classes, settings.num_images, seed)
-    return MadePrompts(prompts, classes, found, stand_in=found is None and source is not None)
+    stand_in = found is None and source is not None
+    return MadePrompts(prompts, classes, found, stand_in, instances)
+
+
+def warn_about_classes(prompts: Path, classes: str | None, settings: GenerateSettings) -> None:
+    """Say on stderr what the prompts of a file had better not be generated with; nothing where it cannot be read, as
+    `generate` tells that.
+    """
+    with suppress(DatasetDiffusionError):
+        class_set = read_prompts(prompts, None if classes is None else resolve_classes(classes))[1]
+        for line in advise(class_set, settings):
+            _log.warning(line)
+
+
+def load_limit(model: str) -> Callable[[str], bool]:
+    """Whether a text is within the limit of a model's tokenizer, without which nothing else of the model is loaded.
+
+    Raises:
+        ModelError: no such model, or its tokenizer cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    from dataset_diffusion.diffusion.specs import model_spec
+
+    spec = model_spec(model)
+    tokenizer = load_pretrained(
+        spec.path,
+        lambda: AutoTokenizer.from_pretrained(spec.path, subfolder="tokenizer", revision=spec.revision, **NO_CODE),
+        missing="cannot get the model's tokenizer",
+        expected="a local folder, or a model of a hub that can be reached",
+        then="then pass --model FOLDER",
+    )
+    return lambda text: len(tokenizer(text, truncation=False, verbose=False).input_ids) <= tokenizer.model_max_length
 
 
 def _caption(
@@ -148,6 +210,11 @@ def summarize(made: MadePrompts, skipped: Skipped | None = None, report: Path | 
     yield from (f"skipped: {reason}" for reason in reasons[:MAX_SKIPPED_SHOWN])
     if len(reasons) > MAX_SKIPPED_SHOWN:
         yield f"skipped: {len(reasons) - MAX_SKIPPED_SHOWN} more"
+    if made.instances is not None:
+        yield f"classes as annotated in {made.instances}"
     yield from format_table(found)
+    if made.found is not None:
+        for number in sorted(made.found.too_long)[:MAX_TOO_LONG_SHOWN]:
+            yield f"too long: {made.found.scenes[number].caption[:MAX_SHOWN]}…"
     if report is not None:
         write_json(report, found, ensure_ascii=False)

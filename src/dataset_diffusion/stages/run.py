@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from dataset_diffusion.config import MACHINE_SETTINGS, NO_BENCHMARK, CalibrateSettings, LabelOptions, RunConfig
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.model import DiffusionModel
+from dataset_diffusion.diffusion.specs import model_spec
 from dataset_diffusion.disk.atomic import explained_write_errors, read_json, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.scoring import check_classes
+from dataset_diffusion.prompts.advice import advise
 from dataset_diffusion.run_folder import RunFolder
 from dataset_diffusion.stages.calibrate import calibrate
 from dataset_diffusion.stages.evaluate import evaluate, open_chosen
@@ -38,7 +41,7 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
     _claim(folder, config)
     # Prompts in a folder that was claimed before are what these settings asked for.
     if composed is not None or not folder.prompts.exists():
-        make_prompts(config.prompts, folder.prompts, seed=seed, composed=composed)
+        make_prompts(config.prompts, folder.prompts, seed=seed, composed=composed, model=_local_model(config))
     store = generate_dataset(
         folder.prompts, config.generate, folder.dataset, label=config.label, seed=seed, model=model
     )
@@ -70,14 +73,22 @@ def _learn_to_read(config: RunConfig, store: DatasetStore, folder: RunFolder, tu
 
 def _check(config: RunConfig) -> tuple[MadePrompts, DiffusionModel | None]:
     """Refuse what a stage would refuse after hours of the stages before it; what was made for that is used again."""
-    composed = compose_prompts(config.prompts, seed=config.seed)
+    composed = compose_prompts(config.prompts, seed=config.seed, model=_local_model(config))
     check_filter(config.filter)
     check_training(config.train, composed.classes)
     if config.evaluate.benchmark != NO_BENCHMARK:
         benchmark = open_chosen(config.evaluate)
         benchmark.check_truth()
         check_classes(composed.classes, benchmark)
-    return composed, check_generation(composed.prompts, config.generate)
+    model = check_generation(composed.prompts, config.generate)
+    for line in advise(composed.classes, config.generate):
+        logging.getLogger(__name__).warning(line)
+    return composed, model
+
+
+def _local_model(config: RunConfig) -> str | None:
+    """The model, where its tokenizer is on this machine: a run has the same prompts without a network too."""
+    return config.generate.model if Path(model_spec(config.generate.model).path).is_dir() else None
 
 
 def _claim(folder: RunFolder, config: RunConfig) -> None:

@@ -70,3 +70,31 @@ def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
         folder_lock(tmp_path / "file"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (lambda lock, victim: lock.symlink_to(victim), "a link"),
+        (lambda lock, victim: lock.symlink_to(victim.with_name("nowhere")), "a link"),
+        (lambda lock, victim: lock.hardlink_to(victim), "a file of something else"),
+        (lambda lock, victim: lock.write_text("precious"), "a file of something else"),
+        (lambda lock, victim: lock.mkdir(), "no file"),
+        (lambda lock, victim: os.mkfifo(lock), "no file"),
+    ],
+    ids=["link", "dangling link", "hard link", "other content", "folder", "pipe"],
+)
+def test_what_is_no_lock_of_ours_is_left_as_it_is(tmp_path, make, got):
+    victim, folder = tmp_path / "victim", tmp_path / "dataset"
+    victim.write_text("precious")
+    folder.mkdir()
+    make(folder / ".lock", victim)
+    with pytest.raises(DatasetError) as error, folder_lock(folder):
+        pass
+    assert str(error.value) == (
+        f"{folder / '.lock'} is no lock of this program; got {got}; expected a file that it wrote; "
+        "fix: remove or rename it"
+    )
+    assert names(folder) == [".lock"]
+    assert names(tmp_path) == ["dataset", "victim"]
+    assert victim.read_text() == "precious"

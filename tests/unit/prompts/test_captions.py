@@ -3,7 +3,13 @@ import json
 import pytest
 
 from dataset_diffusion.errors import PromptError, Skipped
-from dataset_diffusion.prompts.captions import clean_caption, read_captions, remove_class_prompt
+from dataset_diffusion.prompts.captions import (
+    Caption,
+    clean_caption,
+    read_captioned,
+    read_captions,
+    remove_class_prompt,
+)
 
 EXPECTED = ["A cat on a mat.", "Two dogs, one ball"]
 
@@ -44,6 +50,12 @@ JSON_LINES = '{"caption": "A cat on a mat.", "id": 1}\n\n{"caption": "Two dogs, 
         ("captions.json", JSON_LINES),
         ("captions.txt", "A cat on a mat.\n\n  Two dogs, one ball  \r\n"),
         ("captions.txt", "\ufeffA cat on a mat.\nTwo dogs, one ball"),
+        ("captions.txt", "A cat\u2028on a\x0bmat.\rTwo\u2029dogs,\x85one ball"),
+        ("names.txt", "cat 1.jpg\tA cat on a mat.\nb.PNG\tTwo dogs, one ball\n"),
+        ("names.txt", "cat 1.jpg, A cat on a mat.\nb.jpeg|0|Two dogs, one ball\n"),
+        ("captions.csv", "image,caption\n1.jpg,A cat on a mat.\n2.jpg,Two dogs, one ball\n"),
+        ("captions.csv", 'image,caption\n1,"A cat on a mat.\n"\n2,"Two dogs,\n one ball"\n'),
+        ("captions.tsv", 'image\tcaption\n1\t"A cat on a mat."\n2\tTwo dogs, one ball\n'),
     ],
 )
 def test_every_format_gives_the_same_captions(tmp_path, filename, content):
@@ -114,6 +126,43 @@ def test_bad_entries_are_left_out_where_the_caller_says_so(tmp_path, filename, c
     with pytest.raises(PromptError) as error:
         read_captions(path)
     assert str(error.value) == reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "captions", "bad"),
+    [
+        ('image,caption\n1,"a dog\n2,a cat\n3,a bus\n', ["a cat", "a bus"], "line 2: unexpected end of data"),
+        ('image,caption\n1,"a dog\n2,a cat\n3,"a bus"\n', ["a cat", "a bus"], "line 2: ',' expected after '\"'"),
+        ('image,caption\n1,"a dog\n2, a cat"\n3,a bus\n', ["a bus"], "line 2: a quote that is not closed in its line"),
+        (
+            "caption,image\na dog, a cat,1\na bus,2\n",
+            ["a bus"],
+            "line 2: 3 columns; expected 2 columns: caption, image",
+        ),
+        ('image,caption\n1,"a dog", a cat\n2,a bus\n', ["a bus"], "line 2: 3 columns"),
+        ("image|caption\n1|" + '"a dog\n2|a cat\n', ['"a dog', "a cat"], None),
+    ],
+)
+def test_no_row_is_cut_or_swallows_others_in_silence(tmp_path, content, captions, bad):
+    path, left_out = tmp_path / "captions.csv", Skipped()
+    path.write_text(content)
+    assert [one for one in read_captions(path, left_out) if one in captions] == captions
+    if bad is None:
+        assert not left_out.reasons
+        return
+    assert bad in next(iter(left_out.reasons.values()))
+    with pytest.raises(PromptError) as error:
+        read_captions(path)
+    assert bad in str(error.value)
+    assert str(error.value).endswith("leave out what is bad with --skip-bad")
+
+
+def test_what_a_file_says_beside_its_captions_is_kept(tmp_path):
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps(COCO))
+    assert [caption.image for caption in read_captioned(path)] == [1, 1]
+    path.write_text(json.dumps(PUBLISHED))
+    assert read_captioned(path) == [Caption(EXPECTED[0], None, "cat"), Caption(EXPECTED[1], None, "dog sports ball")]
 
 
 def test_lines_keep_their_numbers_when_others_are_left_out(tmp_path):

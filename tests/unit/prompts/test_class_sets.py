@@ -9,7 +9,7 @@ from PIL import Image
 from sprites import ICONS
 
 from dataset_diffusion.errors import ConfigError
-from dataset_diffusion.prompts.class_sets import ClassSet, backgrounds_of, class_set, resolve_classes
+from dataset_diffusion.prompts.class_sets import ClassSet, backgrounds_of, class_set, is_own, resolve_classes
 from dataset_diffusion.prompts.compose import build_prompts
 
 DATA = Path(__file__).parents[4] / "shared/data"
@@ -253,3 +253,23 @@ def test_json_of_something_else_is_refused(values, message):
     with pytest.raises(ConfigError) as error:
         ClassSet.from_json(values)
     assert message in one_line(error)
+
+
+@pytest.mark.parametrize("names", [["teddy-bear", "teddy bear"], ["traffic cone", "Traffic-Cone"], ["a b-c", "a-b c"]])
+def test_own_names_that_differ_in_hyphens_alone_are_refused(names):
+    with pytest.raises(
+        ConfigError, match=f"two classes have the same words; got {names[0]}, {names[1]}; fix: drop one"
+    ):
+        ClassSet.from_names(names)
+
+
+def test_own_names_are_composed():
+    assert ClassSet.from_names(["cafe\u0301"]).names == ("caf\u00e9",)
+    with pytest.raises(ConfigError, match="two classes have the same name"):
+        ClassSet.from_names(["cafe\u0301", "caf\u00e9"])
+
+
+def test_sets_of_other_names_are_own():
+    assert is_own(ClassSet.from_names(["cat", "dog"]))
+    assert not is_own(class_set("voc"))
+    assert not is_own(ClassSet.from_names(class_set("voc").names))

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from dataset_diffusion.errors import ConfigError, PromptError
 from dataset_diffusion.prompts.captions import read_captions
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
-from dataset_diffusion.prompts.compose import build_prompts, compose_prompt, find_scenes
+from dataset_diffusion.prompts.compose import build_prompts, compose_prompt, draw_prompts, find_scenes, may_fit
 from dataset_diffusion.prompts.mentions import find_classes
 from dataset_diffusion.records import Prompt
 
@@ -161,3 +162,35 @@ class TestBuildPrompts:
     def test_unknown_class_sets_are_refused(self):
         with pytest.raises(ConfigError, match="unknown class set"):
             build_prompts(None, "vok", 4, seed=0)
+
+
+def test_captions_that_are_too_long_are_kept_aside():
+    found = find_scenes(["a cat " * 40, "a cat on a mat", "a bus"], ClassSet.from_names(["cat", "bus"]))
+    assert found.too_long == {0}
+    drawn = draw_prompts(found, ClassSet.from_names(["cat", "bus"]), 20)
+    assert {prompt.text for prompt in drawn} == {"a cat on a mat; cat", "a bus; bus"}
+    with pytest.raises(
+        PromptError, match="every caption with a class is too long for a text encoder; got 1, the first"
+    ):
+        find_scenes(["a cat " * 40], ClassSet.from_names(["cat"]))
+
+
+def test_a_caption_that_is_too_long_takes_no_others_place():
+    classes = ClassSet.from_names(["cat"])
+    captions = [f"a cat and {number} mats" for number in range(9)]
+    drawn = [
+        draw_prompts(find_scenes(captions, classes, fits=fits), classes, 4) for fits in (may_fit, lambda text: True)
+    ]
+    assert drawn[0] == drawn[1]
+    limited = find_scenes(captions, classes, fits=lambda text: text != drawn[0][0].text)
+    assert draw_prompts(limited, classes, 3) == [
+        replace(prompt, index=index) for index, prompt in enumerate(drawn[0][1:])
+    ]
+
+
+def test_known_classes_are_named_those_that_the_caption_mentions_first():
+    classes = ClassSet.from_names(["cat", "dog", "bus"])
+    captions = ["a bus and a cat", "a street", "a dog", "a dog", "a cat"]
+    found = find_scenes(captions, classes, given=[(1, 2, 3), (2,), (), None, (3,)])
+    assert [scene.classes for scene in found.scenes] == [(3, 1, 2), (2,), (2,), (3,)]
+    assert (found.num_captions, found.num_without_class, found.num_repeated) == (5, 1, 0)

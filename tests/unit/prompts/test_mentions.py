@@ -176,3 +176,61 @@ def test_class_prompts_are_read_word_by_word(class_prompt, expected):
 @pytest.mark.parametrize("class_prompt", ["", "a photo of a cat", "cat forklift", "man"])
 def test_a_class_prompt_that_says_anything_else_is_none(class_prompt):
     assert parse_class_prompt(class_prompt, COCO) is None
+
+
+@pytest.mark.parametrize("own", [["glasses", "glass"], ["glass", "glasses"]])
+def test_a_name_beats_the_plural_of_another_class(own):
+    classes = ClassSet.from_names(own)
+    assert names("a woman wearing glasses reads", classes) == ["glasses"]
+    assert names("a glass of water on a table", classes) == ["glass"]
+    assert parse_class_prompt("glasses", classes) == (classes.id_of("glasses"),)
+
+
+@pytest.mark.parametrize(
+    ("own", "caption"),
+    [
+        ("apples", "an apple on a table"),
+        ("traffic cones", "one traffic cone"),
+        ("berries", "a red berry"),
+        ("knives", "a knife"),
+        ("boxes", "a box"),
+        ("firemen", "a fireman"),
+    ],
+)
+def test_own_classes_in_the_plural_find_the_singular(own, caption):
+    assert names(caption, ClassSet.from_names([own])) == [own]
+
+
+@pytest.mark.parametrize(
+    ("own", "caption"),
+    [
+        ("glasses", "a glass of water"),
+        ("bus", "a bu"),
+        ("shorts", "a short man"),
+        ("grass", "a gras"),
+        ("tennis", "a tenni"),
+    ],
+)
+def test_what_is_no_plural_has_no_singular(own, caption):
+    assert names(caption, ClassSet.from_names([own])) == []
+
+
+def test_composed_and_decomposed_accents_are_the_same():
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for own, caption in ((composed, decomposed), (decomposed, composed)):
+        assert names(f"a {caption} by the sea", ClassSet.from_names([own])) == [composed]
+
+
+@pytest.mark.parametrize(
+    ("own", "caption", "found"),
+    [
+        (["猫", "狗"], "一只猫和一只狗在草地上", ["猫", "狗"]),
+        (["熊猫", "猫"], "竹林里的熊猫", ["熊猫"]),
+        (["自転車", "犬"], "犬が自転車のそばにいる", ["犬", "自転車"]),
+        (["แมว", "หมา"], "หมานอนข้างแมว", ["หมา", "แมว"]),
+    ],
+)
+def test_languages_without_spaces_find_their_classes(own, caption, found):
+    classes = ClassSet.from_names(own)
+    assert names(caption, classes) == found
+    assert parse_class_prompt(" ".join(found), classes) == find_classes(caption, classes)

@@ -116,3 +116,11 @@ def test_a_captions_file_that_cannot_be_written_is_named(photos, captioner, tmp_
     (tmp_path / "file").write_text("")
     with pytest.raises(PromptError, match=r"cannot write the captions; got .*file/captions\.jsonl: "):
         caption_all(photos, captioner, tmp_path / "file" / "captions.jsonl")
+
+
+def test_a_file_of_something_else_is_not_cut(photos, captioner, tmp_path):
+    file = tmp_path / "captions.jsonl"
+    file.write_text("precious\nnotes")
+    with pytest.raises(PromptError, match=f"the file is none of captions of photos; got {file}; fix: "):
+        caption_all(photos, captioner, file)
+    assert file.read_text() == "precious\nnotes"

@@ -13,7 +13,7 @@ def test_captions_prompts_and_companions_are_counted():
     assert report == {
         "class_set": "own",
         "prompts": 4,
-        "captions": {"read": 5, "without a class": 1, "repeated": 1, "usable": 3},
+        "captions": {"read": 5, "without a class": 1, "repeated": 1, "too long": 0, "usable": 3},
         "classes": {
             "cat": {"captions": 3, "with": {"dog": 2}},
             "dog": {"captions": 2, "with": {"cat": 2}},

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 from tests.helpers.processes import refuse, succeed
 
-from dataset_diffusion.config import PromptSettings
+from dataset_diffusion.config import GenerateSettings, PromptSettings
 from dataset_diffusion.errors import ConfigError, PromptError
 from dataset_diffusion.prompts import captioner as captioning
 from dataset_diffusion.prompts.prompt_files import read_prompts
-from dataset_diffusion.stages.prompts import compose_prompts, make_prompts
+from dataset_diffusion.stages.prompts import compose_prompts, make_prompts, warn_about_classes
 
 
 def test_prompts_are_written_once(tmp_path):
@@ -152,3 +152,73 @@ class TestPhotos:
         printed = succeed(*words, "--skip-bad")
         assert printed.startswith(f"skipped: a photo cannot be read; got {bad}: ")
         assert "4 captions:" in printed
+
+
+def test_captions_that_the_models_tokenizer_cannot_take_are_left_out_and_told(tmp_path):
+    captions = tmp_path / "captions.txt"
+    captions.write_text(f"a cat and {'a wooden house and ' * 12}\na cat in the snow\n")
+    words = ("prompts", "--classes", "cat,bus", "--captions", captions, "--num-images", 4)
+    assert "too long" not in succeed(*words, "--out", tmp_path / "any.jsonl")
+    printed = succeed(*words, "--out", tmp_path / "p.jsonl", "--model", "embedded").splitlines()
+    assert "2 captions: 0 mention no class, 0 repeat another, 1 are too long, 1 used" in printed
+    assert any(line.startswith("too long: a cat and a wooden house and a wooden") for line in printed)
+    prompts, _ = read_prompts(tmp_path / "p.jsonl")
+    assert {prompt.text for prompt in prompts if "cat" in prompt.text} == {"a cat in the snow; cat"}
+
+
+def write_coco(folder):
+    """Captions and instances of one image with a dog and a cat, of which the caption mentions the dog."""
+    captions, instances = folder / "captions_train2017.json", folder / "instances_train2017.json"
+    captions.write_text(json.dumps({"annotations": [{"image_id": 1, "id": 1, "caption": "a dog at home"}]}))
+    objects = [{"id": 1, "image_id": 1, "category_id": 17}, {"id": 2, "image_id": 1, "category_id": 18}]
+    categories = [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]
+    instances.write_text(json.dumps({"images": [{"id": 1}], "annotations": objects, "categories": categories}))
+    return captions, instances
+
+
+def test_classes_annotated_in_the_image_are_named_where_instances_are_given(tmp_path):
+    captions, instances = write_coco(tmp_path)
+    own = PromptSettings(classes=("cat", "dog"), captions=captions, num_images=1)
+    assert compose_prompts(own, seed=0).prompts[0].text == "a dog at home; dog"
+    given = compose_prompts(own.model_copy(update={"instances": instances}), seed=0)
+    assert given.prompts[0].text == "a dog at home; dog cat"
+    assert given.instances == instances
+    beside = compose_prompts(PromptSettings(classes="coco", captions=captions, num_images=80), seed=0)
+    assert "a dog at home; dog cat" in {prompt.text for prompt in beside.prompts}
+    assert beside.instances == instances
+    instances.unlink()
+    mentioned = compose_prompts(PromptSettings(classes="coco", captions=captions, num_images=80), seed=0)
+    assert "a dog at home; dog" in {prompt.text for prompt in mentioned.prompts}
+
+
+def test_the_command_says_whose_annotations_it_took(tmp_path):
+    captions, instances = write_coco(tmp_path)
+    words = (
+        "prompts",
+        "--classes",
+        "cat,dog",
+        "--num-images",
+        1,
+        "--instances",
+        instances,
+        "--out",
+        tmp_path / "p.jsonl",
+    )
+    assert succeed(*words, "--captions", captions).splitlines()[0] == f"classes as annotated in {instances}"
+    assert refuse(*words) == f"--instances is for a file of captions; got {instances}; fix: name it with --captions"
+
+
+def test_a_published_prompts_file_keeps_its_class_prompts(tmp_path):
+    published = tmp_path / "published.json"
+    entry = {"filename": "0.jpg", "caption": "a dog and a cat at home; cat", "class_prompt": "cat"}
+    published.write_text(json.dumps([entry]))
+    made = compose_prompts(PromptSettings(classes=("dog", "cat"), captions=published, num_images=2), seed=0)
+    assert "a dog and a cat at home; cat" in {prompt.text for prompt in made.prompts}
+
+
+def test_what_the_classes_had_better_not_be_drawn_by_is_told(tmp_path, caplog):
+    make_prompts(PromptSettings(classes=("forklift", "cat"), num_images=2), tmp_path / "p.jsonl", seed=0)
+    warn_about_classes(tmp_path / "p.jsonl", None, GenerateSettings(device="cpu"))
+    warn_about_classes(tmp_path / "no.jsonl", None, GenerateSettings(device="cpu"))
+    (message,) = caplog.messages
+    assert "; got forklift; " in message

@@ -17,7 +17,7 @@ from dataset_diffusion.dataset.schema import Image, decode_image
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.devices import inference_dtype, resolve_device
-from dataset_diffusion.machine.hub import load_pretrained
+from dataset_diffusion.machine.hub import NO_CODE, SAFE, load_pretrained
 from dataset_diffusion.prompts.captions import remove_class_prompt
 
 _BATCH_SIZE = 16
@@ -80,7 +80,8 @@ def _read(name_or_path: str, dtype: torch.dtype) -> tuple[Any, Any]:
     config, _ = PreTrainedConfig.get_config_dict(name_or_path)
     if config.get("model_type") != CLIPConfig.model_type:
         raise _not_clip(name_or_path, f"a model of type {config.get('model_type')}")
-    return CLIPProcessor.from_pretrained(name_or_path), CLIPModel.from_pretrained(name_or_path, dtype=dtype)
+    processor = CLIPProcessor.from_pretrained(name_or_path, **NO_CODE)
+    return processor, CLIPModel.from_pretrained(name_or_path, dtype=dtype, **SAFE)
 
 
 def _not_clip(name_or_path: str, found: str) -> ModelError:

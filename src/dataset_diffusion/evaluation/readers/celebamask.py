@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Picture
 
 from dataset_diffusion.dataset.schema import Image, LabelMap, decode_grey
-from dataset_diffusion.disk.photos import decode_photo
+from dataset_diffusion.disk.pictures import decode_photo
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmark import Source
 from dataset_diffusion.evaluation.label_maps import decode_ids

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy as np
 from pycocotools import mask
 
 from dataset_diffusion.dataset.schema import LabelMap
-from dataset_diffusion.disk.photos import decode_photo
+from dataset_diffusion.disk.instances import not_instances, read_instances
+from dataset_diffusion.disk.pictures import decode_photo
 from dataset_diffusion.disk.places import below
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.evaluation.benchmark import Source
-from dataset_diffusion.evaluation.readers.files import check_folders, decode_text, read_file
+from dataset_diffusion.evaluation.readers.files import check_folders, read_file
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 EXAMPLE = "coco"
@@ -130,60 +130,23 @@ def _read_label(
         ) from error
 
 
-Images = list[Mapping[str, Any]]
-Annotations = Mapping[Hashable, list[Mapping[str, Any]]]
-
-
-def _load(instances: Path, classes: ClassSet) -> tuple[Images, Annotations, dict[Hashable, int]]:
+def _load(
+    file: Path, classes: ClassSet
+) -> tuple[list[dict[str, Any]], Mapping[Hashable, list[dict[str, Any]]], dict[Hashable, int]]:
     """Of an instances file: the images in the order of their ids, annotations by image, and label ids by category."""
+    found = read_instances(file)
+    of_image: dict[Hashable, list[dict[str, Any]]] = defaultdict(list)
+    for annotation in found.annotations:
+        of_image[annotation["image_id"]].append(annotation)
     try:
-        values = json.loads(read_file(instances, decode_text))
-        images, annotations, categories = values["images"], values["annotations"], values["categories"]
-        if not (images and categories and isinstance(annotations, list)):
-            raise KeyError("no images, or no annotations")
-        _check_unique(instances, "images", [image["id"] for image in images])
-        _check_unique(instances, "annotations", [annotation["id"] for annotation in annotations])
-        _check_unique(instances, "categories", [category["id"] for category in categories])
-        _check_listed(instances, annotations, "image_id", "images", {image["id"] for image in images})
-        _check_listed(instances, annotations, "category_id", "categories", {one["id"] for one in categories})
-        of_image: dict[Hashable, list[Mapping[str, Any]]] = defaultdict(list)
-        for annotation in annotations:
-            of_image[annotation["image_id"]].append(annotation)
-        for image in images:
+        class_ids = {category: classes.id_of(name) for category, name in found.categories.items()}
+        for image in found.images:
             _check_image(image)
-        images.sort(key=lambda image: image["id"])
-        return images, of_image, {one["id"]: classes.id_of(one["name"]) for one in categories}
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{instances} is not JSON", got=str(error)) from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f"{instances} is not a COCO instances file",
-            got=f"{type(error).__name__}: {error}",
-            expected="images, annotations and categories",
-        ) from error
+        return sorted(found.images, key=lambda image: image["id"]), of_image, class_ids
+    except (KeyError, TypeError) as error:
+        raise not_instances(file, error) from error
     except ConfigError as error:
-        raise DatasetError(f"{instances} has other categories", got=str(error)) from error
-
-
-def _check_unique(instances: Path, what: str, ids: Sequence[Hashable]) -> None:
-    if len(set(ids)) < len(ids):
-        first, times = Counter(ids).most_common(1)[0]
-        raise DatasetError(
-            f"{instances}: ids of {what} are not unique: {json.dumps(first)} ({times} times)",
-            fix="number them anew, as the tool that wrote them should have",
-        )
-
-
-def _check_listed(
-    instances: Path, annotations: Sequence[Mapping[str, Any]], key: str, what: str, listed: set[Hashable]
-) -> None:
-    strange = Counter(annotation[key] for annotation in annotations if annotation[key] not in listed)
-    if strange:
-        shown = ", ".join(f"{json.dumps(one)} ({times})" for one, times in strange.most_common(3))
-        raise DatasetError(
-            f"{instances}: annotations of {what} that are not listed: {shown}",
-            expected=f"ids as in {what}, such as {json.dumps(min(listed, key=str))}",
-        )
+        raise DatasetError(f"{file} has other categories", got=str(error)) from error
 
 
 def _check_image(image: Mapping[str, Any]) -> None:

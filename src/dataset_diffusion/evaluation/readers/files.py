@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dataset_diffusion.dataset.schema import LabelMap
-from dataset_diffusion.disk.photos import SUFFIXES, decode_photo, is_photo
+from dataset_diffusion.disk.photos import SUFFIXES, is_photo
+from dataset_diffusion.disk.pictures import decode_photo
 from dataset_diffusion.disk.places import below
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.benchmark import Source

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dataset_diffusion.dataset.schema import LabelMap
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 _IDS = 256
@@ -70,12 +70,13 @@ class SemanticScorer:
             class: a miss of the true class and nobody's false alarm.
 
     Attributes:
-        ignore_index: pixels of this id in the truth are not scored; 255 unless `evaluate_labels` is told another.
+        ignore_index: pixels of this id in the truth are not scored; 255 unless `evaluate_labels` is told another, None
+            scores all.
     """
 
     def __init__(self, num_classes: int, no_class: int | None = None) -> None:
         self.num_classes = num_classes
-        self.ignore_index = ClassSet.ignore_index
+        self.ignore_index: int | None = ClassSet.ignore_index
         self.no_class = no_class
         self.num_images = 0
         self.confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
@@ -89,9 +90,11 @@ class SemanticScorer:
             missed = counts[:, self.no_class].copy()
             counts[:, self.no_class] = 0
         _check_range(counts.sum(axis=0), self.num_classes, f"{name}: the prediction")
-        counts[self.ignore_index] = missed[self.ignore_index] = 0
-        true_pixels = counts.sum(axis=1) + missed
-        _check_range(true_pixels, self.num_classes, f"{name}: the truth", f", or {self.ignore_index} to ignore")
+        also = ""
+        if self.ignore_index is not None:
+            counts[self.ignore_index] = missed[self.ignore_index] = 0
+            also = f", or {self.ignore_index} to ignore"
+        _check_range(counts.sum(axis=1) + missed, self.num_classes, f"{name}: the truth", also)
         self.confusion += counts[: self.num_classes, : self.num_classes]
         self._missed += missed[: self.num_classes]
         self.num_images += 1
@@ -119,7 +122,7 @@ class SemanticScorer:
 def evaluate_labels(
     pairs: Iterable[tuple[ArrayLike | Tensor, ArrayLike | Tensor]],
     num_classes: int,
-    ignore_index: int = 255,
+    ignore_index: int | None = 255,
 ) -> SemanticScores:
     """Score predicted label maps against true ones.
 
@@ -130,11 +133,16 @@ def evaluate_labels(
         pairs: (prediction, truth) label maps, NumPy arrays or torch tensors of any integer dtype, "h w", ids
             0..num_classes-1; truths may also hold ``ignore_index``.
         num_classes: how many ids there are, **background included**: K + 1 for K classes.
-        ignore_index: pixels of this id in the truth are not scored; in [0, 255].
+        ignore_index: pixels of this id in the truth are not scored; in [0, 255], or None to score them all.
 
     Raises:
+        ConfigError: ``ignore_index`` is something else.
         DatasetError: sizes differ, ids out of range (``ignore_index`` in a prediction is), or nothing to score.
     """
+    if ignore_index is not None and ignore_index not in range(_IDS):
+        raise ConfigError(
+            "ignore_index is no id of a label map", got=repr(ignore_index), expected=f"0..{_IDS - 1}, or None"
+        )
     scorer = SemanticScorer(num_classes)
     scorer.ignore_index = ignore_index
     for number, (prediction, truth) in enumerate(pairs):

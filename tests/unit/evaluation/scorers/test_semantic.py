@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.evaluation.scorers.semantic import SemanticScorer, evaluate_labels, to_results
 from dataset_diffusion.prompts.class_sets import ClassSet
 
@@ -71,6 +71,19 @@ def test_an_image_that_is_refused_is_not_counted():
         with pytest.raises(DatasetError):
             scorer.add(np.array(prediction), np.array(truth), "image")
     assert scorer.num_images == scorer.confusion.sum() == 0
+
+
+def test_without_an_ignore_index_every_pixel_counts():
+    pair = np.array([[0, 1]]), np.array([[0, 0]])
+    assert evaluate_labels([pair], num_classes=2, ignore_index=None).pixel_accuracy == 0.5
+    with pytest.raises(DatasetError, match=r"image 0: the truth .* out of range; got 255 in 2 .* expected 0\.\.1$"):
+        evaluate_labels([(pair[0], np.full((1, 2), 255))], num_classes=2, ignore_index=None)
+
+
+@pytest.mark.parametrize("index", [-1, -100, 256])
+def test_an_ignore_index_that_is_no_id_is_refused(index):
+    with pytest.raises(ConfigError, match=f"got {index!r}; expected 0..255, or None$"):
+        evaluate_labels([(np.zeros((1, 1), int), np.zeros((1, 1), int))], num_classes=2, ignore_index=index)
 
 
 def test_another_ignore_index():
