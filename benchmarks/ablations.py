@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.label_quality import SCENES
 
 from dataset_diffusion.cli import DEMO
-from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
+from dataset_diffusion.config import EvaluateSettings, GenerateSettings, LabelSettings, PromptSettings, TrainSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
@@ -45,7 +45,8 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
         on_real = score([real], settings, models / f"{name}-real")
         row = {"segmenter": f"{title} (`{name}`)", "synthetic": on_synthetic, "real": on_real}
         segmenters.append(row | {"ratio": on_synthetic / on_real})
-    without_band = DEMO.label.model_copy(update={"uncertainty_threshold": DEMO.label.threshold})
+    own = load_spec_labels(synthetic)
+    without_band = own.model_copy(update={"uncertainty_threshold": own.threshold})
     relabel_dataset(synthetic, without_band, models / "without_band")
     kept = filter_samples(synthetic, DEMO.filter, work / "filtered")
     parts = [draw(models / f"part{number}", size, seed=number + 1) for number, size in enumerate(PARTS)]
@@ -62,6 +63,14 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
         spread = f"{min(scores):.3f} to {max(scores):.3f}"
         datasets.append({"trained on": title, "images": images, "mIoU": mean(scores), "of the seeds": spread})
     return {"segmenters": segmenters, "datasets": datasets}
+
+
+def load_spec_labels(dataset: Path) -> LabelSettings:
+    """How a dataset is labelled."""
+    label = DatasetStore.open(dataset).manifest.provenance.label
+    if label is None:
+        raise ValueError(f"nobody labelled {dataset} from attention")
+    return label
 
 
 def draw(folder: Path, count: int, seed: int) -> Path:

@@ -16,15 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks import readings
 from benchmarks.ablations import measure_ablations
-from benchmarks.label_quality import SCENES, best_settings, label_ablation
+from benchmarks.label_quality import SCENES, label_ablation, read_heatmaps
 from benchmarks.oracle import CLASSES, FOUND_SHARE, agreement, found_classes
 from benchmarks.pages import render
 from benchmarks.photos import measure_photos
 from PIL import Image
 
 from dataset_diffusion.cli import DEMO
-from dataset_diffusion.config import EvaluateSettings, GenerateSettings, PromptSettings, TrainSettings
+from dataset_diffusion.config import (
+    CalibrateSettings,
+    EvaluateSettings,
+    GenerateSettings,
+    PromptSettings,
+    TrainSettings,
+)
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.load import load_model
 from dataset_diffusion.records import Sample
@@ -32,6 +39,7 @@ from dataset_diffusion.report.figures import colored_heatmap, colored_label
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import predict
 from dataset_diffusion.segmentation.rounds import ROUNDS
+from dataset_diffusion.stages.calibrate import choose_labels, dataset_examples
 from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import generate_dataset
@@ -78,10 +86,23 @@ def main() -> None:
 
 
 def measure_labels(real: Path) -> dict[str, Any]:
-    """Label quality of attention on the held-out scenes; exponent and threshold chosen on other scenes."""
+    """Label quality of attention on the held-out scenes; exponents and thresholds chosen on other scenes."""
     model = load_model("embedded")
-    best = best_settings(model, real)
-    return {"chosen": best.model_dump(), **label_ablation(model, HELD_OUT, best)}
+    settings = CalibrateSettings(num_images=96, uncertain=0)
+    examples = dataset_examples(DatasetStore.open(real), settings)
+    plain = read_heatmaps(
+        model, [DatasetStore.open(real)[one] for one in range(96)], model.spec.resolve_reading("plain")
+    )
+    best = choose_labels(plain, examples, settings)
+    scenes, held_out = readings.look_at(model, real, 240), readings.look_at(model, HELD_OUT, 256)
+    return {
+        "chosen": best.model_dump(),
+        **label_ablation(model, HELD_OUT, best),
+        "readings": readings.given(model, ("published", "plain", model.spec.reading), 256),
+        "by_number": readings.by_number(model, scenes, held_out),
+        "features": readings.ablation(model, scenes, held_out),
+        "left_out": readings.classes_left_out(model, scenes, held_out),
+    }
 
 
 def measure_headline(work: Path, real: Path, count: int, train: TrainSettings) -> dict[str, Any]:
@@ -129,12 +150,11 @@ def write_pictures(samples: list[Sample]) -> None:
     folder = ROOT / "docs" / "images"
     folder.mkdir(exist_ok=True)
     Image.fromarray(contact_sheet([sample.image for sample in samples[:64]], columns=8)).save(folder / "generated.png")
-    exponent = DEMO.label.exponent
     cells = []
     for sample in [sample for sample in samples if len(sample.prompt.classes) == 2][:6]:
         if sample.heatmaps is None:
             continue
-        heatmaps = sample.heatmaps.values[sample.heatmaps.exponents.index(exponent)]
+        heatmaps = sample.heatmaps.values[0]
         shown = [colored_heatmap(heatmap, sample.label.shape) for heatmap in heatmaps]
         cells += [sample.image, *shown, colored_label(sample.label, CLASSES)]
     Image.fromarray(contact_sheet(cells, columns=8)).save(folder / "samples.png")
