@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from dataset_diffusion.dataset.schema import Image, LabelMap
@@ -80,7 +79,10 @@ def read_predictions(folder: Path, benchmark: Benchmark, *, skip_bad: Skipped | 
         DatasetError: a prediction is missing or not in that format, or the truth is withheld or cannot be used.
     """
     paths = [below(Path(folder), f"{image_id}.png") for image_id in benchmark.ids]
-    decode = partial(benchmark.task.decode, classes=benchmark.class_set)
+
+    def decode(data: bytes) -> LabelMap:
+        return benchmark.task.decode(data, benchmark.class_set)
+
     if skip_bad is None:
         check_exist(paths)
     for number, (image_id, path) in enumerate(zip(benchmark.ids, paths, strict=True)):
