@@ -10,7 +10,14 @@ from typing import Any
 from benchmarks.label_quality import SCENES
 
 from dataset_diffusion.cli import DEMO
-from dataset_diffusion.config import EvaluateSettings, GenerateSettings, LabelSettings, PromptSettings, TrainSettings
+from dataset_diffusion.config import (
+    EvaluateSettings,
+    GenerateSettings,
+    LabelOptions,
+    LabelSettings,
+    PromptSettings,
+    TrainSettings,
+)
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
@@ -77,7 +84,7 @@ def draw(folder: Path, count: int, seed: int) -> Path:
     """A synthetic dataset as the demo draws it."""
     prompts = folder.with_suffix(".jsonl")
     make_prompts(PromptSettings(num_images=count), prompts, seed=seed)
-    generate_dataset(prompts, GenerateSettings(), folder, label=DEMO.label, seed=seed)
+    generate_dataset(prompts, GenerateSettings(), folder, label=LabelOptions(), seed=seed)
     return folder
 
 

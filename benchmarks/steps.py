@@ -20,8 +20,7 @@ import torch
 from benchmarks.oracle import CLASSES, FOUND_SHARE, agreement, found_classes
 from benchmarks.pages import render, table
 
-from dataset_diffusion.cli import DEMO
-from dataset_diffusion.config import CaptureSettings
+from dataset_diffusion.config import CaptureSettings, LabelSettings
 from dataset_diffusion.diffusion.load import SCHEDULERS, load_model, make_scheduler
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.labelling.sample import label_generation
@@ -35,6 +34,9 @@ from dataset_diffusion.segmentation.predict import predict
 ROOT = Path(__file__).parent.parent
 
 Row = dict[str, Any]
+
+LABEL = LabelSettings(exponent=1, threshold=0.4, uncertainty_threshold=0.25, refine="pamr")
+"""What fits the plain reading of the embedded model."""
 
 
 def main() -> None:
@@ -105,14 +107,15 @@ def draw(
 ) -> tuple[list[Sample], float]:
     """Labelled samples, and the seconds that drawing and labelling them took after a first, unmeasured step."""
     seeds = [sample_seed(0, prompt.index) for prompt in prompts]
-    model.generate(prompts[:batch], seeds[:batch], capture, steps=1)
+    reading = model.spec.resolve_reading("plain", capture)  # what is read while drawing depends on the steps
+    model.generate(prompts[:batch], seeds[:batch], reading, steps=1)
     started = time.perf_counter()
     samples = []
     for start in range(0, len(prompts), batch):
         some, their_seeds = prompts[start : start + batch], seeds[start : start + batch]
-        drawn = model.generate(some, their_seeds, capture, steps=steps)
+        drawn = model.generate(some, their_seeds, reading, steps=steps)
         samples += [
-            label_generation(prompt, seed, generation, DEMO.label)
+            label_generation(prompt, seed, generation, LABEL)
             for prompt, seed, generation in zip(some, their_seeds, drawn, strict=True)
         ]
     return samples, time.perf_counter() - started
@@ -126,7 +129,7 @@ def page(tables: dict[str, list[Row]], options: argparse.Namespace, model: Diffu
         images=options.images,
         batch_size=options.batch_size,
         device=f"{device}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}",
-        label=DEMO.label,
+        label=LABEL,
         spec=model.spec,
         found_share=FOUND_SHARE,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ def leave_out(name: str, error: DatasetDiffusionError, skipped: Skipped | None) 
     if skipped is None:
         raise error
     skipped.reasons[name] = str(error)
+
+
+def tell(line: str) -> None:
+    """Say on stderr what is no error, but what nobody would see otherwise."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def first_line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from dataset_diffusion.errors import (
     PromptError,
     first_line,
     first_problem,
+    tell,
 )
 
 
@@ -81,3 +82,8 @@ def test_the_first_problem_is_told_with_its_place(value, told):
     with pytest.raises(ValidationError) as error:
         TypeAdapter(dict[str, list[int]]).validate_python(value)
     assert first_problem(error.value) == told
+
+
+def test_what_is_told_stands_on_stderr(capsys):
+    tell("left out 1 file")
+    assert capsys.readouterr() == ("", "left out 1 file\n")

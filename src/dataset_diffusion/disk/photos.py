@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import DatasetError, tell
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """How the name of a photo ends, in any case."""
 _NAMED = ", ".join(SUFFIXES)
 MAX_NAMED = 5
-
-_log = logging.getLogger(__name__)
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -45,4 +42,4 @@ def tell_left_out(why: str, files: Sequence[Path]) -> None:
     if files:
         names = ", ".join(file.name for file in files[:MAX_NAMED])
         more = ", …" if len(files) > MAX_NAMED else ""
-        _log.warning("left out %d files %s in %s: %s%s", len(files), why, files[0].parent, names, more)
+        tell(f"left out {len(files)} files {why} in {files[0].parent}: {names}{more}")

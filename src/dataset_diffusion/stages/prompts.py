@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import NamedTuple
 from dataset_diffusion.config import GenerateSettings, PromptSettings, WorkerSettings
 from dataset_diffusion.disk.atomic import write_json
 from dataset_diffusion.disk.photos import list_photos
-from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, Skipped
+from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, Skipped, tell
 from dataset_diffusion.machine.hub import NO_CODE, load_pretrained
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.advice import advise
@@ -35,8 +34,6 @@ MAX_TOO_LONG_SHOWN = 3
 MAX_SHOWN = 80
 """Characters of a caption."""
 PHOTOS_AT_ONCE = 16
-
-_log = logging.getLogger(__name__)
 
 
 class MadePrompts(NamedTuple):
@@ -126,7 +123,7 @@ def compose_prompts(
         if instances is not None:
             known = annotated_classes(captions, classes, instances)
     elif instances is not None:
-        raise ConfigError("--instances is for a file of captions", got=instances, fix="name it with --captions")
+        raise ConfigError("--instances is for a file of captions", got=str(instances), fix="name it with --captions")
     elif source is not None:
         photos = list_photos(source)
         if photo_captions is not None:
@@ -156,7 +153,7 @@ def warn_about_classes(prompts: Path, classes: str | None, settings: GenerateSet
     with suppress(DatasetDiffusionError):
         class_set = read_prompts(prompts, None if classes is None else resolve_classes(classes))[1]
         for line in advise(class_set, settings):
-            _log.warning(line)
+            tell(line)
 
 
 def load_limit(model: str) -> Callable[[str], bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.specs import model_spec
 from dataset_diffusion.disk.atomic import explained_write_errors, read_json, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
-from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.errors import ConfigError, tell
 from dataset_diffusion.evaluation.scoring import check_classes
 from dataset_diffusion.prompts.advice import advise
 from dataset_diffusion.run_folder import RunFolder
@@ -82,7 +81,7 @@ def _check(config: RunConfig) -> tuple[MadePrompts, DiffusionModel | None]:
         check_classes(composed.classes, benchmark)
     model = check_generation(composed.prompts, config.generate)
     for line in advise(composed.classes, config.generate):
-        logging.getLogger(__name__).warning(line)
+        tell(line)
     return composed, model
 
 
