@@ -214,8 +214,15 @@ class _CheckedLabels(Settings):
 
     def resolve(self, own: LabelSettings) -> LabelSettings:
         """What is asked for, and the reading's own where nothing is; a ConfigError where they do not fit."""
-        asked = self.model_dump(exclude_none=True)
-        return make_settings(LabelSettings, **(own.model_dump() | asked))
+        chosen = own.model_dump() | self.model_dump(exclude_none=True)
+        alpha, beta = chosen["threshold"], chosen["uncertainty_threshold"]
+        if alpha < beta:
+            raise ConfigError(
+                "the threshold is below the uncertainty threshold that fits the reading",
+                got=f"{alpha} and {beta}",
+                fix="give both",
+            )
+        return LabelSettings.model_validate(chosen)
 
 
 class LabelSettings(_CheckedLabels):
@@ -499,6 +506,7 @@ def as_config_error(error: ValidationError, recipe: Path | None = None, group: s
     name = ".".join(filter(None, (group, *path)))
     what = f"bad value of --{name.replace('_', '-')}" if recipe is None else f"{recipe}: bad value of `{name}`"
     got = None if isinstance(first["input"], (dict, BaseModel)) else first["input"]
+    got = str(got) if isinstance(got, Path) else got
     expected = re.sub("^(Value error, |Input should be )", "", first["msg"])
     if first["type"] == "extra_forbidden":
         what, got, expected = f"{recipe}: unknown setting", name, f"one of {', '.join(_names_beside(path))}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from dataset_diffusion.config import LabelSettings, NonNegativeInt, PositiveInt, Settings
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
@@ -24,6 +24,18 @@ class LayerChoice:
 
     resolution: int
     prefixes: tuple[str, ...] = ("",)
+
+
+def _numbers(written: object) -> object:
+    return written.split() if isinstance(written, str) else written
+
+
+Numbers = Annotated[
+    tuple[float, ...],
+    BeforeValidator(_numbers),
+    PlainSerializer(lambda numbers: " ".join(map(repr, numbers)), return_type=str, when_used="json"),
+]
+"""Many numbers, which JSON holds as one text: a line for people, not one a number."""
 
 
 class LearnedLayers(Settings):
@@ -47,9 +59,9 @@ class LearnedLayers(Settings):
     heads: tuple[PositiveInt, ...]
     start_token: bool = True
     competition: bool = True
-    hidden: tuple[tuple[float, ...], ...]
-    hidden_bias: tuple[float, ...]
-    output: tuple[float, ...]
+    hidden: tuple[Numbers, ...]
+    hidden_bias: Numbers
+    output: Numbers
     output_bias: float
 
     @property

@@ -16,6 +16,7 @@ from tests.helpers.processes import Outcome, refuse, run_command, times_of
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.specs import MODELS
+from dataset_diffusion.prompts.class_sets import class_set
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def place(job, tmp_path_factory):
     (place / "empty.txt").write_text("\n \n")
     (place / "views.txt").write_text("a nice view\nthe open sea\n")
     Image.new("RGB", (8, 8)).save(place / "photo.png")
-    _write_prompt(place / "long_class_prompt.jsonl", caption="a room", classes=_many_classes(12))
+    _write_prompt(place / "long_class_prompt.jsonl", caption="a room", classes=_many_words(12))
     _write_prompt(place / "long_caption.jsonl", caption="on the road " * 20, classes=["cat"])
     _write_model_without_weights(place / "model_without_weights")
     _write_voc(place / "voc")
@@ -104,13 +105,13 @@ def refused(place, monkeypatch):
     return run
 
 
-def _many_classes(number):
+def _many_words(number):
     return [f"strange thing {letter}" for letter in "abcdefghijkl"[:number]]
 
 
 def _write_prompt(path, caption, classes):
-    words = " ".join(classes)
-    header = {"schema_version": 1, "class_set": {"name": "custom", "names": classes, "words": classes}}
+    words, names = " ".join(classes), class_set("emoji").names[: len(classes)]
+    header = {"schema_version": 1, "class_set": {"name": "custom", "names": names, "words": names}}
     prompt = {"index": 0, "text": f"{caption.strip()}; {words}", "class_prompt": words}
     lines = [header, prompt | {"classes": list(range(1, len(classes) + 1)), "class_words": classes}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

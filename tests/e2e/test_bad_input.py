@@ -3,10 +3,11 @@
 import pytest
 from tests.helpers.processes import succeed
 
-from dataset_diffusion.config import LabelSettings, TrainSettings
+from dataset_diffusion.config import TrainSettings
+from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.segmentation.models import SEGMENTERS
 
-BETA = LabelSettings().uncertainty_threshold
+BETA = MODELS["embedded"].resolve_reading().label.uncertainty_threshold
 SETS = "voc, coco, cityscapes, celebamask-hq, dis5k, emoji"
 
 PROMPTS = {
@@ -106,7 +107,7 @@ GENERATE = {
     ),
     "threshold below the other's default": (
         ["--threshold", "0.1"],
-        f"bad value of --uncertainty-threshold; got {BETA}; expected at most the threshold, 0.1",
+        f"the threshold is below the uncertainty threshold that fits the reading; got 0.1 and {BETA}; fix: give both",
     ),
     "threshold above one": (
         ["--threshold", "1.5"],
@@ -284,7 +285,7 @@ RUN = {
     "unknown table": (
         "r.toml",
         "[generator]\nsteps = 2",
-        "r.toml: unknown setting; got generator; expected one of seed, prompts, generate, label, filter, train, ",
+        "r.toml: unknown setting; got generator; expected one of seed, prompts, generate, label, calibrate, ",
     ),
     "unknown setting": (
         "r.toml",
@@ -304,7 +305,7 @@ RUN = {
     "threshold below the other's default": (
         "r.toml",
         "[label]\nthreshold = 0.1",
-        f"r.toml: bad value of `label.uncertainty_threshold`; got {BETA}; expected at most the threshold, 0.1",
+        f"the threshold is below the uncertainty threshold that fits the reading; got 0.1 and {BETA}; fix: give both",
     ),
     "unknown class": (
         "r.toml",

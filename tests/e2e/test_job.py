@@ -8,8 +8,9 @@ from PIL import Image
 from tests.helpers.processes import files_of, refuse, run_command, succeed, times_of
 
 from dataset_diffusion import __version__
-from dataset_diffusion.config import STORED_EXPONENTS, EvaluateSettings, LabelSettings
+from dataset_diffusion.config import STORED_EXPONENTS, EvaluateSettings
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.evaluation.table import open_benchmark
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.prompts.prompt_files import read_prompts
@@ -70,13 +71,16 @@ def test_each_sample_follows_from_its_prompt_and_its_own_seed(job):
 
 
 def test_samples_hold_what_their_label_was_made_from(job):
-    for sample in DatasetStore.open(job.dataset):
+    store = DatasetStore.open(job.dataset)
+    label = store.manifest.provenance.label
+    assert label == store.manifest.provenance.used.reading.label
+    for sample in store:
         assert sample.image.shape == (128, 128, 3)
         assert sample.heatmaps.exponents == STORED_EXPONENTS
         assert sample.heatmaps.values.shape[:2] == (len(STORED_EXPONENTS), len(sample.prompt.classes))
         assert sample.quality
         assert set(np.unique(sample.label).tolist()) <= {0, 255, *sample.prompt.classes}
-        again = label_map(sample.heatmaps, sample.prompt.classes, (128, 128), LabelSettings())
+        again = label_map(sample.heatmaps, sample.prompt.classes, (128, 128), label, image=sample.image)
         assert np.array_equal(sample.label, again)
 
 
@@ -117,7 +121,8 @@ def test_a_recipe_makes_what_the_commands_make(job, run_folder):
 
 
 def test_a_run_folder_holds_its_resolved_settings(recipe, run_folder):
-    resolved = load_recipe(recipe).model_dump(mode="json")
+    label = MODELS["embedded"].resolve_reading().label
+    resolved = load_recipe(recipe).model_dump(mode="json") | {"label": label.model_dump(mode="json")}
     assert json.loads((run_folder / "config.json").read_text()) == resolved
     assert json.loads((run_folder / "results.json").read_text())["config"] == resolved
 

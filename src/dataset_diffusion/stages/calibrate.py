@@ -325,9 +325,7 @@ def _read(
 def dataset_examples(store: DatasetStore, settings: CalibrateSettings) -> list[Example]:
     """The first samples of a dataset, and their own label maps as targets."""
     samples = (store[index] for index in range(min(len(store), settings.num_images)))
-    return [
-        Example(Picture(one.image, one.prompt, sample_seed(one.seed, one.prompt.index)), one.label) for one in samples
-    ]
+    return [Example(Picture(one.image, one.prompt, one.seed), one.label) for one in samples]
 
 
 def _benchmark_examples(settings: CalibrateSettings, model: DiffusionModel, seed: int) -> list[Example]:

@@ -35,7 +35,6 @@ from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.labelling.quality import quality_scores
 from dataset_diffusion.machine.process_pool import work_in_processes
 from dataset_diffusion.machine.progress import progress
-from dataset_diffusion.seeding import sample_seed
 
 
 def relabel_dataset(
@@ -147,7 +146,7 @@ def _read_shards(
             table = old.read_table(shard)
             check_pictures(table, ("image",), old.location)
             samples = list(map(decode_row, rows_of(table)))
-            pictures = (Picture(one.image, one.prompt, sample_seed(one.seed, one.prompt.index)) for one in samples)
+            pictures = (Picture(one.image, one.prompt, one.seed) for one in samples)
             heatmaps = []
             for maps in read_each(pictures, attend, batch_size):
                 heatmaps.append(class_heatmaps(maps))

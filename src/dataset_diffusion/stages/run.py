@@ -36,6 +36,9 @@ def run_all(config: RunConfig, out: Path) -> dict[str, Any]:
         DatasetDiffusionError: any stage's mistake; those that can be told beforehand leave nothing behind.
     """
     folder, seed = RunFolder(out), config.seed
+    own = reading_for(folder.dataset, config.generate).label
+    label = LabelOptions(**config.label.resolve(own).model_dump())
+    config = config.model_copy(update={"label": label})
     composed, model = (None, None) if folder.config.exists() else _check(config)
     _claim(folder, config)
     # Prompts in a folder that was claimed before are what these settings asked for.
@@ -91,8 +94,7 @@ def _local_model(config: RunConfig) -> str | None:
 
 
 def _claim(folder: RunFolder, config: RunConfig) -> None:
-    own = reading_for(folder.dataset, config.generate).label
-    asked = config.model_dump(mode="json") | {"label": config.label.resolve(own).model_dump(mode="json")}
+    asked = config.model_dump(mode="json")
     if folder.config.exists():
         found = differences(_read(folder.config), asked, ignore=MACHINE_SETTINGS)
         refuse_differences(found, folder.path, "a run of another configuration", ConfigError)

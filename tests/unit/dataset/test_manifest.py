@@ -36,7 +36,7 @@ def test_dataset_json_says_where_the_samples_come_from(tmp_path):
     assert values["schema_version"] == 2
     assert values["class_set"]["names"][0] == "road"
     assert values["provenance"]["generate"]["steps"] == 20
-    assert values["config_hash"] == config_hash({"generate": GenerateSettings(steps=20).model_dump(mode="json")})
+    assert values["config_hash"] == config_hash(make(model_revision="abc").provenance.asked())
     assert (values["model"], values["model_revision"]) == ("embedded", "abc")
     assert values["package_version"] == dataset_diffusion.__version__
 
@@ -44,6 +44,13 @@ def test_dataset_json_says_where_the_samples_come_from(tmp_path):
 @pytest.mark.parametrize(("num_samples", "shards"), [(1, 1), (8, 1), (9, 2), (100, 13)])
 def test_the_last_shard_may_be_short(num_samples, shards):
     assert make(num_samples=num_samples).num_shards == shards
+
+
+def test_settings_that_0_1_0_had_not_leave_hashes_alone_where_nothing_is_asked():
+    asked = make().provenance.asked()["generate"]
+    assert not {"reading", "read"} & asked.keys()
+    chosen = Provenance(generate=GenerateSettings(reading="published")).asked()["generate"]
+    assert (chosen["reading"], "read" in chosen) == ("published", False)
 
 
 def test_differences_name_the_setting_and_both_values():

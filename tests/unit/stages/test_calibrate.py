@@ -149,7 +149,7 @@ def test_photos_of_a_benchmark_are_read_at_the_models_size(tmp_path):
 
 
 def test_thresholds_below_one_another_are_refused_before_anything_is_read(tmp_path, learned):
-    with pytest.raises(ConfigError, match=r"^bad value of --uncertainty-threshold"):
+    with pytest.raises(ConfigError, match=r"^the threshold is below the uncertainty threshold that fits the reading"):
         LabelOptions(threshold=0.0, uncertainty_threshold=None).resolve(
             learned[0].label.model_copy(update={"uncertainty_threshold": 0.2})
         )

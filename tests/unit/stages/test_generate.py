@@ -15,12 +15,12 @@ from dataset_diffusion.config import (
     WorkerSettings,
 )
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.prompts.compose import build_prompts
 from dataset_diffusion.prompts.prompt_files import write_prompts
-from dataset_diffusion.reading import LayerChoice
 from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import generate_dataset, repair_dataset
 from dataset_diffusion.stages.relabel import relabel_dataset
@@ -109,11 +109,11 @@ def test_a_dataset_is_resumed_on_another_machine(draw):
 
 
 def test_a_dataset_of_version_1_is_continued_and_stays_one(draw):
-    store = draw(4)
+    store = draw(4, settings=SMALL.model_copy(update={"reading": "plain"}))
     before = shards(store)
     store.shard_path(1).unlink()
     # As begun before these settings existed.
-    recorded = as_version_1(store, cpu_offload="unknown", vae_slicing="unknown")
+    recorded = as_version_1(store, cpu_offload="unknown", vae_slicing="unknown", reading="unknown")
     assert shards(draw(4)) == before
     store.shard_path(0).unlink()
     repair_dataset(DatasetStore.open(store.path), [0])
@@ -137,7 +137,7 @@ def test_what_was_used_is_recorded_and_compared(draw):
     store = draw(2)
     used = store.manifest.provenance.used
     assert (used.scheduler, used.steps, used.guidance_scale, used.height, used.dtype) == ("ddim", 1, 4.0, 32, "float32")
-    assert used.reading.cross_attention == LayerChoice(16, ("up_blocks.1",))
+    assert used.reading == MODELS["embedded"].resolve_reading()
     # As if this version drew with another guidance scale and on another device.
     other = used.model_copy(update={"guidance_scale": 5.0, "dtype": "float16"})
     recorded = store.manifest.provenance.model_copy(update={"used": other})
@@ -250,7 +250,7 @@ def test_the_bar_counts_the_images_that_are_there(draw, capsys):
 
 def test_a_dataset_that_was_relabelled_meanwhile_is_not_repaired(draw):
     store = draw(4)
-    relabelled = relabel_dataset(store.path, LabelOptions(threshold=0.5), workers=ONE)
+    relabelled = relabel_dataset(store.path, LabelSettings(threshold=0.5), workers=ONE)
     before = shards(relabelled)
     with pytest.raises(DatasetError, match=r"was changed while it was read; got config\.label\.threshold: 0\.5 "):
         repair_dataset(store, [0])

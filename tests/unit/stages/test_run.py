@@ -161,7 +161,7 @@ def counted(monkeypatch):
         monkeypatch.setattr(owner, name, spy)
 
     count(diffusers.DiffusionPipeline, "from_pretrained")
-    for name in ("read_captions", "find_scenes", "draw_prompts"):
+    for name in ("read_captioned", "find_scenes", "draw_prompts"):
         count(prompts, name)
     return calls
 
@@ -171,7 +171,7 @@ def test_a_fresh_run_does_everything_once_and_a_finished_one_nothing(tmp_path, c
     (tmp_path / "captions.txt").write_text("a cat\n")
     recipe.write_text(RECIPE.replace("num_images", 'captions = "captions.txt"\nnum_images'))
     succeed("run", recipe, "--out", out)
-    assert counted == {"from_pretrained": 1, "read_captions": 1, "find_scenes": 1, "draw_prompts": 1}
+    assert counted == {"from_pretrained": 1, "read_captioned": 1, "find_scenes": 1, "draw_prompts": 1}
     counted.clear()
     succeed("run", recipe, "--out", out)
     assert counted == {}
