@@ -139,7 +139,9 @@ def test_a_recipe_with_a_mistake_is_refused(write_recipe, text, message):
 def test_a_threshold_below_the_readings_other_one_is_refused():
     with pytest.raises(ConfigError) as error:
         LabelOptions(threshold=0.01).resolve(LabelSettings())
-    assert str(error.value) == ("bad value of --uncertainty-threshold; got 0.5; expected at most the threshold, 0.01")
+    assert str(error.value) == (
+        "the threshold is below the uncertainty threshold that fits the reading; got 0.01 and 0.5; fix: give both"
+    )
 
 
 def test_what_is_not_asked_of_labels_is_the_readings_own():
