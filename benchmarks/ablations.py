@@ -52,7 +52,7 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
         on_real = score([real], settings, models / f"{name}-real")
         row = {"segmenter": f"{title} (`{name}`)", "synthetic": on_synthetic, "real": on_real}
         segmenters.append(row | {"ratio": on_synthetic / on_real})
-    own = load_spec_labels(synthetic)
+    own = labels_of(synthetic)
     without_band = own.model_copy(update={"uncertainty_threshold": own.threshold})
     relabel_dataset(synthetic, without_band, models / "without_band")
     kept = filter_samples(synthetic, DEMO.filter, work / "filtered")
@@ -72,7 +72,7 @@ def measure_ablations(work: Path, count: int, train: TrainSettings, repeats: int
     return {"segmenters": segmenters, "datasets": datasets}
 
 
-def load_spec_labels(dataset: Path) -> LabelSettings:
+def labels_of(dataset: Path) -> LabelSettings:
     """How a dataset is labelled."""
     label = DatasetStore.open(dataset).manifest.provenance.label
     if label is None:

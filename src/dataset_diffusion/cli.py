@@ -170,6 +170,8 @@ def relabel(
         store = relabel_dataset(dataset, settings, out, workers=workers)
     elif out is None:
         raise ConfigError("pictures that are read again make a new dataset", fix="--out with its folder")
+    elif workers != WorkerSettings():
+        raise ConfigError("pictures are read again in this process alone", fix="leave out the options of workers")
     else:
         store = read_again(dataset, settings, out, reading=reading)
     print(f"{len(store)} images relabelled in {store.path}")

@@ -114,10 +114,9 @@ class AttentionCapture:
 
     def layer_maps(self) -> list[LayerMaps]:
         """The means over calls so far of every layer and head, one per image, on the CPU."""
-        layers = [
-            mean.mean().transpose(2, 3).reshape(*mean.mean().shape[:2], -1, *grid).cpu()
-            for grid, mean in self._layers.values()
-        ]  # each "b heads tokens h w", the start token first
+        means = ((grid, mean.mean().transpose(2, 3)) for grid, mean in self._layers.values())
+        # Each "b heads tokens h w", the start token first.
+        layers = [mean.reshape(*mean.shape[:3], *grid).cpu() for grid, mean in means]
         return [
             LayerMaps(
                 tuple(layer[image][:, [*range(1, len(classes) + 1), 0]] for layer in layers),

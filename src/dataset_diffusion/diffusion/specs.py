@@ -25,8 +25,7 @@ NEGATIVE_PROMPT = (
 
 @dataclass(frozen=True)
 class GenerationPlan:
-    """How a model generates images: what was asked for, and the model's own where nothing was. `dataclasses.asdict`
-    gives it in a form that JSON takes.
+    """How a model generates images: what was asked for, and the model's own where nothing was.
 
     Attributes:
         scheduler: a name of ``load.SCHEDULERS``, or the class of the one in the model's files.

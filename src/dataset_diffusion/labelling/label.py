@@ -84,7 +84,7 @@ def _prompt(scene: str | UInt8[np.ndarray, "h w 3"], classes: ClassSet | str | S
         )
     class_set = resolve_classes(classes)
     if isinstance(scene, str):
-        found = tuple(find_classes(scene, class_set))
+        found = find_classes(scene, class_set)
         if not found:
             names = ", ".join(class_set.names)
             raise PromptError("the caption mentions none of the classes", got=repr(scene), expected=f"one of {names}")

@@ -32,6 +32,12 @@ def inference_dtype(device: torch.device, accelerated: str = "float16") -> torch
     return dtype
 
 
+def usual_dtype(device: str | None, accelerated: str) -> str:
+    """`inference_dtype` by name, of a device that another machine may have."""
+    on_cpu = (device or resolve_device(None).type) == "cpu"
+    return "float32" if on_cpu else accelerated
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch raised it for want of memory: a GPU's error has a class of its own, the CPU's only its text."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -41,7 +41,7 @@ from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.labelling.quality import stand_out, strongest_attention
 from dataset_diffusion.labelling.sample import label_heatmaps
 from dataset_diffusion.labelling.tiles import NUM_TILES, is_large, merge_tiles, tiles_of
-from dataset_diffusion.machine.devices import explained_memory_errors, resolve_device
+from dataset_diffusion.machine.devices import explained_memory_errors, usual_dtype
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.captioner import caption_batches
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
@@ -334,7 +334,6 @@ def _manifest(
 ) -> DatasetManifest:
     settings, spec = job.settings, job.spec
     listing = hashlib.sha256(repr(list(job.photos.values())).encode(errors="surrogateescape")).hexdigest()[:16]
-    on_cpu = (job.device or resolve_device(None).type) == "cpu"
     return DatasetManifest.made_from(
         Provenance(
             seed=job.seed,
@@ -344,7 +343,7 @@ def _manifest(
             used=Used(
                 height=spec.height,
                 width=spec.width,
-                dtype=settings.dtype or ("float32" if on_cpu else spec.dtype),
+                dtype=settings.dtype or usual_dtype(job.device, spec.dtype),
                 reading=job.reading,
             ),
         ),

@@ -26,7 +26,7 @@ from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError
 from dataset_diffusion.labelling.sample import label_generation
 from dataset_diffusion.machine.background import InBackground
-from dataset_diffusion.machine.devices import is_out_of_memory, resolve_device, too_little_memory
+from dataset_diffusion.machine.devices import is_out_of_memory, too_little_memory, usual_dtype
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.prompt_files import read_prompts
@@ -215,7 +215,7 @@ def plan_dataset(
             prompts_sha256=hashlib.sha256(repr(prompts).encode()).hexdigest()[:16],
             generate=settings,
             label=label,
-            used=_used(plan, reading, settings.dtype or _usual_dtype(settings, spec.dtype)),
+            used=_used(plan, reading, settings.dtype or usual_dtype(settings.device, spec.dtype)),
         ),
         num_samples=len(prompts),
         shard_size=settings.shard_size,
@@ -238,12 +238,6 @@ def _used(plan: GenerationPlan, reading: Reading, dtype: str) -> Used:
         dtype=dtype,
         reading=reading,
     )
-
-
-def _usual_dtype(settings: GenerateSettings, on_accelerator: str) -> str:
-    # By name, as the workers of a Ray cluster may have a device that this machine has not.
-    on_cpu = (settings.device or resolve_device(None).type) == "cpu"
-    return "float32" if on_cpu else on_accelerator
 
 
 def generate_shards(

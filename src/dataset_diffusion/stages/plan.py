@@ -52,9 +52,9 @@ class Estimate:
 
     Attributes:
         generate_hours: on the device; None for a model whose operations are not known.
-        train_hours: all rounds, labelling between them included.
+        train_hours: all rounds and turns, labelling between them included.
         dataset_bytes: images, label maps and heatmaps.
-        model_bytes: weights of all rounds, and one checkpoint.
+        model_bytes: weights of all rounds and turns, and one checkpoint.
     """
 
     generate_hours: float | None
@@ -89,7 +89,8 @@ def estimate(config: RunConfig, costs: Costs) -> Estimate:
         generate_hours = pixels / (spec.height * spec.width) * passes * spec.tflop / costs.draw_tflops / 3600
     tflop, parameters = _segmenter_cost(train, len(resolve_classes(config.prompts.classes).label_ids))
     crop_pixels = (train.crop_size or min(height, width)) ** 2
-    trained = (train.self_training + 1) * train.iterations * train.batch_size * crop_pixels * TRAINING_PASSES
+    trainings = train.self_training + 1 + config.calibrate.turns
+    trained = trainings * train.iterations * train.batch_size * crop_pixels * TRAINING_PASSES
     labelled = train.self_training * pixels * 2  # each image and its mirror image
     heatmaps = len(STORED_EXPONENTS) * CLASSES_PER_IMAGE * (height // 16) * (width // 16) * 2
     stored = BYTES_PER_PIXEL[config.generate.image_format] + LABEL_BYTES_PER_PIXEL
@@ -98,7 +99,7 @@ def estimate(config: RunConfig, costs: Costs) -> Estimate:
         train_hours=(trained + labelled) / COUNTED_SIZE**2 * tflop / costs.train_tflops / 3600,
         dataset_bytes=round(pixels * stored + count * heatmaps),
         # A checkpoint holds the weights, their average and two moments of the gradient.
-        model_bytes=4 * parameters * (train.self_training + 1 + 4),
+        model_bytes=4 * parameters * (trainings + 4),
     )
 
 
@@ -114,6 +115,8 @@ def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
     if cost.generate_hours is not None:
         hours = _hours(cost.generate_hours)
     yield f"generate  {config.generate.model}, {size}, {steps} steps: {hours}"
+    if turns := config.calibrate.turns:
+        yield f"calibrate turns: {turns}, each a segmenter, a reading and all labels anew"
     if config.filter.rules:
         yield f"filter    {', '.join(config.filter.rules)}"
     rounds = f", self-training rounds: {train.self_training}" if train.self_training else ""

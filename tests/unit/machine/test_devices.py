@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dataset_diffusion.errors import ModelError
-from dataset_diffusion.machine.devices import explained_memory_errors, is_out_of_memory
+from dataset_diffusion.machine.devices import explained_memory_errors, is_out_of_memory, usual_dtype
 
 MORE_THAN_THERE_IS = 1 << 50
 
@@ -29,3 +29,8 @@ def test_it_is_told_in_one_line():
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match=r"^shapes$"), explained_memory_errors("for this", fix="less"):
         raise RuntimeError("shapes")
+
+
+def test_the_usual_number_format_follows_from_the_devices_name():
+    assert usual_dtype("cpu", "float16") == "float32"
+    assert usual_dtype("cuda:3", "bfloat16") == "bfloat16"

@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 from tests.helpers.processes import refuse, succeed
 
-from dataset_diffusion.config import GenerateSettings, PromptSettings, RunConfig, TrainSettings
+from dataset_diffusion.config import GenerateSettings, PromptSettings, RunConfig, TrainSettings, TurnSettings
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.stages.plan import Costs, estimate, plan, read_costs
 
@@ -91,3 +92,10 @@ def test_other_files_are_refused_in_one_line(tmp_path, text):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("")
     assert "costs.json" in refuse("run", recipe, "--out", tmp_path / "run", "--dry-run", "--costs", file)
+
+
+def test_a_turn_of_learning_to_read_is_planned_and_costs_a_training():
+    turns = CONFIG.model_copy(update={"calibrate": TurnSettings(turns=2)})
+    assert estimate(turns, COSTS).train_hours == pytest.approx(3 * estimate(CONFIG, COSTS).train_hours)
+    assert "calibrate turns: 2, each a segmenter, a reading and all labels anew" in plan(turns, Path("run"), COSTS)
+    assert not any("turns" in line for line in plan(CONFIG, Path("run"), COSTS))

@@ -232,3 +232,11 @@ def test_an_image_without_its_recorded_hash_is_not_copied(tmp_path):
         f"sample 0 of {store.path} is damaged; got image bytes that do not have their recorded SHA-256; "
         "fix: see dataset-diffusion verify"
     )
+
+
+def test_reading_again_takes_a_folder_and_no_workers(tmp_path):
+    reading = ("relabel", tmp_path, "--reading", "plain")
+    assert refuse(*reading) == "pictures that are read again make a new dataset; fix: --out with its folder"
+    assert refuse(*reading, "--out", tmp_path / "new", "--num-workers", 2) == (
+        "pictures are read again in this process alone; fix: leave out the options of workers"
+    )
