@@ -49,8 +49,10 @@ class RunFolder:
     @property
     def labelled(self) -> Path:
         """The dataset whose labels count: the last turn's, or else the generated one."""
-        turns = sorted(self.turns.glob("*"), key=lambda turn: (len(turn.name), turn.name))
-        return RunFolder(turns[-1]).dataset if turns else self.dataset
+        read_again = sorted(
+            self.turns.glob("*/dataset"), key=lambda folder: (len(folder.parent.name), folder.parent.name)
+        )
+        return read_again[-1] if read_again else self.dataset
 
     @property
     def is_begun(self) -> bool:

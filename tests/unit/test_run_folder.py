@@ -30,3 +30,12 @@ def test_any_of_them_begins_it(tmp_path, part):
     else:
         (tmp_path / part).touch()
     assert RunFolder(tmp_path).is_begun
+
+
+def test_the_labels_that_count_are_the_last_turns_whose_dataset_is_begun(tmp_path):
+    run = RunFolder(tmp_path)
+    run.turn(0).model.mkdir(parents=True)
+    assert run.labelled == run.dataset
+    for number in (0, 2, 10):
+        run.turn(number).dataset.mkdir(parents=True)
+    assert run.labelled == run.turn(10).dataset
