@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.label_quality import SCENES
 
-from dataset_diffusion.cli import DEMO
+from dataset_diffusion.cli.run import DEMO
 from dataset_diffusion.config import (
     EvaluateSettings,
     GenerateSettings,

@@ -24,7 +24,7 @@ from benchmarks.pages import render
 from benchmarks.photos import measure_photos
 from PIL import Image
 
-from dataset_diffusion.cli import DEMO
+from dataset_diffusion.cli.run import DEMO
 from dataset_diffusion.config import (
     CalibrateSettings,
     EvaluateSettings,

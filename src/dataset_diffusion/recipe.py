@@ -37,7 +37,7 @@ class Recipe:
         try:
             self.config = RunConfig.model_validate(_read(path), context=self)
         except ValidationError as error:
-            raise as_config_error(error, path) from error
+            raise as_config_error(error, path, kind=RunConfig) from error
 
     def resolve_path(self, path: Path) -> Path:
         """A path of the recipe, which the current folder does not matter to."""

@@ -4,6 +4,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -166,3 +167,11 @@ def _call_and_count(function: Callable[..., None], arguments: tuple[object, ...]
 
     sys.addaudithook(count)
     function(*arguments)
+
+
+def help_entries(command):
+    """Each option or argument of a command's help, with its text."""
+    lines = [line.strip() for line in succeed(command, "--help").splitlines()]
+    starts = [number for number, line in enumerate(lines) if re.match(r"--[a-z]|-h|\[?[A-Z]{2,}", line)]
+    spans = zip(starts, [*starts[1:], len(lines)], strict=True)
+    return {lines[start].split()[0].strip(","): " ".join(lines[start:end]) for start, end in spans}

@@ -1,19 +1,16 @@
-"""The commands. Each is a function: its arguments are the options, its docstring the help. Imports no torch."""
+"""The commands that make, change and hand on a dataset."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from dataset_diffusion.cli.common import Flat, print_skipped
 from dataset_diffusion.config import (
     AnnotateSettings,
-    CalibrateSettings,
-    EvaluateSettings,
     ExecutorSettings,
     ExportSettings,
     FilterSettings,
@@ -22,52 +19,10 @@ from dataset_diffusion.config import (
     MachineSettings,
     ModelWorkerSettings,
     PromptSettings,
-    RunConfig,
-    TrainSettings,
     WorkerSettings,
     make_settings,
 )
 from dataset_diffusion.errors import ConfigError, DatasetError, Skipped
-from dataset_diffusion.recipe import Recipe
-
-Flat = arg(name="")
-"""An argument whose own fields become the options."""
-
-
-def demo(out: Path = Path("runs/demo"), seed: int = 0) -> None:
-    """Do the whole job with the embedded model, on a CPU: prompts, images, labels, a trained segmenter, its score.
-
-    Args:
-        out: Folder of the run.
-        seed: The run's seed.
-    """
-    _run(DEMO.model_copy(update={"seed": seed}), out)
-
-
-def run(
-    config: Annotated[Path, Positional, arg(metavar="CONFIG.toml")],
-    out: Path,
-    dry_run: bool = False,
-    costs: Path | None = None,
-) -> None:
-    """Do every stage of a recipe. The same command again resumes.
-
-    Args:
-        config: A TOML recipe; see configs/.
-        out: Folder of the run.
-        dry_run: Print what the run would do and cost, and write nothing.
-        costs: With --dry-run, how fast the device is, as benchmarks/training_cost.py measures it; None assumes a GPU.
-    """
-    if costs is not None and not dry_run:
-        raise ConfigError("--costs is for a plan", got=costs, fix="add --dry-run")
-    recipe = Recipe(config)
-    if dry_run:
-        from dataset_diffusion.stages.plan import plan, read_costs
-
-        print(*map(recipe.as_written, plan(recipe.config, out, read_costs(costs))), sep="\n")
-        return
-    with recipe.errors_as_written():
-        _run(recipe.config, out)
 
 
 def prompts(
@@ -177,29 +132,6 @@ def relabel(
     print(f"{len(store)} images relabelled in {store.path}")
 
 
-def calibrate(
-    dataset: Annotated[Path | None, Positional, arg(metavar="[DATASET]")] = None,
-    *,
-    out: Path,
-    seed: int = 0,
-    device: str | None = None,
-    settings: Annotated[CalibrateSettings, Flat] = CalibrateSettings(),
-) -> None:
-    """Learn how to read a model's attention, from a segmenter's predictions or from labelled pictures.
-
-    Args:
-        dataset: Folder of a dataset whose pictures are read; None takes those of --benchmark.
-        out: File of the reading, for --reading.
-        seed: The run's seed.
-        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
-    """
-    from dataset_diffusion.stages import calibrate as stage
-
-    learned = stage.calibrate(dataset, settings, out, seed=seed, device=device)
-    print(*stage.summarize(learned), sep="\n")
-    print(f"wrote {out}")
-
-
 def annotate(
     photos: Annotated[Path, Positional, arg(metavar="PHOTOS")],
     out: Path,
@@ -230,7 +162,7 @@ def annotate(
             photos, settings, out, label=label, seed=seed, device=device, skip_bad=skipped, batch_size=batch_size
         )
     finally:
-        _print_skipped(skipped)
+        print_skipped(skipped)
     print(f"{len(store)} labelled photos in {out}, listed in {out / stage.TABLE}")
 
 
@@ -258,78 +190,6 @@ def filter_samples(
     print(f"kept {len(store)} of {step.num_samples} images in {out}")
 
 
-def train(
-    dataset: Annotated[
-        tuple[str, ...], Positional, arg(metavar="[DATASET ...]", help_behavior_hint="(default: none)")
-    ] = (),
-    *,
-    out: Path,
-    seed: int = 0,
-    device: str | None = None,
-    skip_bad: bool = False,
-    settings: Annotated[TrainSettings, Flat] = TrainSettings(),
-) -> None:
-    """Train a segmenter on datasets, on real photos, or on both. The same command again resumes.
-
-    Args:
-        dataset: Folders of datasets, or their URLs (s3://...); none trains on the photos of --real alone.
-        out: Folder of the trained segmenter.
-        seed: The run's seed.
-        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
-        skip_bad: Leave out real photos whose files cannot be used, and list them.
-    """
-    from dataset_diffusion.stages import train as stage
-
-    skipped = Skipped() if skip_bad else None
-    try:
-        stage.train(dataset, settings, out, seed=seed, device=device, skip_bad=skipped)
-    finally:
-        _print_skipped(skipped)
-    print(f"trained {out}")
-
-
-def evaluate(
-    model: Annotated[Path | None, Positional, arg(metavar="[MODEL]")] = None,
-    predictions: Path | None = None,
-    save_predictions: Path | None = None,
-    skip_bad: bool = False,
-    out: Path = Path("results.json"),
-    *,
-    device: str | None = None,
-    settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings(),
-) -> None:
-    """Score a trained segmenter, or saved label maps, on a benchmark.
-
-    Args:
-        model: Folder of a trained segmenter; None scores the predictions.
-        predictions: Folder of label maps named <image id>.png to score instead of a model; None scores the model.
-        save_predictions: Folder to save the model's label maps in, as the benchmark's test server wants them.
-        skip_bad: Leave out images whose files cannot be used, and list them.
-        out: File to write the results to.
-        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
-    """
-    from dataset_diffusion.stages import evaluate as stage
-
-    skipped = Skipped() if skip_bad else None
-    results = stage.evaluate(
-        model,
-        settings,
-        out,
-        device=device,
-        skip_bad=skipped,
-        predictions=predictions,
-        save_predictions=save_predictions,
-    )
-    _print_skipped(skipped)
-    if skipped and skipped.reasons:
-        print(f"skipped {len(skipped.reasons)} images in all", file=sys.stderr)
-    if save_predictions is not None:
-        print(f"{results['num_images']} predictions in {save_predictions}")
-    if "miou" in results:  # else the labels are not public
-        _print_scores(results)
-        print(f"wrote {out}")
-
-
 def export(
     dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     out: Path,
@@ -346,17 +206,6 @@ def export(
 
     store = export_dataset(dataset, settings, out)
     print(f"{len(store)} labelled images in {out}, see {out / 'README.md'}")
-
-
-def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
-    """Write one HTML page about a run or a dataset.
-
-    Args:
-        run: Folder of a run, or of a dataset.
-    """
-    from dataset_diffusion.stages import report as stage
-
-    print(f"wrote {stage.report(run)}")
 
 
 def verify(
@@ -392,60 +241,3 @@ def verify(
             fix=f"`dataset-diffusion verify {dataset} --repair` generates missing and damaged shards again",
         )
     print(f"{dataset}: {len(found.store)} samples in {found.store.manifest.num_shards} shards, all whole")
-
-
-def doctor() -> None:
-    """Say what this machine can run, and what can be named."""
-    from dataset_diffusion.doctor import describe_machine
-
-    print(*describe_machine(), sep="\n")
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "demo": demo,
-    "run": run,
-    "prompts": prompts,
-    "generate": generate,
-    "relabel": relabel,
-    "calibrate": calibrate,
-    "annotate": annotate,
-    "filter": filter_samples,
-    "train": train,
-    "evaluate": evaluate,
-    "export": export,
-    "report": report,
-    "verify": verify,
-    "doctor": doctor,
-}
-
-DEMO = RunConfig(
-    filter=FilterSettings(rules=("presence >= 0.4",)),
-    train=TrainSettings(iterations=600),
-)
-"""The demo's recipe, as in configs/demo.toml: sized for two CPU cores and ten minutes."""
-
-
-def _run(config: RunConfig, out: Path) -> None:
-    # Said first: importing what comes next takes seconds.
-    images, steps = config.prompts.num_images, config.train.iterations
-    print(f"{images:,} images and {steps:,} training steps into {out}; the same command resumes", flush=True)
-    from dataset_diffusion.stages.run import run_all
-
-    if results := run_all(config, out):  # a recipe without a benchmark has none
-        _print_scores(results)
-    print(f"report: {out / 'report.html'}")
-
-
-def _print_skipped(skipped: Skipped | None) -> None:
-    for image_id, reason in skipped.reasons.items() if skipped else ():
-        print(f"skipped {image_id}: {reason}", file=sys.stderr)
-
-
-def _print_scores(results: dict[str, Any]) -> None:
-    width = max(map(len, results["per_class_iou"]), default=0)
-    for name, iou in results["per_class_iou"].items():
-        print(f"  {name:<{width}}  {iou:6.1%}")
-    for name, score in results.items():
-        if isinstance(score, float) and name not in {"miou", "pixel_accuracy"}:
-            print(f"{name} {score:.4f}")
-    print(f"mIoU {results['miou']:.1%} over {results['num_images']} images")

@@ -1,0 +1,27 @@
+"""The commands. Each is a function: its arguments are the options, its docstring the help. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dataset_diffusion.cli.dataset import annotate, export, filter_samples, generate, prompts, relabel, verify
+from dataset_diffusion.cli.run import demo, doctor, report, run
+from dataset_diffusion.cli.segmenter import calibrate, evaluate, train
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "demo": demo,
+    "run": run,
+    "prompts": prompts,
+    "generate": generate,
+    "relabel": relabel,
+    "calibrate": calibrate,
+    "annotate": annotate,
+    "filter": filter_samples,
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "report": report,
+    "verify": verify,
+    "doctor": doctor,
+}

@@ -1,0 +1,28 @@
+"""What commands share: how their options are laid out and how results are printed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tyro.conf import arg
+
+from dataset_diffusion.errors import Skipped
+
+Flat = arg(name="")
+"""An argument whose own fields become the options."""
+
+
+def print_skipped(skipped: Skipped | None) -> None:
+    for image_id, reason in skipped.reasons.items() if skipped else ():
+        print(f"skipped {image_id}: {reason}", file=sys.stderr)
+
+
+def print_scores(results: dict[str, Any]) -> None:
+    width = max(map(len, results["per_class_iou"]), default=0)
+    for name, iou in results["per_class_iou"].items():
+        print(f"  {name:<{width}}  {iou:6.1%}")
+    for name, score in results.items():
+        if isinstance(score, float) and name not in {"miou", "pixel_accuracy"}:
+            print(f"{name} {score:.4f}")
+    print(f"mIoU {results['miou']:.1%} over {results['num_images']} images")

@@ -1,0 +1,88 @@
+"""The commands that do every stage, or show what was done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from dataset_diffusion.cli.common import print_scores
+from dataset_diffusion.config import (
+    FilterSettings,
+    RunConfig,
+    TrainSettings,
+)
+from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.recipe import Recipe
+
+DEMO = RunConfig(
+    filter=FilterSettings(rules=("presence >= 0.4",)),
+    train=TrainSettings(iterations=600),
+)
+"""The demo's recipe, as in configs/demo.toml: sized for two CPU cores and ten minutes."""
+
+
+def demo(out: Path = Path("runs/demo"), seed: int = 0) -> None:
+    """Do the whole job with the embedded model, on a CPU: prompts, images, labels, a trained segmenter, its score.
+
+    Args:
+        out: Folder of the run.
+        seed: The run's seed.
+    """
+    _run(DEMO.model_copy(update={"seed": seed}), out)
+
+
+def run(
+    config: Annotated[Path, Positional, arg(metavar="CONFIG.toml")],
+    out: Path,
+    dry_run: bool = False,
+    costs: Path | None = None,
+) -> None:
+    """Do every stage of a recipe. The same command again resumes.
+
+    Args:
+        config: A TOML recipe; see configs/.
+        out: Folder of the run.
+        dry_run: Print what the run would do and cost, and write nothing.
+        costs: With --dry-run, how fast the device is, as benchmarks/training_cost.py measures it; None assumes a GPU.
+    """
+    if costs is not None and not dry_run:
+        raise ConfigError("--costs is for a plan", got=costs, fix="add --dry-run")
+    recipe = Recipe(config)
+    if dry_run:
+        from dataset_diffusion.stages.plan import plan, read_costs
+
+        print(*map(recipe.as_written, plan(recipe.config, out, read_costs(costs))), sep="\n")
+        return
+    with recipe.errors_as_written():
+        _run(recipe.config, out)
+
+
+def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
+    """Write one HTML page about a run or a dataset.
+
+    Args:
+        run: Folder of a run, or of a dataset.
+    """
+    from dataset_diffusion.stages import report as stage
+
+    print(f"wrote {stage.report(run)}")
+
+
+def doctor() -> None:
+    """Say what this machine can run, and what can be named."""
+    from dataset_diffusion.doctor import describe_machine
+
+    print(*describe_machine(), sep="\n")
+
+
+def _run(config: RunConfig, out: Path) -> None:
+    # Said first: importing what comes next takes seconds.
+    images, steps = config.prompts.num_images, config.train.iterations
+    print(f"{images:,} images and {steps:,} training steps into {out}; the same command resumes", flush=True)
+    from dataset_diffusion.stages.run import run_all
+
+    if results := run_all(config, out):  # a recipe without a benchmark has none
+        print_scores(results)
+    print(f"report: {out / 'report.html'}")

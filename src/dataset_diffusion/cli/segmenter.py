@@ -1,0 +1,112 @@
+"""The commands around a segmenter: training, testing, learning from it how to read attention."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from dataset_diffusion.cli.common import Flat, print_scores, print_skipped
+from dataset_diffusion.config import (
+    CalibrateSettings,
+    EvaluateSettings,
+    TrainSettings,
+)
+from dataset_diffusion.errors import Skipped
+
+
+def train(
+    dataset: Annotated[
+        tuple[str, ...], Positional, arg(metavar="[DATASET ...]", help_behavior_hint="(default: none)")
+    ] = (),
+    *,
+    out: Path,
+    seed: int = 0,
+    device: str | None = None,
+    skip_bad: bool = False,
+    settings: Annotated[TrainSettings, Flat] = TrainSettings(),
+) -> None:
+    """Train a segmenter on datasets, on real photos, or on both. The same command again resumes.
+
+    Args:
+        dataset: Folders of datasets, or their URLs (s3://...); none trains on the photos of --real alone.
+        out: Folder of the trained segmenter.
+        seed: The run's seed.
+        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
+        skip_bad: Leave out real photos whose files cannot be used, and list them.
+    """
+    from dataset_diffusion.stages import train as stage
+
+    skipped = Skipped() if skip_bad else None
+    try:
+        stage.train(dataset, settings, out, seed=seed, device=device, skip_bad=skipped)
+    finally:
+        print_skipped(skipped)
+    print(f"trained {out}")
+
+
+def evaluate(
+    model: Annotated[Path | None, Positional, arg(metavar="[MODEL]")] = None,
+    predictions: Path | None = None,
+    save_predictions: Path | None = None,
+    skip_bad: bool = False,
+    out: Path = Path("results.json"),
+    *,
+    device: str | None = None,
+    settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings(),
+) -> None:
+    """Score a trained segmenter, or saved label maps, on a benchmark.
+
+    Args:
+        model: Folder of a trained segmenter; None scores the predictions.
+        predictions: Folder of label maps named <image id>.png to score instead of a model; None scores the model.
+        save_predictions: Folder to save the model's label maps in, as the benchmark's test server wants them.
+        skip_bad: Leave out images whose files cannot be used, and list them.
+        out: File to write the results to.
+        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
+    """
+    from dataset_diffusion.stages import evaluate as stage
+
+    skipped = Skipped() if skip_bad else None
+    results = stage.evaluate(
+        model,
+        settings,
+        out,
+        device=device,
+        skip_bad=skipped,
+        predictions=predictions,
+        save_predictions=save_predictions,
+    )
+    print_skipped(skipped)
+    if skipped and skipped.reasons:
+        print(f"skipped {len(skipped.reasons)} images in all", file=sys.stderr)
+    if save_predictions is not None:
+        print(f"{results['num_images']} predictions in {save_predictions}")
+    if "miou" in results:  # else the labels are not public
+        print_scores(results)
+        print(f"wrote {out}")
+
+
+def calibrate(
+    dataset: Annotated[Path | None, Positional, arg(metavar="[DATASET]")] = None,
+    *,
+    out: Path,
+    seed: int = 0,
+    device: str | None = None,
+    settings: Annotated[CalibrateSettings, Flat] = CalibrateSettings(),
+) -> None:
+    """Learn how to read a model's attention, from a segmenter's predictions or from labelled pictures.
+
+    Args:
+        dataset: Folder of a dataset whose pictures are read; None takes those of --benchmark.
+        out: File of the reading, for --reading.
+        seed: The run's seed.
+        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
+    """
+    from dataset_diffusion.stages import calibrate as stage
+
+    learned = stage.calibrate(dataset, settings, out, seed=seed, device=device)
+    print(*stage.summarize(learned), sep="\n")
+    print(f"wrote {out}")
