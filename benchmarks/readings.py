@@ -14,6 +14,9 @@ from benchmarks.label_quality import SCENES, read_heatmaps, score_labels
 from benchmarks.oracle import CLASSES
 from benchmarks.pages import table
 
+from dataset_diffusion.calibration.examples import Example
+from dataset_diffusion.calibration.learning import weigh
+from dataset_diffusion.calibration.thresholds import choose_labels
 from dataset_diffusion.config import STORED_EXPONENTS, CalibrateSettings, LabelSettings
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.learned import read_layers, unlearned
@@ -26,7 +29,7 @@ from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.reading import LearnedLayers, Reading
 from dataset_diffusion.records import Heatmaps, LayerMaps
-from dataset_diffusion.stages.calibrate import Example, choose_labels, dataset_examples, weigh
+from dataset_diffusion.stages.calibrate import dataset_examples
 
 Row = dict[str, Any]
 

@@ -24,6 +24,7 @@ from benchmarks.pages import render
 from benchmarks.photos import measure_photos
 from PIL import Image
 
+from dataset_diffusion.calibration.thresholds import choose_labels
 from dataset_diffusion.cli.run import DEMO
 from dataset_diffusion.config import (
     CalibrateSettings,
@@ -39,7 +40,7 @@ from dataset_diffusion.report.figures import colored_heatmap, colored_label
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import predict
 from dataset_diffusion.segmentation.rounds import ROUNDS
-from dataset_diffusion.stages.calibrate import choose_labels, dataset_examples
+from dataset_diffusion.stages.calibrate import dataset_examples
 from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import generate_dataset
