@@ -24,24 +24,61 @@ class Target:
     """A command to kill.
 
     Attributes:
-        words: the command line; ``PROMPTS``, ``DATASET`` and ``OUT`` stand for paths.
+        words: the command line; what stands in capitals in it is a path, see `line`.
         in_place: ``OUT`` is a copy of the dataset, which the command changes.
+        lost: numbers of shards that this copy lacks.
     """
 
     words: tuple[str, ...]
     in_place: bool = False
+    lost: tuple[int, ...] = ()
 
     def line(self, place: Place, out: Path) -> list[str]:
         """The command line for a folder to write."""
-        paths = {"PROMPTS": str(place.prompts), "DATASET": str(place.dataset), "OUT": str(out)}
-        return [paths.get(word, word) for word in self.words]
+        paths = {
+            "PROMPTS": place.prompts,
+            "DATASET": place.dataset,
+            "MODEL": place.model,
+            "PHOTOS": place.photos / "images",
+            "RECIPE": place.recipe,
+            "OUT": out,
+        }
+        return [_in_place_of_capitals(word, paths) for word in self.words]
 
 
-_GENERATE = ("generate", "--prompts", "PROMPTS", "--out", "OUT", "--device", "cpu", *DRAWING)
+def _in_place_of_capitals(word: str, paths: dict[str, Path]) -> str:
+    first, slash, rest = word.partition("/")
+    return f"{paths[first]}{slash}{rest}" if first in paths else word
+
+
+_CPU = ("--device", "cpu")
+_GENERATE = ("generate", "--prompts", "PROMPTS", "--out", "OUT", *_CPU, *DRAWING)
+_SAVED = ("--save-predictions", "OUT/predictions")
+_TRAINING = ("--iterations", "6", "--batch-size", "2", *_CPU)
 _LABELS = ("--exponent", "1", "--threshold", "0.45", "--uncertainty-threshold", "0.35")
 _EXPORT = ("export", "DATASET", "--out", "OUT", "--format")
 
+_RECIPE = """\
+[prompts]
+num_images = {images}
+[generate]
+steps = 4
+height = 64
+width = 64
+batch_size = 1
+shard_size = 1
+device = "cpu"
+[filter]
+rules = ["uncertain <= 0.9"]
+[train]
+iterations = 6
+batch_size = 2
+[evaluate]
+benchmark = "{benchmark}"
+"""
+
 TARGETS = {
+    "prompts": Target(("prompts", "--num-images", "3000", "--out", "OUT/prompts.jsonl")),
     "generate": Target(_GENERATE),
     "generate on Ray": Target((*_GENERATE, "--executor", "ray", "--num-workers", "2")),
     "relabel": Target(("relabel", "DATASET", "--out", "OUT", "--num-workers", "2", *_LABELS)),
@@ -50,6 +87,16 @@ TARGETS = {
         ("relabel", "DATASET", "--out", "OUT", "--executor", "ray", "--num-workers", "2", *_LABELS)
     ),
     "filter": Target(("filter", "DATASET", "--out", "OUT", "--rule", "uncertain <= 0.9")),
+    "annotate": Target(("annotate", "PHOTOS", "--out", "OUT", "--batch-size", "1", "--shard-size", "1", *_CPU)),
+    "calibrate": Target(
+        ("calibrate", "DATASET", "--out", "OUT/reading.json", "--timesteps", "1", "--refine", "none", *_CPU)
+    ),
+    "train": Target(("train", "DATASET", "--out", "OUT", "--self-training", "1", *_TRAINING)),
+    "evaluate": Target((*("evaluate", "MODEL", "--benchmark", "DATASET", "--out", "OUT/results.json"), *_SAVED, *_CPU)),
+    "report": Target(("report", "OUT"), in_place=True),
+    "verify --repair": Target(("verify", "OUT", "--repair", "--prompts", "PROMPTS"), in_place=True, lost=(1, 2, 5, 7)),
+    "run": Target(("run", "RECIPE", "--out", "OUT")),
+    "export png": Target((*_EXPORT, "png")),
     "export voc": Target((*_EXPORT, "voc")),
     "export coco": Target((*_EXPORT, "coco")),
     "export yolo": Target((*_EXPORT, "yolo")),
@@ -72,12 +119,27 @@ class Place:
     def dataset(self) -> Path:
         return self.folder / "dataset"
 
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def photos(self) -> Path:
+        return self.folder / "photos"
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.toml"
+
     def prepare(self) -> None:
         """Make what the commands read; the same call again makes what is missing."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.recipe.write_text(_RECIPE.format(benchmark=self.dataset, images=NUM_IMAGES))
         for line in (
             ["prompts", "--num-images", str(NUM_IMAGES), "--out", str(self.prompts)],
             Target(_GENERATE).line(self, self.dataset),
+            Target(("train", "DATASET", "--out", "OUT", *_TRAINING)).line(self, self.model),
+            Target((*_EXPORT, "png")).line(self, self.photos),
         ):
             run = Command(*line, printed=self.folder / "printed")
             if status := run.wait(seconds=None):
@@ -130,4 +192,6 @@ def _new_folder(place: Place, name: str) -> Path:
     shutil.rmtree(out, ignore_errors=True)
     if TARGETS[name].in_place:
         shutil.copytree(place.dataset, out)
+        for shard in TARGETS[name].lost:
+            DatasetStore.open(out).shard_path(shard).unlink()
     return out

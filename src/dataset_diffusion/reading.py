@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from dataset_diffusion.config import LabelSettings, NonNegativeInt, PositiveInt, Settings
-from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.errors import ConfigError, first_problem
 
 
@@ -131,7 +131,9 @@ class Reading(Settings):
     scores: dict[str, float] = Field(default_factory=dict)
 
     def save(self, file: Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write it as JSON, whole or not at all, in a folder that is made if need be."""
+        with explained_write_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, self.model_dump_json(indent=1).encode() + b"\n")
         remove_leftovers(file)
 

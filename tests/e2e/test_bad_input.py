@@ -47,8 +47,7 @@ PROMPTS = {
     ),
     "a file for a folder": (
         ["--out", "file/prompts.jsonl"],
-        "cannot write file/prompts.jsonl; got File exists; fix: make room or choose another --out, then run the same "
-        "command again",
+        "cannot write file/prompts.jsonl; got File exists; fix: choose another --out, then run the same command again",
     ),
     "other prompts there": (
         ["--num-images", "7", "--out", "prompts.jsonl"],
@@ -164,7 +163,7 @@ GENERATE = {
     ),
     "a file for a folder": (
         ["--out", "file"],
-        "cannot write file; got File exists; fix: make room or choose another --out, then run the same command again",
+        "cannot write file; got File exists; fix: choose another --out, then run the same command again",
     ),
     "a file on the way": (
         ["--out", "file/dataset"],
@@ -214,7 +213,7 @@ TRAIN = {
     ),
     "a file for a folder": (
         ["dataset", "--out", "file"],
-        "cannot write file; got File exists; fix: make room or choose another --out, then run the same command again",
+        "cannot write file; got File exists; fix: choose another --out, then run the same command again",
     ),
     "another configuration there": (
         ["dataset", "--out", "model", "--iterations", "7", "--batch-size", "2"],
@@ -375,8 +374,8 @@ def test_run(refused, place, case):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("run", "ok.toml", "--out", "file"), "cannot write file; got File exists; fix: make room "),
-        (("demo", "--out", "file/run"), "cannot write file/run; got Not a directory; fix: make room "),
+        (("run", "ok.toml", "--out", "file"), "cannot write file; got File exists; fix: choose "),
+        (("demo", "--out", "file/run"), "cannot write file/run; got Not a directory; fix: choose "),
         (("report", "no"), "nothing to report on; got no; expected the folder of a run or of a dataset; fix: "),
         (("verify", "model"), "not a dataset; got model; expected a folder with dataset.json"),
     ],

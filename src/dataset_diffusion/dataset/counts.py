@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Int64
 
-from dataset_diffusion.dataset.schema import LabelMap, decode_label
+from dataset_diffusion.dataset.schema import LabelMap
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.prompts.class_sets import ClassSet
 
@@ -64,7 +64,7 @@ def pixels_of(label: LabelMap) -> dict[int, int]:
 def count_labels(store: DatasetStore) -> LabelCounts:
     """Count over the shards that are there."""
     counts = LabelCounts()
-    for shard in sorted(set(range(store.manifest.num_shards)).difference(store.missing_shards())):
-        for row in store.read_shard(shard, ("classes", "label")):
-            counts.add(pixels_of(decode_label(row["label"]["bytes"])), row["classes"])
+    for shard in store.present_shards():
+        for row in store.read_shard(shard, ("index", "classes", "label")):
+            counts.add(pixels_of(store.decode_label(row["index"], row["label"]["bytes"])), row["classes"])
     return counts

@@ -15,7 +15,7 @@ from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.schema import ImageFormat
 from dataset_diffusion.disk import claims
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
-from dataset_diffusion.disk.places import Location
+from dataset_diffusion.disk.places import Location, read_regular
 from dataset_diffusion.errors import ConfigError, DatasetError, first_problem
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.version import __version__
@@ -30,6 +30,9 @@ REPLACING = ".replacing"
 
 SCHEMA_VERSION = 2
 """Version of ``dataset.json``. Version 1, of 0.1.0, holds what was asked for as ``config`` and not what was used."""
+
+_MOST = 10**12
+"""Samples of any dataset, or fewer; so many can still be counted."""
 
 # None of them changes what a sample is: synonyms only find classes in captions, and the versions are there to be read.
 _NOT_COMPARED = {"schema_version", "package_version", "config_hash", "class_set.synonyms"}
@@ -57,8 +60,8 @@ class DatasetManifest(BaseModel):
     # In the order of the file: what a person looks for first, the long lists last.
     schema_version: int = SCHEMA_VERSION
     package_version: str = __version__
-    num_samples: Annotated[int, Field(ge=1)]
-    shard_size: Annotated[int, Field(ge=1)] = 64
+    num_samples: Annotated[int, Field(ge=1, le=_MOST)]
+    shard_size: Annotated[int, Field(ge=1, le=_MOST)] = 64
     image_format: ImageFormat = "png"
     model: str | None = None
     model_revision: str | None = None
@@ -124,7 +127,7 @@ class DatasetManifest(BaseModel):
         path = folder / FILE_NAME
         try:
             check_not_in_between(folder)
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(read_regular(path).decode())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DatasetError("not a dataset", got=str(folder), expected=f"a folder with {FILE_NAME}") from error
         except (OSError, ValueError, RecursionError) as error:

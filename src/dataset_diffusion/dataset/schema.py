@@ -12,10 +12,12 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 from PIL import Image as Picture
 
+from dataset_diffusion.disk.pictures import open_picture
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Heatmaps, Prompt, Sample
@@ -159,6 +161,17 @@ def decode_row(row: Mapping[str, pa.Scalar]) -> Sample:
     )
 
 
+def has_null(column: pa.ChunkedArray | pa.Array, *, optional: bool = False) -> bool:
+    """Whether a value of a column, or one inside it, is missing; of an optional column whole cells may be."""
+    if column.null_count and not optional:
+        return True
+    if pa.types.is_list(column.type):
+        return has_null(pc.list_flatten(column))
+    if pa.types.is_struct(column.type):
+        return any(has_null(pc.struct_field(column, place)) for place in range(column.type.num_fields))
+    return False
+
+
 def rows_of(table: pa.Table) -> Iterator[dict[str, pa.Scalar]]:
     """The rows of a table as Arrow scalars by column name."""
     return ({name: table[name][row] for name in table.column_names} for row in range(table.num_rows))
@@ -195,7 +208,7 @@ def encode_label(label: LabelMap, class_set: ClassSet) -> bytes:
 
 def decode_image(data: bytes) -> Image:
     """RGB pixels of PNG or JPEG bytes; a DatasetError where they are no image."""
-    picture = _open(data)
+    picture = open_picture(data)
     return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
@@ -206,13 +219,13 @@ def picture_bytes(cell: pa.StructScalar) -> bytes:
 
 def picture_size(data: bytes) -> tuple[int, int]:
     """(height, width) of PNG or JPEG bytes, read from their header; a DatasetError where they are no image."""
-    width, height = _open(data, header_only=True).size
+    width, height = open_picture(data, header_only=True).size
     return height, width
 
 
 def decode_label(data: bytes) -> LabelMap:
     """Class ids of a palette or greyscale PNG; a DatasetError where the bytes are something else."""
-    picture = _open(data)
+    picture = open_picture(data)
     if picture.mode not in {"P", "L"}:
         raise DatasetError("a label map is not a palette image", got=f"mode {picture.mode}", expected="mode P or L")
     return np.array(picture)
@@ -291,15 +304,3 @@ def _save(picture: Picture.Image, image_format: ImageFormat, options: dict[str, 
     buffer = io.BytesIO()
     picture.save(buffer, format=image_format, **options)
     return buffer.getvalue()
-
-
-def _open(data: bytes, *, header_only: bool = False) -> Picture.Image:
-    try:
-        picture = Picture.open(io.BytesIO(data))
-        if not header_only:
-            picture.load()
-    except Picture.DecompressionBombError as error:
-        raise DatasetError("the image is absurdly large", got=str(error)) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError("the bytes are not an image", got=str(error)) from error
-    return picture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar
 
@@ -24,11 +25,20 @@ from dataset_diffusion.dataset.schema import (
     decode_label,
     decode_row,
     picture_bytes,
+    picture_size,
     shard_name,
 )
-from dataset_diffusion.dataset.verify import find_problems, unknown_files
+from dataset_diffusion.dataset.verify import (
+    find_problems,
+    label_problems,
+    missing_shard_problems,
+    sample_problems,
+    size_problem,
+    table_problems,
+    unknown_files,
+)
 from dataset_diffusion.disk.places import Location, local_folder, locate
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import DatasetDiffusionError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Sample
 
@@ -101,14 +111,14 @@ class DatasetStore:
     @property
     def is_complete(self) -> bool:
         """Whether every shard exists."""
-        return not self.missing_shards()
+        return len(self.present_shards()) == self.manifest.num_shards
 
     def check_complete(self) -> None:
         """Raise a DatasetError where shards are missing."""
-        if missing := self.missing_shards():
+        if missing := self.manifest.num_shards - len(self.present_shards()):
             raise DatasetError(
                 "the dataset is not finished",
-                got=f"{self.location} lacks {len(missing)} of {self.manifest.num_shards} shards",
+                got=f"{self.location} lacks {missing} of {self.manifest.num_shards} shards",
                 fix="run the command that began it again",
             )
 
@@ -126,11 +136,22 @@ class DatasetStore:
                 f"{self.location} was changed while it was read", got=differences[0], fix="run the command again"
             )
 
+    def present_shards(self) -> list[int]:
+        """The shards that are there, in order."""
+        # One listing: a question per shard takes minutes on the file systems that have the most of them.
+        files = self.shard_files()
+        names = [name.removesuffix(".parquet") for name in files]
+        numbers = {int(name) for name in names if name.isascii() and name.isdecimal()}
+        return sorted(one for one in numbers if one < self.manifest.num_shards and shard_name(one) in files)
+
+    def missing_ranges(self) -> list[range]:
+        """The shards that are still to be written, in order and as runs of neighbours: few, whatever a file claims."""
+        ends = [-1, *self.present_shards(), self.manifest.num_shards]
+        return [range(start + 1, stop) for start, stop in pairwise(ends) if stop - start > 1]
+
     def missing_shards(self) -> list[int]:
         """The shards that are still to be written, in order."""
-        # One listing: a question per shard takes minutes on the file systems that have the most of them.
-        there = self.shard_files()
-        return [shard for shard in range(self.manifest.num_shards) if shard_name(shard) not in there]
+        return list(chain.from_iterable(self.missing_ranges()))
 
     def shard_files(self) -> set[str]:
         """Names of all files among the shards."""
@@ -160,7 +181,10 @@ class DatasetStore:
             DatasetError: the sample's shard is missing or damaged.
         """
         table, row = self._read(index, SAMPLE_COLUMNS)
-        return decode_row({name: table[name][row] for name in table.column_names})
+        with self._named(index):
+            sample = decode_row({name: table[name][row] for name in table.column_names})
+            self._refuse(sample_problems(sample, self.class_set))
+        return sample
 
     def __iter__(self) -> Iterator[Sample]:
         """Read all samples in order of index."""
@@ -169,43 +193,61 @@ class DatasetStore:
     def image_and_label(self, index: SupportsIndex) -> tuple[Image, LabelMap]:
         """Read what a segmenter trains on, leaving the heatmaps on disk. Raises as indexing does."""
         table, row = self._read(index, (IMAGE, LABEL))
-        return decode_image(picture_bytes(table["image"][row])), decode_label(picture_bytes(table["label"][row]))
+        data = picture_bytes(table["image"][row])
+        return self.decode_image(index, data), self.decode_label(index, picture_bytes(table["label"][row]), data)
 
     def read_shard(self, shard: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Read columns of a shard as they are stored, pictures still encoded, with a few rows in memory at a time.
 
         Raises:
-            DatasetError: the shard is missing or damaged.
+            DatasetError: the shard is missing or damaged, or a row is not what it should be (`table_problems`).
         """
+        hashes = [f"{name}_sha256" for name in ("image", "label") if name in columns]
         for group in range(self._file(shard).num_row_groups):
-            yield from self._read_group(shard, group, tuple(columns)).to_pylist()
+            yield from self._read_group(shard, group, (*columns, *hashes)).select(columns).to_pylist()
 
-    def read_table(self, shard: int, *, reopen: bool = False) -> pa.Table:
-        """Read a whole shard as it is stored, pictures still encoded.
+    def read_table(self, shard: int) -> pa.Table:
+        """Read a whole shard as it is stored, pictures still encoded. Raises as `read_shard`."""
+        table = self._read_whole(shard, self._file(shard))
+        self._refuse_damaged(shard, table, self.shard_range(shard))
+        return table
 
-        Args:
-            shard: its number.
-            reopen: read the file that has the shard's name by now, though another may be open. Several threads may.
+    def read_unchecked(self, shard: int) -> pa.Table:
+        """Read the file that has a shard's name by now, whatever its rows hold. Several threads may.
 
         Raises:
-            DatasetError: the shard is missing or damaged.
+            DatasetError: the shard is missing, or is no shard of so many rows.
         """
-        file = self._open_shard(shard) if reopen else self._file(shard)
-        try:
-            # Parquet names what lists hold otherwise, which would change the bytes of what is written from the table.
-            return file.read(use_threads=False).cast(SCHEMA)
-        except _UNREADABLE as error:
-            raise self._damaged(shard, error) from error
+        return self._read_whole(shard, self._open_shard(shard))
 
     def image(self, index: SupportsIndex) -> Image:
         """Read an image alone, leaving its label map on disk. Raises as indexing does."""
         table, row = self._read(index, (IMAGE,))
-        return decode_image(picture_bytes(table["image"][row]))
+        return self.decode_image(index, picture_bytes(table["image"][row]))
 
     def label(self, index: SupportsIndex) -> LabelMap:
         """Read a label map alone, leaving the image on disk. Raises as indexing does."""
         table, row = self._read(index, (LABEL,))
-        return decode_label(picture_bytes(table["label"][row]))
+        return self.decode_label(index, picture_bytes(table["label"][row]))
+
+    def decode_image(self, index: SupportsIndex, image: bytes) -> Image:
+        """The image of a sample from its encoded bytes; a DatasetError where they are none."""
+        with self._named(index):
+            return decode_image(image)
+
+    def decode_label(self, index: SupportsIndex, label: bytes, image: bytes | None = None) -> LabelMap:
+        """The label map of a sample from its encoded bytes.
+
+        Raises:
+            DatasetError: it is no label map of the dataset's classes, or not of the size of the encoded image.
+        """
+        with self._named(index):
+            size = picture_size(label)
+            if image is not None and size != (expected := picture_size(image)):
+                raise DatasetError(size_problem(expected, size))
+            pixels = decode_label(label)
+            self._refuse(label_problems(pixels, self.class_set))
+        return pixels
 
     def verify(self) -> list[str]:
         """Check every byte: schema, checksums, indices, sizes, label ids, missing and unknown files.
@@ -214,7 +256,7 @@ class DatasetStore:
             What is wrong, one line each and in order; empty where nothing is.
         """
         found = chain.from_iterable(problems for _, problems in find_problems(self, num_threads=1))
-        return [*found, *unknown_files(self)]
+        return [*found, *missing_shard_problems(self), *unknown_files(self)]
 
     def _read(self, index: SupportsIndex, columns: tuple[str, ...]) -> tuple[pa.Table, int]:
         """The cached row group that holds a sample, and the sample's row in it."""
@@ -228,15 +270,47 @@ class DatasetStore:
         return self._group(shard, group, columns), offset
 
     def _read_group(self, shard: int, group: int, columns: tuple[str, ...]) -> pa.Table:
+        file, more = self._file(shard), () if "index" in columns else ("index",)
         try:
-            return self._file(shard).read_row_group(group, columns=list(columns), use_threads=False)
+            table = file.read_row_group(group, columns=[*columns, *more], use_threads=False)
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
+        before = sum(file.metadata.row_group(earlier).num_rows for earlier in range(group))
+        start = self.shard_range(shard).start + before
+        self._refuse_damaged(shard, table, range(start, start + file.metadata.row_group(group).num_rows))
+        return table
+
+    def _read_whole(self, shard: int, file: pq.ParquetFile) -> pa.Table:
+        try:
+            # Parquet names what lists hold otherwise, which would change the bytes of what is written from the table.
+            return file.read(use_threads=False).cast(SCHEMA)
+        except _UNREADABLE as error:
+            raise self._damaged(shard, error) from error
+
+    def _refuse_damaged(self, shard: int, table: pa.Table, indices: range) -> None:
+        for problem in table_problems(table, indices, self.class_set):
+            raise self._damaged(shard, problem)
+
+    @staticmethod
+    def _refuse(problems: Iterator[str]) -> None:
+        for problem in problems:
+            raise DatasetError(problem)
+
+    @contextmanager
+    def _named(self, index: SupportsIndex) -> Iterator[None]:
+        """Say of an error which sample it is about."""
+        try:
+            yield
+        except DatasetDiffusionError as error:
+            position = operator.index(index) % len(self)
+            raise self._damaged(position // self.manifest.shard_size, f"sample {position}: {error}") from error
 
     def _open_shard(self, shard: int) -> pq.ParquetFile:
         path = self._place(shard)
         if not path.exists():
             raise DatasetError(f"{path} is missing", fix="run the command that made the dataset again to write it")
+        if not path.is_file():
+            raise self._damaged(shard, "no regular file")
         try:
             source = path if isinstance(path, Path) else path.open("rb")
             file = pq.ParquetFile(source, page_checksum_verification=True)

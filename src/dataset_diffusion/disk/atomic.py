@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from dataset_diffusion.disk.places import read_regular
 from dataset_diffusion.errors import DatasetDiffusionError, DatasetError
+
+_FIXES = (
+    dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room or choose another --out")
+    | dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow writing there or choose another --out")
+    | dict.fromkeys((errno.ENOENT, errno.ESTALE), "look whether the folder was renamed or removed")
+)
+"""What to do about an error of the operating system, by its number."""
 
 
 @contextmanager
@@ -19,11 +29,8 @@ def explained_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DatasetError(
-            f"cannot write {path}",
-            got=error.strerror or str(error),
-            fix="make room or choose another --out, then run the same command again",
-        ) from error
+        fix = f"{_FIXES.get(error.errno or 0, 'choose another --out')}, then run the same command again"
+        raise DatasetError(f"cannot write {path}", got=error.strerror or str(error), fix=fix) from error
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -37,15 +44,31 @@ def atomic_write(path: Path, data: bytes) -> None:
         try:
             with temporary.open("xb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                sync_file(file)
             temporary.replace(path)
+            sync_folder(path.parent)
         except FileNotFoundError:
             # Another writer of the same file finished first and removed this one's temporary file as a leftover.
             if not path.exists():
                 raise
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sync_file(file: IO[Any]) -> None:
+    """Have what was written to an open file reach the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk, as far as its file system can do that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems know no such thing
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None:
@@ -58,7 +81,7 @@ def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None
 def read_json(path: Path, fix: str, error: Callable[..., DatasetDiffusionError] = DatasetError) -> Any:
     """What a JSON file holds; this kind of error with this fix where it cannot be read or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path).decode())
     except (OSError, ValueError, RecursionError) as reason:
         raise error(f"cannot read {path}", got=str(reason), fix=fix) from reason
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,12 @@ from PIL import Image as Picture
 from PIL import ImageOps, UnidentifiedImageError
 
 from dataset_diffusion.errors import DatasetError, first_line
+
+MAX_PIXELS = 2**30 // 12
+"""Of a picture that is decoded, 0.27 GB as RGB: one that says it has more is taken for a decompression bomb."""
+
+# It is refused here with an error of ours, so that no line of Pillow's need be read.
+warnings.filterwarnings("ignore", category=Picture.DecompressionBombWarning)
 
 Photo = UInt8[np.ndarray, "_ _ 3"]
 """RGB in [0, 255], "h w 3"."""
@@ -45,21 +52,36 @@ def decode_photo(data: bytes) -> Photo:
     return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
+def open_picture(data: bytes, *, header_only: bool = False) -> Picture.Image:
+    """The picture that bytes hold, in its own mode and as it is stored; of its header alone, with no pixels yet.
+
+    Raises:
+        DatasetError: the bytes are no image, or one of more than `MAX_PIXELS`.
+    """
+    try:
+        picture = Picture.open(io.BytesIO(data))
+        if picture.width * picture.height > MAX_PIXELS:
+            raise Picture.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
+        if not header_only:
+            picture.load()
+    except Picture.DecompressionBombError as error:
+        raise DatasetError(
+            "the image is absurdly large", got=str(error), expected=f"at most {MAX_PIXELS} pixels"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DatasetError("the bytes are not an image", got=f"{len(data)} bytes of no format that is known") from error
+    except Exception as error:  # whatever the decoder of a format comes across in damaged bytes
+        raise DatasetError("the bytes are not an image", got=first_line(error)) from error
+    return picture
+
+
 def open_upright(data: bytes) -> Picture.Image:
     """The picture that bytes hold, in its own mode, turned as its EXIF data says.
 
     Raises:
         DatasetError: the bytes are no image, or one that is absurdly large.
     """
-    try:
-        picture = Picture.open(io.BytesIO(data))
-        picture.load()
-    except Picture.DecompressionBombError as error:
-        raise DatasetError("the image is absurdly large", got=str(error)) from error
-    except UnidentifiedImageError as error:
-        raise DatasetError("the bytes are not an image", got=f"{len(data)} bytes of no format that is known") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError("the bytes are not an image", got=str(error)) from error
+    picture = open_picture(data)
     try:
         return ImageOps.exif_transpose(picture)
     except Exception:  # whatever Pillow comes across in damaged EXIF data, which says nothing about the pixels

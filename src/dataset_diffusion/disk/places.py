@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -44,6 +45,14 @@ def local_folder(path: str | Location) -> Path:
             "datasets are written to local folders", got=str(path), fix="copy them when they are finished"
         )
     return folder
+
+
+def read_regular(path: Location) -> bytes:
+    """The bytes of a file; an OSError where it is none, such as a pipe, whose reader would wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    data: bytes = path.read_bytes()
+    return data
 
 
 def below(folder: Path, name: str) -> Path:

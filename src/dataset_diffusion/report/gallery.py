@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -60,16 +60,24 @@ def sample_rows(store: DatasetStore, exponent: int | None) -> Iterator[SampleRow
 
     The heatmaps are those of ``exponent``; where they are not stored, or it is None, those after most products.
     """
-    missing = set(store.missing_shards())
-    shards = (store.shard_range(shard) for shard in range(store.manifest.num_shards) if shard not in missing)
-    there = [index for indices in shards for index in indices]
-    chosen = np.linspace(0, len(there) - 1, min(MAX_SAMPLES, len(there))).round().astype(int)
-    return (_sample_row(store[there[place]], store.class_set, exponent) for place in chosen)
+    shards = store.present_shards()
+    there = store.count(shards)
+    chosen = np.linspace(0, there - 1, min(MAX_SAMPLES, there)).round().astype(int).tolist()
+    return (_sample_row(store[_nth(store, shards, place)], store.class_set, exponent) for place in chosen)
 
 
 def example_rows(examples: Iterable[Example], class_set: ClassSet) -> Iterator[ExampleRow]:
     """The first `MAX_EXAMPLES` examples."""
     return (_example_row(example, class_set) for example in islice(examples, MAX_EXAMPLES))
+
+
+def _nth(store: DatasetStore, shards: Sequence[int], place: int) -> int:
+    """The index of the sample that is number ``place``, from 0, of those in some shards."""
+    for indices in map(store.shard_range, shards):
+        if place < len(indices):
+            return indices[place]
+        place -= len(indices)
+    raise IndexError(place)
 
 
 def _sample_row(sample: Sample, class_set: ClassSet, exponent: int | None) -> SampleRow:

@@ -144,12 +144,12 @@ def count_refused(store: DatasetStore, shards: Iterable[int]) -> int:
     return sum({"name": "presence", "value": 0.0} in sample for sample in scores)
 
 
-def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Path | None = None) -> None:
-    """Generate again the shards that are missing or damaged; they come out as they were.
+def repair_dataset(store: DatasetStore, damaged: Sequence[int], prompts_file: Path | None = None) -> list[int]:
+    """Generate again the shards that are missing or damaged; they come out as they were. Gives their numbers.
 
     Args:
         store: a dataset that `generate_dataset` made.
-        broken: its missing and damaged shards.
+        damaged: those of its shards that are there and damaged.
         prompts_file: the prompts it was made from; None takes the ``prompts.jsonl`` beside its folder.
 
     Raises:
@@ -179,14 +179,16 @@ def repair_dataset(store: DatasetStore, broken: Sequence[int], prompts_file: Pat
             got=", ".join(differences[:3]),
             fix="name the prompts it was generated from with --prompts, and restore its model",
         )
+    lost = sorted([*damaged, *store.missing_shards()])
     with (
         folder_lock(store.path),
-        progress("Repair", store.count(broken), "images") as advance,
-        closing(_generate(DatasetWriter.open(store.path), job, broken)) as batches,
+        progress("Repair", store.count(lost), "images") as advance,
+        closing(_generate(DatasetWriter.open(store.path), job, lost)) as batches,
     ):
         store.check_unchanged()
         for count, note in batches:
             advance(count, note)
+    return lost
 
 
 def plan_dataset(

@@ -14,7 +14,6 @@ from dataset_diffusion.dataset.replacement import begin_replacement, finish_repl
 from dataset_diffusion.dataset.schema import (
     HEATMAP_COLUMNS,
     decode_heatmaps,
-    decode_image,
     decode_row,
     encode_heatmaps,
     encode_label,
@@ -25,7 +24,7 @@ from dataset_diffusion.dataset.schema import (
     with_columns,
 )
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.dataset.verify import check_pictures
+from dataset_diffusion.dataset.verify import heatmap_problems
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.locks import folder_lock
@@ -144,7 +143,6 @@ def _read_shards(
     with progress("Read again and label", len(new), "images", done=len(new) - new.count(missing)) as advance:
         for shard in missing:
             table = old.read_table(shard)
-            check_pictures(table, ("image",), old.location)
             samples = list(map(decode_row, rows_of(table)))
             pictures = (Picture(one.image, one.prompt, one.seed) for one in samples)
             heatmaps = []
@@ -204,7 +202,6 @@ def _prepare_ray_worker(old: Path, new: Path, settings: LabelSettings, device: s
 def relabel_shard(old: DatasetStore, new: DatasetWriter, settings: LabelSettings, shard: int) -> int:
     """Write a shard of ``new``: the one of ``old`` with other labels. Gives its number of samples."""
     table = old.read_table(shard)
-    check_pictures(table, ("image",), old.location)
     new.write_rows(shard, _relabelled(table, new, settings))
     return len(new.shard_range(shard))
 
@@ -225,7 +222,9 @@ def _relabel(row: dict[str, pa.Scalar], store: DatasetStore, settings: LabelSett
     heatmaps = decode_heatmaps(row)
     if heatmaps is None:
         raise DatasetError(f"sample {row['index'].as_py()} of {store.location} has no heatmaps to label from")
-    classes, data = row["classes"].as_py(), row["image"]["bytes"].as_py()
-    image = decode_image(data) if settings.refine != "none" else None
+    index, classes, data = row["index"].as_py(), row["classes"].as_py(), row["image"]["bytes"].as_py()
+    if problem := next(heatmap_problems(heatmaps, len(classes)), None):
+        raise DatasetError(f"sample {index} of {store.location} is damaged", got=problem)
+    image = store.decode_image(index, data) if settings.refine != "none" else None
     label = label_map(heatmaps, classes, picture_size(data), settings, image=image)
     return encode_label(label, store.class_set), encode_scores(quality_scores(label, classes, heatmaps))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataset_diffusion.config import WorkerSettings
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.dataset.verify import find_problems, unknown_files
+from dataset_diffusion.dataset.verify import find_problems, missing_shard_problems, unknown_files
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.machine.progress import progress
 
@@ -27,14 +27,15 @@ def verify_dataset(
     source: str | Location,
     *,
     workers: WorkerSettings = WorkerSettings(),
-    repair: Callable[[DatasetStore, list[int]], None] | None = None,
+    repair: Callable[[DatasetStore, list[int]], list[int]] | None = None,
 ) -> Verification:
     """Check every byte of a dataset, and again after repairing it.
 
     Args:
         source: the dataset's folder, or the URL of one.
         workers: how many threads check shards; None takes a few more than there are cores.
-        repair: writes shards of these numbers again, those that are missing or damaged; None leaves them as they are.
+        repair: writes shards of these numbers again, which are damaged, and those that are missing; gives the numbers
+            of both. None leaves them as they are.
 
     Raises:
         DatasetError: there is no dataset, or it was changed meanwhile.
@@ -42,17 +43,17 @@ def verify_dataset(
     """
     store = DatasetStore.open(source)
     broken, repaired = find_broken_shards(store, workers.num_workers), list[Path]()
-    if broken and repair is not None:
-        repair(store, list(broken))
-        repaired = [store.shard_path(shard) for shard in broken]
+    if repair is not None and (broken or not store.is_complete):
+        repaired = [store.shard_path(shard) for shard in repair(store, list(broken))]
         broken = find_broken_shards(store, workers.num_workers)
-    return Verification(store, repaired, [*chain.from_iterable(broken.values()), *unknown_files(store)])
+    damage = chain.from_iterable(broken.values())
+    return Verification(store, repaired, [*damage, *missing_shard_problems(store), *unknown_files(store)])
 
 
 def find_broken_shards(store: DatasetStore, num_threads: int | None = None) -> dict[int, list[str]]:
-    """The problems of missing and damaged shards, by shard and in order. Whole ones are left out."""
+    """The problems of damaged shards, by shard and in order. Whole and missing ones are left out."""
     broken = {}
-    with progress("Verify", len(store), "images") as advance:
+    with progress("Verify", store.count(store.present_shards()), "images") as advance:
         for shard, problems in find_problems(store, num_threads):
             if problems:
                 broken[shard] = problems

@@ -1,13 +1,11 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from dataset_diffusion.dataset.schema import SCHEMA, encode_sample
-from dataset_diffusion.dataset.verify import check_pictures, sample_problems, shard_problems
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.dataset.verify import sample_problems, shard_problems, table_problems
 
 
 def table_of(rows):
@@ -88,18 +86,32 @@ def test_words_that_do_not_fit_the_classes(make_sample, classes):
     assert problem.startswith("sample 0: cannot tell the words of each class")
 
 
-@pytest.mark.parametrize("empty", [None, {"bytes": None, "path": "00000000.png"}])
-def test_an_empty_picture_is_not_copied(make_sample, classes, empty):
-    rows = table_of([encode_sample(make_sample(0), classes) | {"label": empty}])
-    check_pictures(rows, ("image",), Path("there"))
-    with pytest.raises(DatasetError) as error:
-        check_pictures(rows, ("image", "label"), Path("there"))
-    assert str(error.value) == (
-        "sample 0 of there is damaged; got label bytes that do not have their recorded SHA-256; "
-        "fix: see dataset-diffusion verify"
-    )
+def test_empty_values_at_any_depth_are_told_by_their_row(make_sample, classes):
+    first, second, third = (encode_sample(make_sample(index), classes) for index in range(3))
+    second |= {"seed": None, "image": None}
+    third |= {
+        "classes": [1, None],
+        "label": {"bytes": None, "path": "a.png"},
+        "quality": [{"name": "a", "value": None}],
+    }
+    assert list(shard_problems(table_of([first, second, third]), range(3), classes)) == [
+        "sample 1: empty values in seed, image",
+        "sample 2: empty values in classes, label, quality",
+    ]
 
 
-def test_empty_values(make_sample, classes):
-    row = encode_sample(make_sample(0), classes) | {"seed": None, "image": None}
-    assert list(shard_problems(table_of([row]), range(1), classes)) == ["empty values in seed, image"]
+def test_heatmaps_that_are_no_shares(make_sample, classes):
+    sample = make_sample(0)
+    for value in (np.nan, np.inf, 1.5, -0.5):
+        values = sample.heatmaps.values.copy()
+        values[0, 0, 0, 0] = value
+        wrong = replace(sample, heatmaps=replace(sample.heatmaps, values=values))
+        assert list(sample_problems(wrong, classes)) == ["heatmaps outside 0 to 1"]
+
+
+def test_what_is_not_in_the_table_is_not_asked_for(make_sample, classes):
+    rows = table_of([encode_sample(make_sample(4), classes) | {"image_sha256": "0", "seed": -1}])
+    [seed, image] = table_problems(rows, range(4, 5), classes)
+    assert seed == "sample 4: seed -1 is negative"
+    assert image == "sample 4: the image does not have its recorded SHA-256"
+    assert list(table_problems(rows.select(["index", "image", "label"]), range(4, 5), classes)) == []

@@ -5,7 +5,7 @@ import pytest
 from tests.helpers.factories import make_sample, write_dataset
 from tests.helpers.processes import refuse, run_command, succeed
 
-from dataset_diffusion.dataset.verify import problems_of, unknown_files
+from dataset_diffusion.dataset.verify import missing_shard_problems, problems_of, unknown_files
 from dataset_diffusion.stages.verify import find_broken_shards
 
 
@@ -24,10 +24,23 @@ def test_threads_find_what_the_store_finds_in_the_same_order(store, workers):
     store.shard_path(3).unlink()
     (store.path / "shards" / "00007.parquet").write_bytes(b"")
     broken = find_broken_shards(store, workers)
-    assert list(broken) == [0, 1, 3, 4]
+    assert list(broken) == [0, 1, 4]
     for shard, problems in broken.items():
         assert problems == problems_of(store, shard)
-    assert [*chain.from_iterable(broken.values()), *unknown_files(store)] == store.verify()
+    missing = missing_shard_problems(store)
+    assert [*chain.from_iterable(broken.values()), *missing, *unknown_files(store)] == store.verify()
+
+
+def test_missing_shards_are_told_in_runs(store):
+    assert missing_shard_problems(store) == []
+    for shard in (0, 2, 3):
+        store.shard_path(shard).unlink()
+    shards = store.path / "shards"
+    assert missing_shard_problems(store) == [
+        f"{shards / '00000.parquet'} is missing; fix: run the command that made the dataset again to write it",
+        f"{shards / '00002.parquet'} to 00003.parquet are missing (2 shards); "
+        "fix: run the command that made the dataset again to write them",
+    ]
 
 
 def test_the_command_says_what_is_wrong(store):

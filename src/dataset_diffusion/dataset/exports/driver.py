@@ -101,7 +101,8 @@ class DatasetExport:
     def _items(self, shard: int) -> Iterator[Item]:
         chosen = val_indices(self.store.shard_range(shard), self.job.settings.val_fraction)
         for row in self.store.read_shard(shard, COLUMNS):
-            yield Item(row, "val" if row["index"] in chosen else "train")
+            label = self.store.decode_label(row["index"], row["label"]["bytes"], row["image"]["bytes"])
+            yield Item(row, label, "val" if row["index"] in chosen else "train")
 
     def _records_file(self, shard: int) -> Path:
         return self.job.folder / _UNFINISHED / f"{shard:05d}.jsonl"

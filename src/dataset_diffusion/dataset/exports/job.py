@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from jaxtyping import UInt8
 
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.counts import pixels_of
 from dataset_diffusion.dataset.manifest import DatasetManifest
-from dataset_diffusion.dataset.schema import decode_label, file_bytes, sample_name
+from dataset_diffusion.dataset.schema import LabelMap, file_bytes, sample_name
 from dataset_diffusion.disk.atomic import explained_write_errors
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import random_from
@@ -29,9 +25,10 @@ COLUMNS = ("index", "seed", "prompt", "class_prompt", "classes", "image", "label
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One sample on its way into an export: its `COLUMNS`, and the split it belongs to."""
+    """One sample on its way into an export: its `COLUMNS`, its label map "h w", and the split it belongs to."""
 
     row: Mapping[str, Any]
+    label: LabelMap
     split: Split
 
     @property
@@ -48,11 +45,6 @@ class Item:
     def label_png(self) -> bytes:
         """The label map as a palette PNG."""
         return bytes(self.row["label"]["bytes"])
-
-    @cached_property
-    def label(self) -> UInt8[np.ndarray, "h w"]:
-        """The label map: 0 background, 1..K classes, 255 uncertain."""
-        return decode_label(self.label_png)
 
     @property
     def record(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedConfig
 from transformers.utils import logging
 
-from dataset_diffusion.dataset.schema import Image, decode_image
+from dataset_diffusion.dataset.schema import Image
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.devices import inference_dtype, resolve_device
@@ -48,9 +48,11 @@ class ImageTextScorer:
 def score_dataset(store: DatasetStore, scorer: ImageTextScorer) -> Iterator[float]:
     """The `score` of each image of a dataset and its caption, without the class words appended to it, in order."""
     shards = range(store.manifest.num_shards)
-    rows = chain.from_iterable(store.read_shard(shard, ("image", "prompt", "class_prompt")) for shard in shards)
+    rows = chain.from_iterable(
+        store.read_shard(shard, ("index", "image", "prompt", "class_prompt")) for shard in shards
+    )
     while batch := list(islice(rows, _BATCH_SIZE)):
-        images = [decode_image(row["image"]["bytes"]) for row in batch]
+        images = [store.decode_image(row["index"], row["image"]["bytes"]) for row in batch]
         captions = [remove_class_prompt(row["prompt"], row["class_prompt"]) for row in batch]
         yield from scorer.score(images, captions).tolist()
 

@@ -13,7 +13,6 @@ from jaxtyping import UInt8
 from PIL import Image
 from scipy import fft
 
-from dataset_diffusion.dataset.schema import decode_image
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.records import Score
@@ -112,13 +111,14 @@ class ImageText(Measure):
 class Novelty(Measure):
     """The distances of an image to every image kept before it, which it remembers by their hashes."""
 
-    def __init__(self, num_samples: int) -> None:
-        self._hashes = np.zeros(num_samples, np.uint64)
+    def __init__(self, store: DatasetStore) -> None:
+        self._store = store
+        self._hashes = np.zeros(len(store), np.uint64)
         self._num_kept = 0
 
     def values(self, row: Row) -> UInt8[np.ndarray, " _"]:
         """One distance for each image kept so far, in bits: none for the first image, which every rule lets pass."""
-        own = perceptual_hash(decode_image(row["image"]["bytes"]))
+        own = perceptual_hash(self._store.decode_image(row["index"], row["image"]["bytes"]))
         self._hashes[self._num_kept] = own  # counts once it is kept
         distances: UInt8[np.ndarray, " _"] = np.bitwise_count(self._hashes[: self._num_kept] ^ own)
         return distances
@@ -141,7 +141,7 @@ def perceptual_hash(image: UInt8[np.ndarray, "h w 3"]) -> np.uint64:
 def read_rows(store: DatasetStore, more: Sequence[str] = ()) -> Iterator[Row]:
     """Classes and scores of every sample in order, and more columns as they are stored."""
     for shard in range(store.manifest.num_shards):
-        for row in store.read_shard(shard, ("classes", "quality", *more)):
+        for row in store.read_shard(shard, ("index", "classes", "quality", *more)):
             yield row | {"quality": {score["name"]: score["value"] for score in row["quality"]}}
 
 
@@ -166,7 +166,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "novelty": Quantity(
         "bits of 64 in which the image's perceptual hash differs from that of every image kept before; 0 is a copy",
-        lambda store, model: Novelty(len(store)),
+        lambda store, model: Novelty(store),
         columns=("image",),
     ),
 }

@@ -18,6 +18,7 @@ SCENES = Path(str(files("dataset_diffusion") / "assets" / "scenes"))
 def read_dataset(root: Path, split: str | None, classes: ClassSet) -> list[Source]:
     """Every sample of a dataset, which has no splits."""
     store = DatasetStore.open(root)
+    store.check_complete()
     if split is not None:
         raise DatasetError("a dataset has no splits", got=f"--split {split} of {store.location}", fix="leave it out")
     return [
