@@ -22,6 +22,7 @@ NO_BENCHMARK = "none"
 """In the place of a benchmark's name; TOML has no null."""
 
 Augmentation = Literal["light", "published"]
+SelfTraining = Literal["continued", "published"]
 
 
 class LearnSettings(Settings):
@@ -70,7 +71,8 @@ class TrainSettings(Settings):
     """How the segmenter is trained."""
 
     segmenter: str = "unet-resnet18"
-    """Segmenter by name: unet-resnet18, deeplabv3-resnet18, deeplabv3-resnet50, deeplabv3-resnet101,
+    """Segmenter by name: unet-resnet18, unet-efficientnet-lite0, deeplabv3-resnet18, deeplabv3-resnet50,
+    deeplabv3-resnet101, deeplabv3-resnet50-published, deeplabv3-resnet101-published,
     mask2former-small, mask2former-resnet50,
     segformer-b0, segformer-b1, segformer-b2, segformer-b3, segformer-b4, segformer-b5."""
     iterations: PositiveInt = 1000
@@ -101,6 +103,9 @@ class TrainSettings(Settings):
     """Rounds of self-training: the trained segmenter labels the synthetic images and is trained on with its labels."""
     self_training_confidence: Fraction = 0.8
     """A pixel whose most probable class is below this is ignored in the next round (0 to 1)."""
+    self_training_method: SelfTraining | None = None
+    """`continued` labels by an image and its mirror image, where it is confident, and trains the weights on;
+    `published` takes the most probable class everywhere and begins with new weights; None takes `continued`."""
     real: NameOrFolder | None = None
     """Benchmark whose real photos and label maps are trained on too, by name; None trains on the datasets alone."""
     real_root: RecipePath | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
+from dataset_diffusion.diffusion.recognition import name_of_folder, name_of_repository
 from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.machine.hub import load_pretrained
 from dataset_diffusion.reading import LayerChoice, Reading
@@ -64,6 +65,7 @@ class ModelSpec:
         reading: the reading that is taken unless told otherwise, a name of ``READINGS`` or a file of this package.
         negative_prompt: what the images should not show.
         dtype: floating-point type on an accelerator; the CPU always computes in float32 unless told otherwise.
+        holds: the row of ``MODELS`` whose weights a folder or repository was found to hold; None for the rows.
         tflop: 10^12 operations of one pass over one image of the model's own size, by torch's FLOP counter
             (`benchmarks/training_cost.py`); None where they were not counted.
     """
@@ -81,6 +83,7 @@ class ModelSpec:
     reading: str = "plain"
     negative_prompt: str = ""
     dtype: str = "float16"
+    holds: str | None = None
     tflop: float | None = None
 
     def resolve(self, settings: ImageSettings) -> GenerationPlan:
@@ -235,7 +238,9 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def model_spec(name_or_path: str) -> ModelSpec:
-    """The spec of a named model, or one derived from the files of a local folder or hub repository.
+    """The spec of a named model, or of a local folder or hub repository.
+
+    Where those hold the weights of a named model it is that model's spec, else one derived from their files.
 
     Raises:
         ModelError: not a known name, an existing folder or of the form ``owner/name``.
@@ -244,11 +249,15 @@ def model_spec(name_or_path: str) -> ModelSpec:
         return MODELS[name_or_path]
     folder = Path(name_or_path)
     if folder.is_dir():
-        return _derived_spec(name_or_path, folder)
+        derived = _derived_spec(name_or_path, folder)
+        holds = name_of_folder(folder, MODELS)
+        return derived if holds is None else replace(MODELS[holds], path=name_or_path, revision=None, holds=holds)
     if not folder.is_file() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@.+)?", name_or_path, re.ASCII):
         hub_id, _, revision = name_or_path.partition("@")
         snapshot = _download_configs(hub_id, revision or None)
-        return replace(_derived_spec(hub_id, snapshot), revision=snapshot.name)
+        derived = replace(_derived_spec(hub_id, snapshot), revision=snapshot.name)
+        holds = name_of_repository(hub_id, MODELS)
+        return derived if holds is None else replace(MODELS[holds], path=hub_id, revision=snapshot.name, holds=holds)
     if folder.is_file():
         raise ModelError(
             "the model is a single file",
@@ -261,6 +270,16 @@ def model_spec(name_or_path: str) -> ModelSpec:
         got=name_or_path,
         expected=f"one of {', '.join(MODELS)}, a hub id (owner/name or owner/name@commit), or a diffusers folder",
     )
+
+
+def what_is_taken(model: str, plan: GenerationPlan) -> str | None:
+    """How a model that is no name of ``MODELS`` generates, and whence that is, to be told; None for the names."""
+    if model in MODELS:
+        return None
+    holds = model_spec(model).holds
+    whose = "not known as the weights of a named model" if holds is None else f"the weights of {holds}"
+    negative = "a negative prompt" if plan.negative_prompt else "no negative prompt"
+    return f"{model}: {whose}; {plan.steps} steps, guidance {plan.guidance_scale:g}, {plan.scheduler}, {negative}"
 
 
 def _derived_spec(path: str, folder: Path) -> ModelSpec:

@@ -31,6 +31,14 @@ class HasLoss(Protocol):
     def loss(self, images: Tensor, labels: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class HasNormalization(Protocol):
+    """A network whose images are normalised by other means and deviations than ImageNet's, of RGB in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
 class Segmenter(nn.Module):
     """A network of ``SEGMENTERS`` wrapped at the edge, so that everything after it sees one calling convention."""
 
@@ -40,6 +48,8 @@ class Segmenter(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
         self.name = name
         self.num_classes = num_classes
+        own = isinstance(network, HasNormalization)
+        self.mean, self.std = (network.mean, network.std) if own else (IMAGENET_MEAN, IMAGENET_STD)
 
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch classes h w"]:
         """Logits, background first, of RGB in [0, 1], at the size of the images whatever it is."""
@@ -53,7 +63,7 @@ class Segmenter(nn.Module):
             labels: class ids, 0 background, 255 where the label says nothing.
         """
         if isinstance(self.network, HasLoss):
-            return self.network.loss(_normalized(images), labels)
+            return self.network.loss(self._normalized(images), labels)
         heads = self._heads(images)
         loss = _cross_entropy(heads["out"], labels)
         if "aux" in heads:
@@ -67,8 +77,14 @@ class Segmenter(nn.Module):
         return cast(nn.Module, self.network.encoder if hasattr(self.network, "encoder") else self.network.backbone)
 
     def _heads(self, images: Float[Tensor, "batch 3 h w"]) -> dict[str, Tensor]:
-        outputs = self.network(_normalized(images))
+        outputs = self.network(self._normalized(images))
         return {"out": outputs} if isinstance(outputs, Tensor) else outputs
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        from torchvision.transforms.v2.functional import normalize
+
+        normalized: Tensor = normalize(images, mean=self.mean, std=self.std)
+        return normalized.contiguous(memory_format=torch.channels_last)
 
 
 def build_segmenter(name: str, num_classes: int, pretrained: bool = False) -> Segmenter:
@@ -125,14 +141,23 @@ class _Stages(nn.Module):
         return dict(zip(("aux", "out"), self.stages(images), strict=True))
 
 
-def _deeplabv3(num_classes: int, pretrained: bool, *, backbone: str) -> nn.Module:
+def _unet_lite(num_classes: int, pretrained: bool, *, decoder_channels: tuple[int, ...]) -> nn.Module:
+    from dataset_diffusion.segmentation.efficientnet import UNetEfficientNetLite0
+
+    return UNetEfficientNetLite0(num_classes, pretrained, decoder_channels)
+
+
+def _deeplabv3(num_classes: int, pretrained: bool, *, backbone: str, published_head: bool = False) -> nn.Module:
     from torchvision.models.segmentation import DeepLabV3
     from torchvision.models.segmentation.deeplabv3 import DeepLabHead
     from torchvision.models.segmentation.fcn import FCNHead
 
+    from dataset_diffusion.segmentation.published_head import PublishedHead
+
     stages = _Stages(backbone, pretrained)
     aux_channels, out_channels = stages.stages.feature_info.channels()
-    network: nn.Module = DeepLabV3(stages, DeepLabHead(out_channels, num_classes), FCNHead(aux_channels, num_classes))
+    head = PublishedHead if published_head else DeepLabHead
+    network: nn.Module = DeepLabV3(stages, head(out_channels, num_classes), FCNHead(aux_channels, num_classes))
     return network
 
 
@@ -148,13 +173,6 @@ def _mask2former(num_classes: int, pretrained: bool, *, size: str) -> nn.Module:
     return Mask2Former(num_classes, size, pretrained)
 
 
-def _normalized(images: Tensor) -> Tensor:
-    from torchvision.transforms.v2.functional import normalize
-
-    normalized: Tensor = normalize(images, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return normalized.contiguous(memory_format=torch.channels_last)
-
-
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     # reduction="mean" is 0 / 0 for a batch without a labelled pixel: one such batch would undo the whole training.
     total = cross_entropy(logits.float(), labels.long(), ignore_index=ClassSet.ignore_index, reduction="sum")
@@ -164,11 +182,15 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 SEGMENTERS: dict[str, Callable[[int, bool], nn.Module]] = {
     # Half of the library's default decoder: from scratch at 128x128 the decoder is most of the cost.
     "unet-resnet18": partial(_unet, encoder="resnet18", decoder_channels=(128, 64, 32, 16, 16)),
+    "unet-efficientnet-lite0": partial(_unet_lite, decoder_channels=(128, 64, 32, 16, 16)),
     # Output stride 8, ASPP rates 12, 24, 36, auxiliary FCN head on layer3 (Chen et al. 2017). The large ones have the
     # paper's ResNet-v1c: three 3x3 convolutions where a ResNet begins with one of 7x7.
     "deeplabv3-resnet18": partial(_deeplabv3, backbone="resnet18"),
     "deeplabv3-resnet50": partial(_deeplabv3, backbone="resnet50c.gluon_in1k"),
     "deeplabv3-resnet101": partial(_deeplabv3, backbone="resnet101c.gluon_in1k"),
+    # The published head is twice as wide as torchvision's.
+    "deeplabv3-resnet50-published": partial(_deeplabv3, backbone="resnet50c.gluon_in1k", published_head=True),
+    "deeplabv3-resnet101-published": partial(_deeplabv3, backbone="resnet101c.gluon_in1k", published_head=True),
     "mask2former-small": partial(_mask2former, size="small"),
     "mask2former-resnet50": partial(_mask2former, size="resnet50"),
     "segformer-b0": partial(_segformer, size="b0"),

@@ -19,6 +19,9 @@ SMALLEST_BFLOAT16_CROP = 32
 """Pixels. Below, and with several threads, oneDNN's bfloat16 gradient of a strided 3x3 convolution (of 1x1 maps) is
 garbage now and then (torch 2.15): one in three steps of a ResNet-18 U-Net on 16-pixel images ended in NaN."""
 
+SLOW_IN_BFLOAT16 = ("unet-efficientnet-lite0",)
+"""Their depthwise convolutions take a CPU several times longer in bfloat16 than in float32."""
+
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -71,7 +74,8 @@ def lightning_precision(settings: TrainSettings, device: torch.device, crop_size
     """
     if settings.precision is not None:
         return _PRECISIONS[settings.precision]
-    if min(crop_size) < SMALLEST_BFLOAT16_CROP:
+    slow = device.type == "cpu" and settings.segmenter in SLOW_IN_BFLOAT16
+    if slow or min(crop_size) < SMALLEST_BFLOAT16_CROP:
         return _PRECISIONS["fp32"]
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -60,7 +60,7 @@ class Views:
 
 WHOLE_IMAGE = Views()
 PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-"""Of the paper's test-time augmentation, which mirrors each; 1.0 stands for a short side of 512 pixels."""
+"""Of the paper's test-time augmentation, which mirrors each; 1.0 stands for the image's own size."""
 
 ReadProbabilities = Callable[[Float[Tensor, "batch classes h w"]], UInt8[Tensor, "batch h w"]]
 """What to make of class probabilities."""

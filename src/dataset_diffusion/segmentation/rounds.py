@@ -38,7 +38,8 @@ LABELS = "labels.parquet"
 def train_in_rounds(task: TrainingTask, out: Path, listener: TrainingListener = SILENT) -> Path:
     """Train a segmenter, and ``settings.self_training`` times train it on, on what it says itself.
 
-    Every round goes on from the last one's weights with a new optimiser and schedule. The segmenters of the earlier
+    Every round goes on from the last one's weights, or as published from new ones, with a new optimiser and schedule.
+    The segmenters of the earlier
     rounds stay in ``out/rounds/0``, ``1``, ..., each a model folder of its own. Called again, it goes on where it was
     stopped, in whichever round, and ends with the same bytes as without the stop. Only ``task.data`` gets new labels.
 
@@ -48,7 +49,8 @@ def train_in_rounds(task: TrainingTask, out: Path, listener: TrainingListener = 
     # A finished model needs no earlier round, but must still be the one that is asked for.
     for number in () if (out / DESCRIPTION).exists() else range(task.settings.self_training):
         teacher = train_segmenter(replace(current, round=number), out / ROUNDS / str(number), listener)
-        current = replace(task, data=Relabelled(task.data, _labels_of(teacher, task, listener)), start=teacher)
+        start = None if task.settings.self_training_method == "published" else teacher
+        current = replace(task, data=Relabelled(task.data, _labels_of(teacher, task, listener)), start=start)
     return train_segmenter(current, out, listener)
 
 
@@ -67,16 +69,16 @@ class Relabelled(Dataset[tuple[Tensor, Tensor]]):
 
 
 def pseudo_labels(
-    segmenter: Segmenter, data: LabelledImages, confidence: float, batch_size: int = 16
+    segmenter: Segmenter, data: LabelledImages, confidence: float, batch_size: int = 16, *, mirrored: bool = True
 ) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-    """What a segmenter says about images, the mean of each and its mirror image; their labels are not looked at.
+    """What a segmenter says about images, or the mean of each and its mirror image; their labels are not looked at.
 
     Yields:
         Class ids at the image's own size, in order; 255 where the most probable class is below ``confidence``.
     """
     read = partial(confident, confidence=confidence, ignore_index=ClassSet.ignore_index)
     images = (to_dtype(data[index][0], torch.uint8, scale=True).permute(1, 2, 0) for index in range(len(data)))
-    return predict(segmenter, (image.numpy() for image in images), Views(flip=True), batch_size, read)
+    return predict(segmenter, (image.numpy() for image in images), Views(flip=mirrored), batch_size, read)
 
 
 def _labels_of(teacher: Path, task: TrainingTask, listener: TrainingListener) -> pa.Array:
@@ -97,8 +99,11 @@ def _labels_of(teacher: Path, task: TrainingTask, listener: TrainingListener) ->
 def _label_anew(teacher: Path, task: TrainingTask, listener: TrainingListener) -> list[bytes]:
     """What a segmenter says about every image, as palette PNGs."""
     segmenter, settings, encoded = load_segmenter(teacher, task.device).model, task.settings, []
+    plain = settings.self_training_method == "published"
+    confidence = 0.0 if plain else settings.self_training_confidence
     with enough_memory(settings):
-        for label in pseudo_labels(segmenter, task.data, settings.self_training_confidence, images_at_once(settings)):
+        at_once = images_at_once(settings)
+        for label in pseudo_labels(segmenter, task.data, confidence, at_once, mirrored=not plain):
             encoded.append(encode_label(label, task.class_set))
             listener.on_label(len(encoded), len(task.data))
     return encoded

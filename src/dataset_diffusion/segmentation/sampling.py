@@ -18,7 +18,8 @@ from dataset_diffusion.config import Augmentation
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import random_from
-from dataset_diffusion.segmentation.transforms import augment, training_transform
+from dataset_diffusion.segmentation.models import IMAGENET_MEAN
+from dataset_diffusion.segmentation.transforms import Colour, augment, training_transform
 
 Pair = tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]
 
@@ -41,6 +42,7 @@ class TrainingDraws(Dataset[Pair]):
         data: what is drawn from, not empty.
         num_classes: ids of the label maps are below this (background included) or 255.
         crop_size: (height, width) of every pair, in pixels.
+        mean: the colour, RGB in [0, 1], that the published augmentation pads with.
 
     Raises:
         DatasetError: a label map has other ids, or another size than its image (when that pair is drawn).
@@ -54,10 +56,11 @@ class TrainingDraws(Dataset[Pair]):
         seed: int,
         *,
         augmentation: Augmentation = "light",
+        mean: Colour = IMAGENET_MEAN,
     ) -> None:
         self._data = data
         self._num_classes = num_classes
-        self._transform = training_transform(augmentation, crop_size)
+        self._transform = training_transform(augmentation, crop_size, mean)
         self._seed = seed
         self._epoch: int | None = None
         self._order: list[int] = []

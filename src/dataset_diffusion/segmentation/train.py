@@ -25,8 +25,9 @@ from dataset_diffusion.segmentation.model_folder import load_segmenter, read_des
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
 from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
 from dataset_diffusion.segmentation.processes import lightning_devices, loader_workers, process_and_count
-from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, MixedDraws, Pair, TrainingDraws
+from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, Pair, TrainingDraws
 from dataset_diffusion.segmentation.task import SILENT, TrainingListener, TrainingTask
+from dataset_diffusion.segmentation.transforms import Colour
 
 
 def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = SILENT) -> Path:
@@ -84,7 +85,8 @@ def _fit(task: TrainingTask, out: Path, listener: TrainingListener) -> tuple[Tra
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = _loader(task, crop_size, start_step, on_gpu=where.type == "cuda")
+    mean = module.segmenter.mean
+    loader = _loader(task, crop_size, mean, start_step, on_gpu=where.type == "cuda")
     trainer.fit(module, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
     return trainer, cast(Segmenter, module.average.module)
 
@@ -113,14 +115,19 @@ def images_at_once(settings: TrainSettings) -> int:
     return settings.batch_size // (settings.accumulate * processes)
 
 
-def _loader(task: TrainingTask, crop_size: tuple[int, int], start_step: int, *, on_gpu: bool) -> DataLoader[Pair]:
+def _loader(
+    task: TrainingTask, crop_size: tuple[int, int], mean: Colour, start_step: int, *, on_gpu: bool
+) -> DataLoader[Pair]:
     """Batches of the pairs to train on, real ones mixed in where there are any."""
     settings, (rank, processes) = task.settings, process_and_count()
-    num_ids, augmentation = len(task.class_set.label_ids), settings.augmentation
-    draws: Dataset[Pair] = TrainingDraws(task.data, num_ids, crop_size, task.seed, augmentation=augmentation)
+
+    def draws_of(data: LabelledImages) -> Dataset[Pair]:
+        num_ids, augmentation = len(task.class_set.label_ids), settings.augmentation
+        return TrainingDraws(data, num_ids, crop_size, task.seed, augmentation=augmentation, mean=mean)
+
+    draws = draws_of(task.data)
     if task.real is not None:
-        real = TrainingDraws(task.real, num_ids, crop_size, task.seed, augmentation=augmentation)
-        draws = MixedDraws(draws, real, settings.real_ratio)
+        draws = MixedDraws(draws, draws_of(task.real), settings.real_ratio)
     batches = ConsecutiveBatches(
         settings.batch_size, start_step, parts=settings.accumulate, process=rank, num_processes=processes
     )

@@ -20,10 +20,10 @@ from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.load import load_from_settings
 from dataset_diffusion.diffusion.model import DiffusionModel
-from dataset_diffusion.diffusion.specs import GenerationPlan, model_fingerprint, model_spec
+from dataset_diffusion.diffusion.specs import GenerationPlan, model_fingerprint, model_spec, what_is_taken
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.locks import folder_lock
-from dataset_diffusion.errors import DatasetError, PromptError
+from dataset_diffusion.errors import DatasetError, PromptError, tell
 from dataset_diffusion.labelling.sample import label_generation
 from dataset_diffusion.machine.background import InBackground
 from dataset_diffusion.machine.devices import is_out_of_memory, too_little_memory, usual_dtype
@@ -132,6 +132,8 @@ def check_generation(
     Raises:
         ConfigError, ModelError, PromptError: no such model or device, or one that cannot generate a prompt.
     """
+    if line := what_is_taken(settings.model, model_spec(settings.model).resolve(settings)):
+        tell(line)
     if workers.executor == "local":
         return _checked_model(prompts, settings)
     _checked_model(prompts, settings.model_copy(update={"device": "cpu", "compile": False, "cpu_offload": False}))

@@ -91,7 +91,8 @@ def estimate(config: RunConfig, costs: Costs) -> Estimate:
     crop_pixels = (train.crop_size or min(height, width)) ** 2
     trainings = train.self_training + 1 + config.calibrate.turns
     trained = trainings * train.iterations * train.batch_size * crop_pixels * TRAINING_PASSES
-    labelled = train.self_training * pixels * 2  # each image and its mirror image
+    looks = 1 if train.self_training_method == "published" else 2  # each image and its mirror image
+    labelled = train.self_training * pixels * looks
     heatmaps = len(STORED_EXPONENTS) * CLASSES_PER_IMAGE * (height // 16) * (width // 16) * 2
     stored = BYTES_PER_PIXEL[config.generate.image_format] + LABEL_BYTES_PER_PIXEL
     return Estimate(

@@ -97,13 +97,17 @@ def test_the_short_side_is_what_scale_one_stands_for(lopsided):
     )
 
 
-def test_the_published_views_are_twelve_at_512_pixels(lopsided):
-    seen, views = [], Views.from_settings(EvaluateSettings(tta=True, short_side=512))
+@pytest.mark.parametrize(
+    ("short_side", "heights"),
+    # Published are the scales of the original size.
+    [(None, [32, 48, 64, 80, 96, 112]), (512, [256, 384, 512, 640, 768, 896])],
+)
+def test_the_published_views_are_twelve(lopsided, short_side, heights):
+    seen, views = [], Views.from_settings(EvaluateSettings(tta=True, short_side=short_side))
     lopsided.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape[-2:])))
-    probabilities = class_probabilities(lopsided, torch.rand(1, 3, 8, 12), views)
-    assert probabilities.shape == (1, 3, 8, 12)
-    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(1, 8, 12))
-    heights = [256, 384, 512, 640, 768, 896]
+    probabilities = class_probabilities(lopsided, torch.rand(1, 3, 64, 96), views)
+    assert probabilities.shape == (1, 3, 64, 96)
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(1, 64, 96))
     assert seen == [(height, height * 3 // 2) for height in heights for _ in range(2)]
 
 

@@ -77,6 +77,18 @@ def test_a_round_trains_on_what_the_last_one_says(train, scenes, settings, tmp_p
     assert len({contents(tmp_path / "model" / ROUNDS / name)[path] for name in "01" for path in by_hand}) == 6
 
 
+def test_the_published_way_begins_with_new_weights_and_takes_every_pixel(train, scenes, settings, tmp_path):
+    settings = settings.model_copy(update={"self_training": 1, "self_training_method": "published"})
+    train(settings=settings)
+    teacher = load_segmenter(tmp_path / "model" / ROUNDS / "0", "cpu").model
+    images = torch.stack([image for image, _ in scenes]) / 255
+    with torch.inference_mode():
+        said = list(zip((image for image, _ in scenes), teacher(images).argmax(dim=1), strict=True))
+    train_segmenter(TrainingTask(said, CLASSES, settings, 5, device="cpu"), tmp_path / "by hand")
+    weights = [load_segmenter(tmp_path / name, "cpu").model.state_dict() for name in ("model", "by hand")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 @pytest.mark.parametrize("stop", [3, 17])
 def test_stopped_in_any_round_it_ends_with_the_same_bytes(train, stop):
     whole = contents(train("whole", checkpoint_every=2))

@@ -2,9 +2,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from dataset_diffusion.segmentation.transforms import CategoryCrop, augment, training_transform
+from dataset_diffusion.segmentation.transforms import (
+    CategoryCrop,
+    PadTo,
+    PhotometricDistortion,
+    augment,
+    training_transform,
+)
 
 seeds = st.integers(0, 2**63 - 1)
 
@@ -53,14 +60,63 @@ def test_the_label_map_goes_where_the_image_goes(seed):
 
 
 @given(seeds)
-def test_padding_is_black_and_ignored(seed):
+def test_a_crop_is_padded_right_and_bottom_with_the_mean_colour(seed):
     image = torch.full((3, 5, 6), 90, dtype=torch.uint8)
     label = torch.full((5, 6), 3, dtype=torch.uint8)
-    new_image, new_label = augment(image, label, CategoryCrop((16, 16)), seed)
-    assert (new_label == 3).sum() == 30
-    assert (new_image[:, new_label == 3] == 90).all()
-    assert (new_image[:, new_label == 255] == 0).all()
+    crop = v2.Compose([CategoryCrop((16, 16)), PadTo((16, 16), (0.485, 0.456, 0.406))])
+    new_image, new_label = augment(image, label, crop, seed)
+    assert (new_label[:5, :6] == 3).all()
+    assert (new_image[:, :5, :6] == 90).all()
     assert (new_label == 255).sum() == 16 * 16 - 30
+    assert new_image[:, new_label == 255].unique(dim=1).flatten().tolist() == [124, 116, 104]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"brightness": 32.0}, [232, 42, 132]),
+        ({"brightness": -32.0}, [168, 0, 68]),
+        ({"contrast": 0.5}, [100, 5, 50]),
+        ({"contrast": 1.5}, [255, 15, 150]),
+        ({"brightness": 30.0, "contrast": 0.5, "contrast_first": True}, [115, 20, 65]),
+        ({"brightness": 30.0, "contrast": 0.5}, [115, 20, 65]),
+        ({}, [200, 10, 100]),
+    ],
+)
+def test_light_is_distorted_in_levels_from_black(asked, expected):
+    # Without a change of colours the two places of contrast are one: after brightness.
+    nothing = {"brightness": None, "contrast": None, "contrast_first": False, "saturation": None, "hue": None}
+    image = tv_tensors.Image(torch.tensor([200, 10, 100], dtype=torch.uint8)[:, None, None])
+    found = PhotometricDistortion().transform(image, nothing | asked)
+    assert found.flatten().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("saturation", "hue", "expected"),
+    # HSV of (200, 100, 100) is 0 degrees, half, 200; a turn by 60 of the 180 steps makes red green.
+    [
+        (None, 60, [100, 200, 100]),
+        (0.5, None, [200, 150, 150]),
+        (1.5, None, [200, 50, 50]),
+        (None, None, [200, 100, 100]),
+    ],
+)
+def test_colours_are_turned_and_saturated_in_hsv(saturation, hue, expected):
+    params = {"brightness": None, "contrast": None, "contrast_first": False, "saturation": saturation, "hue": hue}
+    image = tv_tensors.Image(torch.tensor([200, 100, 100], dtype=torch.uint8)[:, None, None])
+    found = PhotometricDistortion().transform(image, params).flatten().int()
+    assert (found - torch.tensor(expected)).abs().max() <= 1
+
+
+def test_each_distortion_is_drawn_half_of_the_time_and_in_its_range():
+    torch.manual_seed(0)
+    drawn = [PhotometricDistortion().make_params([]) for _ in range(600)]
+    ranges = {"brightness": (-32, 32), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-18, 18)}
+    for name, (low, high) in ranges.items():
+        values = [one[name] for one in drawn if one[name] is not None]
+        assert 240 < len(values) < 360
+        assert low <= min(values) < low + (high - low) / 10
+        assert high - (high - low) / 10 < max(values) <= high
 
 
 def test_no_class_fills_a_crop_where_that_can_be_had():
