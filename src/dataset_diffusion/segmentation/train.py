@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -94,9 +94,20 @@ def _untrained(task: TrainingTask) -> Segmenter:
     torch.manual_seed(random_from(task.seed, "segmenter weights").getrandbits(63))
     settings, num_classes = task.settings, len(task.class_set.label_ids)
     segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained and task.start is None)
+    check_loss(segmenter, settings)
     if task.start is not None:
         segmenter.load_state_dict(load_segmenter(task.start, "cpu").model.state_dict())
     return segmenter
+
+
+def check_loss(segmenter: Segmenter, settings: TrainSettings) -> None:
+    """Refuse a loss that the segmenter cannot take."""
+    if segmenter.has_own_loss and (settings.robustness or settings.weigh_pixels):
+        raise ConfigError(
+            f"{settings.segmenter} has a loss of its own",
+            got="--robustness" if settings.robustness else "--weigh-pixels",
+            fix="leave it out, or choose another --segmenter",
+        )
 
 
 def enough_memory(settings: TrainSettings) -> AbstractContextManager[None]:
@@ -116,10 +127,11 @@ def images_at_once(settings: TrainSettings) -> int:
 def _loader(task: TrainingTask, crop_size: tuple[int, int], start_step: int, *, on_gpu: bool) -> DataLoader[Pair]:
     """Batches of the pairs to train on, real ones mixed in where there are any."""
     settings, (rank, processes) = task.settings, process_and_count()
-    num_ids, augmentation = len(task.class_set.label_ids), settings.augmentation
-    draws: Dataset[Pair] = TrainingDraws(task.data, num_ids, crop_size, task.seed, augmentation=augmentation)
+    num_ids = len(task.class_set.label_ids)
+    options: dict[str, Any] = {"augmentation": settings.augmentation, "weighted": settings.weigh_pixels}
+    draws: Dataset[Pair] = TrainingDraws(task.data, num_ids, crop_size, task.seed, **options)
     if task.real is not None:
-        real = TrainingDraws(task.real, num_ids, crop_size, task.seed, augmentation=augmentation)
+        real = TrainingDraws(task.real, num_ids, crop_size, task.seed, **options)
         draws = MixedDraws(draws, real, settings.real_ratio)
     batches = ConsecutiveBatches(
         settings.batch_size, start_step, parts=settings.accumulate, process=rank, num_processes=processes
@@ -132,7 +144,7 @@ def _loader(task: TrainingTask, crop_size: tuple[int, int], start_step: int, *, 
 def _crop_size(task: TrainingTask) -> tuple[int, int]:
     if task.settings.crop_size is not None:
         return task.settings.crop_size, task.settings.crop_size
-    height, width = task.data[0][1].shape
+    height, width = task.data[0][1].shape[-2:]
     return height, width
 
 
