@@ -81,6 +81,9 @@ from dataset_diffusion.config.dataset import (
 from dataset_diffusion.config.dataset import (
     Scheduler as Scheduler,
 )
+from dataset_diffusion.config.dataset import (
+    Writer as Writer,
+)
 from dataset_diffusion.config.machine import (
     MACHINE_SETTINGS as MACHINE_SETTINGS,
 )
