@@ -116,6 +116,9 @@ from dataset_diffusion.config.segmenter import (
     LearnSettings as LearnSettings,
 )
 from dataset_diffusion.config.segmenter import (
+    RedrawSettings as RedrawSettings,
+)
+from dataset_diffusion.config.segmenter import (
     TrainSettings as TrainSettings,
 )
 from dataset_diffusion.config.segmenter import (

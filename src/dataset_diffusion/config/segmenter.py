@@ -50,6 +50,18 @@ class TurnSettings(LearnSettings):
     """Turns before the segmenter that counts; 0 trains on the first labels."""
 
 
+class RedrawSettings(Settings):
+    """Rounds of redrawing: more pictures of what the segmenter is weak at, which it is trained on with all others."""
+
+    rounds: NonNegativeInt = 0
+    """Rounds after the first training; 0 trains once."""
+    num_images: PositiveInt = 240
+    """Pictures drawn in each round."""
+    share: Fraction = 0.5
+    """How far the classes and pairs of these follow the segmenter's weakness: 0 names all alike, 1 each as often as it
+    is weak beside the others."""
+
+
 class CalibrateSettings(LearnSettings):
     """What a reading is learned from."""
 
