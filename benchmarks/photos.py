@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_diffusion.config import LabelSettings, TrainSettings
+from dataset_diffusion.config import LabelSettings, SelfTraining, TrainSettings
 from dataset_diffusion.disk.atomic import write_json
 from dataset_diffusion.evaluation.benchmark import Benchmark
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels
@@ -28,7 +28,7 @@ from dataset_diffusion.evaluation.table import open_benchmark
 from dataset_diffusion.labelling.assign import assign_labels
 from dataset_diffusion.segmentation.model_folder import load_segmenter
 from dataset_diffusion.segmentation.predict import PUBLISHED_SCALES, WHOLE_IMAGE, Views, predict
-from dataset_diffusion.segmentation.rounds import pseudo_labels
+from dataset_diffusion.segmentation.targets import segmenter_targets
 from dataset_diffusion.segmentation.task import TrainingTask
 from dataset_diffusion.segmentation.train import train_segmenter
 
@@ -90,18 +90,18 @@ def measure(photos: Pairs, tested: Pairs, benchmark: Benchmark, options: Any, se
         found = predict(segmenter, (image.permute(1, 2, 0).numpy() for image, _ in tested), views)
         return miou(map(torch.from_numpy, found), tested)
 
-    def train_again(name: str, *, start: Path | None, confidence: float) -> float:
-        teacher = train(LIGHT, coarse, light)
-        said = pseudo_labels(load_segmenter(teacher, "cpu").model, coarse, confidence, mirrored=start is not None)
-        data = [(image, torch.from_numpy(label)) for (image, _), label in zip(coarse, said, strict=True)]
+    def train_again(name: str, method: SelfTraining, start: Path | None) -> float:
+        teacher = load_segmenter(train(LIGHT, coarse, light), "cpu").model
+        said = segmenter_targets(teacher, coarse, light.model_copy(update={"self_training_method": method}))
+        data = [(image, label) for (image, _), label in zip(coarse, said, strict=True)]
         return test(train(name, data, light, start))
 
     teacher, fixed = folder / LIGHT.replace(" ", "-"), round(512 / VOC_SIDE * options.side)
     published = light.model_copy(update={"augmentation": "published"})
     yield LIGHT, lambda: test(train(LIGHT, coarse, light))
     yield PUBLISHED, lambda: test(train(PUBLISHED, coarse, published))
-    yield CONTINUED, partial(train_again, CONTINUED, start=teacher, confidence=light.self_training_confidence)
-    yield ANEW, partial(train_again, ANEW, start=None, confidence=0.0)
+    yield CONTINUED, partial(train_again, CONTINUED, "continued", teacher)
+    yield ANEW, partial(train_again, ANEW, "published", None)
     yield f"{LIGHT}, short side 512", partial(test, teacher, Views(short_side=fixed))
     yield f"{LIGHT}, TTA of the original size", partial(test, teacher, Views(PUBLISHED_SCALES, flip=True))
     yield f"{LIGHT}, TTA of short side 512", partial(test, teacher, Views(PUBLISHED_SCALES, True, fixed))

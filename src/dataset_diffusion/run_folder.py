@@ -24,6 +24,8 @@ class RunFolder:
         model: folder of the trained segmenter.
         reading: of a turn, what its segmenter taught.
         turns: folder of the turns of learning to read, see `turn`.
+        rounds: folder of the rounds of redrawing, see `round`.
+        weakness: of a round, what the segmenter before it is weak at.
         results: the segmenter's scores.
         examples: a few images of the benchmark with their truth and the prediction, for the page.
         report: the page about the run.
@@ -37,6 +39,8 @@ class RunFolder:
         self.filtered = path / "filtered"
         self.model = path / "model"
         self.turns = path / "turns"
+        self.rounds = path / "rounds"
+        self.weakness = path / "weakness.json"
         self.reading = path / "reading.json"
         self.results = path / "results.json"
         self.examples = path / "examples.parquet"
@@ -45,6 +49,12 @@ class RunFolder:
     def turn(self, number: int) -> RunFolder:
         """A turn of learning to read, from 0: its segmenter, the reading that taught, and the dataset read by that."""
         return RunFolder(self.turns / str(number))
+
+    def round(self, number: int) -> RunFolder:
+        """A round of redrawing, from 1: what was weak, the prompts and the dataset that were made for that, and unless
+        it is the last the segmenter. Round 0 has the first segmenter alone.
+        """
+        return RunFolder(self.rounds / str(number))
 
     @property
     def labelled(self) -> Path:

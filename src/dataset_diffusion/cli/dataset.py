@@ -20,6 +20,7 @@ from dataset_diffusion.config import (
     ModelWorkerSettings,
     PromptSettings,
     WorkerSettings,
+    Writer,
     make_settings,
 )
 from dataset_diffusion.errors import ConfigError, DatasetError, Skipped
@@ -33,6 +34,10 @@ def prompts(
     instances: Path | None = None,
     captioner: str = PromptSettings().captioner,
     num_images: int = 240,
+    writer: Writer = "templates",
+    llm: str = PromptSettings().llm,
+    words: Path | None = None,
+    propose: bool = False,
     model: str | None = None,
     seed: int = 0,
     report: Path | None = None,
@@ -45,11 +50,17 @@ def prompts(
         out: File to write, JSON lines.
         classes: A class set by name, or your own class names with commas between.
         captions: File of captions (COCO JSON, Flickr, CSV, JSON lines, text), or folder of photos to caption; None
-            makes them from templates.
+            has them written.
         instances: File of COCO instances, to name all classes annotated in a caption's image; None names those it
             mentions, or with the class set coco takes the file beside the captions.
         captioner: What captions photos: a hub id, or a local folder of an image-to-text model.
         num_images: Number of prompts.
+        writer: Who writes captions where none are given: templates of class names, scenes, a grammar of places, light
+            and views, or llm, a chat model.
+        llm: The chat model, a causal language model with a chat template: a hub id, or a local folder.
+        words: TOML file of synonyms and look-alikes of classes, as --propose writes it; None has no more than the
+            package knows.
+        propose: Write no prompts but, as TOML to be edited, the words that the chat model proposes for --words.
         model: The model that is to draw them, whose tokenizer tells which captions are too long; None leaves out those
             that are too long for every model.
         seed: The run's seed.
@@ -57,6 +68,7 @@ def prompts(
         skip_bad: Leave out captions and photos that cannot be used, and list them.
     """
     from dataset_diffusion.stages.prompts import make_prompts, summarize
+    from dataset_diffusion.stages.prompts import propose as propose_words
 
     settings = make_settings(
         PromptSettings,
@@ -65,7 +77,14 @@ def prompts(
         instances=instances,
         captioner=captioner,
         num_images=num_images,
+        writer=writer,
+        llm=llm,
+        words=words,
     )
+    if propose:
+        proposed = propose_words(settings, out, seed=seed)
+        print(f"words for {len(proposed.words)} classes in {out}; edit them, then pass --words {out}")
+        return
     skipped = Skipped() if skip_bad else None
     made = make_prompts(settings, out, seed=seed, workers=executor, skip_bad=skipped, model=model)
     print(*summarize(made, skipped, report), sep="\n")

@@ -81,6 +81,9 @@ from dataset_diffusion.config.dataset import (
 from dataset_diffusion.config.dataset import (
     Scheduler as Scheduler,
 )
+from dataset_diffusion.config.dataset import (
+    Writer as Writer,
+)
 from dataset_diffusion.config.machine import (
     MACHINE_SETTINGS as MACHINE_SETTINGS,
 )
@@ -111,6 +114,12 @@ from dataset_diffusion.config.segmenter import (
 )
 from dataset_diffusion.config.segmenter import (
     LearnSettings as LearnSettings,
+)
+from dataset_diffusion.config.segmenter import (
+    RedrawSettings as RedrawSettings,
+)
+from dataset_diffusion.config.segmenter import (
+    SelfTraining as SelfTraining,
 )
 from dataset_diffusion.config.segmenter import (
     TrainSettings as TrainSettings,

@@ -25,6 +25,7 @@ STORED_EXPONENTS = (0, 1, 2, 4, 8)
 
 Refinement = Literal["none", "pamr", "fast"]
 ClassesFrom = Literal["captions", "captioner", "names", "folders", "presence"]
+Writer = Literal["templates", "scenes", "llm"]
 ExportFormat = Literal["voc", "coco", "yolo", "huggingface", "webdataset", "png"]
 Scheduler = Literal["ddim", "dpm-solver++", "euler", "lcm", "pndm", "unipc"]
 
@@ -43,6 +44,21 @@ class PromptSettings(Settings):
     """What captions a folder of photos: a hub id, or a local folder of an image-to-text model."""
     num_images: Annotated[int, Field(ge=1, le=2**31 - 1)] = 240
     """Number of images."""
+    writer: Writer = "templates"
+    """Who writes captions where none are given: `templates` of class names, `scenes`, a grammar of places, light and
+    views, or `llm`, a chat model."""
+    llm: NameOrFolder = "Qwen/Qwen2.5-1.5B-Instruct"
+    """The chat model of the writer `llm`: a hub id, or a local folder of a causal language model with a template."""
+    words: RecipePath | None = None
+    """TOML file of synonyms and look-alikes of classes, as `prompts --propose` writes it; None has no more than the
+    package knows."""
+
+    @field_validator("writer")
+    @classmethod
+    def _check_writer(cls, writer: str, info: Any) -> str:
+        if writer != "templates" and info.data.get("captions") is not None:
+            raise ValueError("no --captions beside it, which nobody has to write")
+        return writer
 
 
 class CaptureSettings(Settings):

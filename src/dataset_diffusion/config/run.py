@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataset_diffusion.config.base import Settings
 from dataset_diffusion.config.dataset import FilterSettings, GenerateSettings, LabelOptions, PromptSettings
-from dataset_diffusion.config.segmenter import EvaluateSettings, TrainSettings, TurnSettings
+from dataset_diffusion.config.segmenter import EvaluateSettings, RedrawSettings, TrainSettings, TurnSettings
 
 
 class RunConfig(Settings):
@@ -18,4 +18,5 @@ class RunConfig(Settings):
     calibrate: TurnSettings = TurnSettings()
     filter: FilterSettings = FilterSettings()
     train: TrainSettings = TrainSettings()
+    redraw: RedrawSettings = RedrawSettings()
     evaluate: EvaluateSettings = EvaluateSettings()

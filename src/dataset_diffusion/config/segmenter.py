@@ -21,7 +21,7 @@ from dataset_diffusion.config.dataset import Refinement
 NO_BENCHMARK = "none"
 """In the place of a benchmark's name; TOML has no null."""
 
-Augmentation = Literal["light", "published"]
+Augmentation = Literal["light", "published", "strong"]
 SelfTraining = Literal["continued", "published"]
 
 
@@ -49,6 +49,18 @@ class TurnSettings(LearnSettings):
 
     turns: NonNegativeInt = 0
     """Turns before the segmenter that counts; 0 trains on the first labels."""
+
+
+class RedrawSettings(Settings):
+    """Rounds of redrawing: more pictures of what the segmenter is weak at, which it is trained on with all others."""
+
+    rounds: NonNegativeInt = 0
+    """Rounds after the first training; 0 trains once."""
+    num_images: PositiveInt = 240
+    """Pictures drawn in each round."""
+    share: Fraction = 0.5
+    """How far the classes and pairs of these follow the segmenter's weakness: 0 names all alike, 1 each as often as it
+    is weak beside the others."""
 
 
 class CalibrateSettings(LearnSettings):
@@ -94,7 +106,13 @@ class TrainSettings(Settings):
     crop_size: PositiveInt | None = None
     """Height and width of the crops trained on, in pixels; None takes the size of the first image."""
     augmentation: Augmentation = "light"
-    """`light` crops and flips, for short trainings; `published` also resizes and distorts colours, for long ones."""
+    """`light` crops and flips, for short trainings; `published` also resizes and distorts colours, for long ones;
+    `strong` also turns, shears, greys and blurs."""
+    robustness: Fraction = 0.0
+    """q of the generalised cross-entropy (Zhang and Sabuncu 2018): 0 is cross-entropy; the nearer to 1, the less a
+    label counts that the segmenter finds unlikely."""
+    weigh_pixels: bool = False
+    """Count every pixel of a dataset by how sure its label is, instead of ignoring those in the uncertainty band."""
     pretrained: bool = False
     """Start the encoder from ImageNet weights."""
     precision: Literal["fp32", "bf16", "fp16"] | None = None
@@ -106,6 +124,10 @@ class TrainSettings(Settings):
     self_training_method: SelfTraining | None = None
     """`continued` labels by an image and its mirror image, where it is confident, and trains the weights on;
     `published` takes the most probable class everywhere and begins with new weights; None takes `continued`."""
+    self_training_classes: Literal["all", "prompt"] = "all"
+    """Classes that a round may find in an image: `all`, or those that its `prompt` names."""
+    self_training_attention: Fraction = 0.0
+    """Share of the attention's reading in a round's labels; the rest is what the segmenter says (0 to 1)."""
     real: NameOrFolder | None = None
     """Benchmark whose real photos and label maps are trained on too, by name; None trains on the datasets alone."""
     real_root: RecipePath | None = None

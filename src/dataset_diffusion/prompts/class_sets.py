@@ -196,8 +196,8 @@ def resolve_classes(classes: ClassSet | str | Sequence[str]) -> ClassSet:
 
 @cache
 def load_toml(filename: str) -> dict[str, Any]:
-    """One of the literal tables beside this module, read once; not to be changed."""
-    return tomllib.loads(Path(__file__).with_name(filename).read_text(encoding="utf-8"))
+    """One of the literal tables of this folder, read once; not to be changed."""
+    return tomllib.loads((Path(__file__).parent / filename).read_text(encoding="utf-8"))
 
 
 def is_own(classes: ClassSet) -> bool:

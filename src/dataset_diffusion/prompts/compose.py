@@ -7,11 +7,13 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dataset_diffusion.errors import PromptError
+from dataset_diffusion.prompts.balance import EVEN, Emphasis
 from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
-from dataset_diffusion.prompts.mentions import find_classes, find_words, split_words
+from dataset_diffusion.prompts.mentions import find_classes, find_words, gist
 from dataset_diffusion.prompts.writers.templates import template_caption, template_scenes
 from dataset_diffusion.records import Prompt, Scene
 from dataset_diffusion.seeding import random_from
@@ -19,7 +21,9 @@ from dataset_diffusion.seeding import random_from
 MAX_WORDS = 75
 """Of a text prompt: CLIP's text encoders take 77 tokens, the start and the end among them."""
 
-_ARTICLES = frozenset({"a", "an", "the"})
+
+WriteScenes = Callable[[ClassSet, int, int, Emphasis], Iterable[Scene]]
+"""Writes captions of a class set: how many, from which seed, with which emphasis."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,29 @@ def build_prompts(
     return draw_prompts(found, classes, num_images, seed)
 
 
-def draw_prompts(found: FoundScenes | None, classes: ClassSet, num_images: int, seed: int = 0) -> list[Prompt]:
-    """The prompts of ``build_prompts``, from captions that are searched already; None makes them from templates."""
+def draw_prompts(
+    found: FoundScenes | None,
+    classes: ClassSet,
+    num_images: int,
+    seed: int = 0,
+    *,
+    emphasis: Emphasis = EVEN,
+    write: WriteScenes = template_scenes,
+) -> list[Prompt]:
+    """The prompts of ``build_prompts``, from captions that are searched already; None has them written.
+
+    Args:
+        found: captions and the classes that they mention.
+        classes: the class set.
+        num_images: number of prompts.
+        seed: the run's seed.
+        emphasis: how often each class, and where captions are written each pair, is to be named.
+        write: writes captions.
+    """
     if num_images < 1:
         raise PromptError("the number of images must be positive", got=num_images, expected="at least 1")
-    chosen = _balance(found, classes, num_images, seed) if found else template_scenes(classes, num_images, seed)
+    choose = partial(_balance, found) if found else write
+    chosen = choose(classes, num_images, seed, emphasis)
     return [compose_prompt(index, caption, ids, classes) for index, (caption, ids) in enumerate(chosen)]
 
 
@@ -136,7 +158,7 @@ def find_scenes(
         cleaned = clean_caption(caption)
         mentioned = find_classes(cleaned, classes)
         if ids := mentioned if known is None else _in_order(known, mentioned):
-            scenes.setdefault((_gist(cleaned), frozenset(known or ())), Scene(cleaned, ids))
+            scenes.setdefault((gist(cleaned), frozenset(known or ())), Scene(cleaned, ids))
         else:
             num_without_class += 1
     if not scenes:
@@ -165,20 +187,14 @@ def _in_order(known: Iterable[int], mentioned: Sequence[int]) -> tuple[int, ...]
     return tuple(dict.fromkeys([*(one for one in mentioned if one in set(known)), *sorted(known)]))
 
 
-def _gist(caption: str) -> str:
-    """The same for near-duplicates. One string, because the sets of a million captions would fill the memory."""
-    words = {word for word in split_words(caption) if word.isalnum()}
-    return " ".join(sorted(words - _ARTICLES))
-
-
-def _balance(found: FoundScenes, classes: ClassSet, num: int, seed: int) -> Iterator[Scene]:
+def _balance(found: FoundScenes, classes: ClassSet, num: int, seed: int, emphasis: Emphasis = EVEN) -> Iterator[Scene]:
     """Scenes, each for the class that those before it name least; each class uses its scenes in turn."""
     generator, scenes = random_from(seed, "balance"), found.scenes
     decks = _deal(found, classes, generator)
     uses = [0] * len(scenes)
     counts = dict.fromkeys(generator.sample(classes.ids, classes.num_classes), 0)
     for _ in range(num):
-        wanted = min(counts, key=counts.__getitem__)
+        wanted = min(counts, key=lambda one: counts[one] / emphasis.of(one))
         if decks[wanted]:
             scene = scenes[_draw(decks[wanted], uses)]
         else:

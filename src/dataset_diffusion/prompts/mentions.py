@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ _UNSPACED = (
 )
 _TOKEN_ANYWHERE = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+|[^\w\s\-]")
 _NONE = 0
+_ARTICLES = frozenset({"a", "an", "the"})
 _IRREGULAR_PLURALS = {
     "cattle": "cattle",
     "child": "children",
@@ -76,6 +77,21 @@ def split_words(text: str) -> list[str]:
     if text.isascii():
         return _TOKEN.findall(text.casefold())
     return _TOKEN_ANYWHERE.findall(unicodedata.normalize("NFC", text.casefold()).replace("’", "'"))
+
+
+def gist(text: str) -> str:
+    """The same for near-duplicates: texts of the same words, whatever their order and number, articles not counted.
+
+    One string, because the sets of a million captions would fill the memory.
+    """
+    words = {word for word in split_words(text) if word.isalnum()}
+    return " ".join(sorted(words - _ARTICLES))
+
+
+def has_word(text: str, words: Iterable[str]) -> bool:
+    """Whether a text has one of some words or phrases, or its plural."""
+    said = f" {' '.join(split_words(text))} "
+    return any(f" {' '.join(form)} " in said for word in words for form in _forms(word))
 
 
 @dataclass(frozen=True)

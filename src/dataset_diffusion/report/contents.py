@@ -18,6 +18,7 @@ from dataset_diffusion.errors import DatasetError, first_problem
 from dataset_diffusion.evaluation.examples import Example, read_examples
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.prompts.prompt_files import read_prompts
+from dataset_diffusion.prompts.statistics import prompt_quality
 from dataset_diffusion.run_folder import DESCRIPTION, TRAINING_LOG, RunFolder
 from dataset_diffusion.version import __version__
 
@@ -85,6 +86,7 @@ class Contents:
         config: the run's resolved settings.
         class_set: the classes, as far as any part says them.
         num_prompts: images that the run is to have.
+        prompt_quality: how varied and even their prompts are, see `statistics.prompt_quality`.
         store: the dataset, complete or not.
         model: the finished segmenter.
         training_log: the steps it was, or is being, trained for.
@@ -95,6 +97,7 @@ class Contents:
     config: dict[str, Any] | None = None
     class_set: ClassSet | None = None
     num_prompts: int | None = None
+    prompt_quality: dict[str, int | float] | None = None
     store: DatasetStore | None = None
     model: TrainedModel | None = None
     training_log: tuple[TrainingStep, ...] = ()
@@ -170,6 +173,7 @@ def _read_run(run: RunFolder) -> Contents:
         config=_read(run.config, TypeAdapter(dict[str, Any]).validate_json),
         class_set=class_set,
         num_prompts=None if prompts is None else len(prompts[0]),
+        prompt_quality=None if prompts is None else prompt_quality(*prompts),
         store=store,
         model=model,
         training_log=_read(run.model / TRAINING_LOG, _parse_log) or (),

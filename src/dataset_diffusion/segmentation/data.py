@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.labelling.probabilities import label_probabilities
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 PRELOAD_BYTES = 2 * 2**30
@@ -39,6 +40,28 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def classes_of(self, index: int) -> tuple[int, ...]:
+        """Ids of the classes that an image's prompt names."""
+        store, place = self._places[index]
+        return store[place].prompt.classes
+
+    def attention(self, index: int) -> Float32[Tensor, "labels h w"]:
+        """Class probabilities by the attention that labelled an image.
+
+        Raises:
+            DatasetError: its labels are not from attention.
+        """
+        store, place = self._places[index]
+        sample, label = store[place], store.manifest.provenance.label
+        if sample.heatmaps is None or label is None:
+            raise DatasetError(
+                "labels that are not from attention cannot be weighed or averaged with it",
+                got=f"sample {place} of {store.location} without heatmaps",
+                fix="leave out --weigh-pixels and --self-training-attention",
+            )
+        ids = sample.prompt.classes
+        return label_probabilities(sample.heatmaps, ids, len(self.class_set.label_ids), label, sample.image)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, label = self._memory[index] if self._memory is not None else self._read(index)

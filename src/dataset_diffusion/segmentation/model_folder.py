@@ -140,7 +140,9 @@ def _shown(description: dict[str, Any]) -> dict[str, Any]:
     classes = dict(description.get("class_set", {}))
     compared = {name: description.get(name) for name in ("seed", "num_images", "data_id")}
     names = ", ".join(classes.pop("names", ()))
-    return {"classes": names, **description.get("settings", {}), **compared, "class_set": classes}
+    # What an earlier version did not know is what this one does unless told otherwise.
+    settings = TrainSettings().model_dump(mode="json") | description.get("settings", {})
+    return {"classes": names, **settings, **compared, "class_set": classes}
 
 
 @contextmanager

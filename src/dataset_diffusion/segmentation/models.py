@@ -18,6 +18,9 @@ from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.hub import prepare_hub
 from dataset_diffusion.prompts.class_sets import ClassSet
 
+Colour = tuple[float, float, float]
+"""RGB in [0, 1]."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AUXILIARY_WEIGHT = 0.4
@@ -49,26 +52,42 @@ class Segmenter(nn.Module):
         self.name = name
         self.num_classes = num_classes
         own = isinstance(network, HasNormalization)
-        self.mean, self.std = (network.mean, network.std) if own else (IMAGENET_MEAN, IMAGENET_STD)
+        self.mean: Colour = network.mean if own else IMAGENET_MEAN
+        self.std: Colour = network.std if own else IMAGENET_STD
 
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch classes h w"]:
         """Logits, background first, of RGB in [0, 1], at the size of the images whatever it is."""
         return self._heads(images)["out"]
 
-    def loss(self, images: Float[Tensor, "batch 3 h w"], labels: Integer[Tensor, "batch h w"]) -> Float[Tensor, ""]:
+    def loss(
+        self,
+        images: Float[Tensor, "batch 3 h w"],
+        labels: Integer[Tensor, "batch h w"],
+        weights: Integer[Tensor, "batch h w"] | None = None,
+        robustness: float = 0.0,
+    ) -> Float[Tensor, ""]:
         """The network's own loss, by default mean cross-entropy, over the labelled pixels; 0 where there is none.
 
         Args:
             images: RGB in [0, 1].
             labels: class ids, 0 background, 255 where the label says nothing.
+            weights: how much each pixel counts, in 255ths; None counts all alike. A network with a loss of its own
+                takes none, and no robustness.
+            robustness: q of the generalised cross-entropy ``(1 - p^q) / q`` of the label's probability p, in [0, 1];
+                0 is its limit, cross-entropy (Zhang and Sabuncu 2018, equation 6).
         """
         if isinstance(self.network, HasLoss):
             return self.network.loss(self._normalized(images), labels)
         heads = self._heads(images)
-        loss = _cross_entropy(heads["out"], labels)
+        loss = _cross_entropy(heads["out"], labels, weights, robustness)
         if "aux" in heads:
-            loss = loss + AUXILIARY_WEIGHT * _cross_entropy(heads["aux"], labels)
+            loss = loss + AUXILIARY_WEIGHT * _cross_entropy(heads["aux"], labels, weights, robustness)
         return loss
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether its loss is another one than cross-entropy."""
+        return isinstance(self.network, HasLoss)
 
     @property
     def encoder(self) -> nn.Module:
@@ -173,10 +192,21 @@ def _mask2former(num_classes: int, pretrained: bool, *, size: str) -> nn.Module:
     return Mask2Former(num_classes, size, pretrained)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None, robustness: float) -> Tensor:
+    if weights is not None or robustness:
+        return _forgiving_loss(logits, labels, weights, robustness)
     # reduction="mean" is 0 / 0 for a batch without a labelled pixel: one such batch would undo the whole training.
     total = cross_entropy(logits.float(), labels.long(), ignore_index=ClassSet.ignore_index, reduction="sum")
     return total / (labels != ClassSet.ignore_index).sum().clamp(min=1)
+
+
+def _forgiving_loss(logits: Tensor, labels: Tensor, weights: Tensor | None, robustness: float) -> Tensor:
+    labelled = labels != ClassSet.ignore_index
+    weight = labelled.float() if weights is None else labelled * weights.float() / 255
+    losses = cross_entropy(logits.float(), labels.long(), ignore_index=ClassSet.ignore_index, reduction="none")
+    if robustness:
+        losses = (1 - (-robustness * losses).exp()) / robustness
+    return (losses * weight).sum() / weight.sum().clamp(min=1)
 
 
 SEGMENTERS: dict[str, Callable[[int, bool], nn.Module]] = {

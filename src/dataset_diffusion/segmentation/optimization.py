@@ -42,7 +42,10 @@ class TrainingModule(LightningModule):  # type: ignore[misc]
         place = (self.global_step, batch_idx % self._settings.accumulate, self.global_rank)
         torch.manual_seed(random_from(self._seed, "segmenter step", *place).getrandbits(63))
         images, labels = batch
-        return self.segmenter.loss(images.float() / 255, labels)
+        weights = None
+        if labels.ndim == 4:
+            labels, weights = labels.unbind(dim=1)
+        return self.segmenter.loss(images.float() / 255, labels, weights, self._settings.robustness)
 
     def configure_optimizers(self) -> dict[str, Any]:
         settings = self._settings

@@ -99,11 +99,29 @@ def predict(
         views: what the probabilities are averaged over.
         read: by default gives class ids.
     """
+    for probabilities in _batches(segmenter, images, views, batch_size):
+        yield from read(probabilities).cpu().numpy()
+
+
+def predict_probabilities(
+    segmenter: Segmenter,
+    images: Iterable[UInt8[np.ndarray, "_ _ 3"]],
+    views: Views = WHOLE_IMAGE,
+    batch_size: int = 16,
+) -> Iterator[Float[Tensor, "classes _ _"]]:
+    """Each image's class probabilities on the CPU, at the image's own size; the arguments are those of `predict`."""
+    for probabilities in _batches(segmenter, images, views, batch_size):
+        yield from probabilities.cpu()
+
+
+def _batches(
+    segmenter: Segmenter, images: Iterable[np.ndarray], views: Views, batch_size: int
+) -> Iterator[Float[Tensor, "batch classes _ _"]]:
     device = next(segmenter.parameters()).device
     for _, group in groupby(images, key=lambda image: image.shape):
         while batch := list(islice(group, batch_size)):
             pixels = torch.from_numpy(np.stack(batch)).to(device).permute(0, 3, 1, 2).float() / 255
-            yield from read(class_probabilities(segmenter, pixels, views)).cpu().numpy()
+            yield class_probabilities(segmenter, pixels, views)
 
 
 @torch.inference_mode()

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2.functional import to_dtype
 
 from dataset_diffusion.dataset.schema import decode_label, encode_label
-from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers
 from dataset_diffusion.errors import DatasetError
-from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import DESCRIPTION
 from dataset_diffusion.segmentation.model_folder import load_segmenter
-from dataset_diffusion.segmentation.models import Segmenter
-from dataset_diffusion.segmentation.predict import Views, confident, predict
 from dataset_diffusion.segmentation.sampling import LabelledImages
+from dataset_diffusion.segmentation.targets import Target, as_planes, attention_targets, segmenter_targets
 from dataset_diffusion.segmentation.task import SILENT, TrainingListener, TrainingTask
 from dataset_diffusion.segmentation.train import enough_memory, images_at_once, train_segmenter
 
 ROUNDS = "rounds"
 """Folder, in the model folder, of the segmenters of the earlier rounds."""
 LABELS = "labels.parquet"
-"""What the segmenter beside it says about every image: one palette PNG a row, in order."""
+"""What the segmenter beside it, or else the attention, says about every image: one palette PNG a row, in order."""
 
 
 def train_in_rounds(task: TrainingTask, out: Path, listener: TrainingListener = SILENT) -> Path:
@@ -47,17 +42,22 @@ def train_in_rounds(task: TrainingTask, out: Path, listener: TrainingListener = 
     """
     out, current = Path(out), task
     # A finished model needs no earlier round, but must still be the one that is asked for.
-    for number in () if (out / DESCRIPTION).exists() else range(task.settings.self_training):
+    finished = (out / DESCRIPTION).exists()
+    if task.settings.weigh_pixels and not finished:
+        labels = _kept(out / ROUNDS / LABELS, task, lambda: attention_targets(task.data), listener)
+        current = replace(task, data=Relabelled(task.data, labels))
+    for number in () if finished else range(task.settings.self_training):
         teacher = train_segmenter(replace(current, round=number), out / ROUNDS / str(number), listener)
+        labels = _kept(teacher / LABELS, task, partial(_said_by, teacher, task), listener)
         start = None if task.settings.self_training_method == "published" else teacher
-        current = replace(task, data=Relabelled(task.data, _labels_of(teacher, task, listener)), start=start)
+        current = replace(task, data=Relabelled(task.data, labels), start=start)
     return train_segmenter(current, out, listener)
 
 
 class Relabelled(Dataset[tuple[Tensor, Tensor]]):
     """Images with other label maps than their own, a palette PNG of class ids for each."""
 
-    def __init__(self, data: LabelledImages, labels: pa.Array) -> None:
+    def __init__(self, data: LabelledImages, labels: pa.Table) -> None:
         self._data, self._labels = data, labels
 
     def __len__(self) -> int:
@@ -65,45 +65,34 @@ class Relabelled(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, _ = self._data[index]
-        return image, torch.from_numpy(decode_label(self._labels[index].as_py()))
+        planes = [torch.from_numpy(decode_label(plane[index].as_py())) for plane in self._labels.columns]
+        return image, planes[0] if len(planes) == 1 else torch.stack(planes)
 
 
-def pseudo_labels(
-    segmenter: Segmenter, data: LabelledImages, confidence: float, batch_size: int = 16, *, mirrored: bool = True
-) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-    """What a segmenter says about images, or the mean of each and its mirror image; their labels are not looked at.
-
-    Yields:
-        Class ids at the image's own size, in order; 255 where the most probable class is below ``confidence``.
-    """
-    read = partial(confident, confidence=confidence, ignore_index=ClassSet.ignore_index)
-    images = (to_dtype(data[index][0], torch.uint8, scale=True).permute(1, 2, 0) for index in range(len(data)))
-    return predict(segmenter, (image.numpy() for image in images), Views(flip=mirrored), batch_size, read)
+def _said_by(teacher: Path, task: TrainingTask) -> Iterator[Target]:
+    """What the segmenter in a folder says about every image."""
+    segmenter = load_segmenter(teacher, task.device).model
+    return segmenter_targets(segmenter, task.data, task.settings, images_at_once(task.settings))
 
 
-def _labels_of(teacher: Path, task: TrainingTask, listener: TrainingListener) -> pa.Array:
-    """The label maps that the segmenter in a folder gives to the images, kept beside it."""
-    file = teacher / LABELS
+def _kept(file: Path, task: TrainingTask, make: Callable[[], Iterator[Target]], listener: TrainingListener) -> pa.Table:
+    """The targets in a file, a column for each of their planes; made first where there is none."""
     if not file.exists():
-        encoded = _label_anew(teacher, task, listener)
+        columns: dict[str, list[bytes]] = {"label": []}
+        with enough_memory(task.settings):
+            for number, target in enumerate(make(), start=1):
+                ids, weights = as_planes(target)
+                columns["label"].append(encode_label(ids, task.class_set))
+                if weights is not None:
+                    columns.setdefault("weight", []).append(encode_label(weights, task.class_set))
+                listener.on_label(number, len(task.data))
         buffer = io.BytesIO()
-        pq.write_table(pa.table({"label": pa.array(encoded, pa.binary())}), buffer)
+        pq.write_table(pa.table({name: pa.array(column, pa.binary()) for name, column in columns.items()}), buffer)
+        with explained_write_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, buffer.getvalue())
         remove_leftovers(file)
     try:
-        return pq.read_table(file)["label"].combine_chunks()
+        return pq.read_table(file).combine_chunks()
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DatasetError(f"cannot read {file}", got=type(error).__name__, fix="delete it and train again") from error
-
-
-def _label_anew(teacher: Path, task: TrainingTask, listener: TrainingListener) -> list[bytes]:
-    """What a segmenter says about every image, as palette PNGs."""
-    segmenter, settings, encoded = load_segmenter(teacher, task.device).model, task.settings, []
-    plain = settings.self_training_method == "published"
-    confidence = 0.0 if plain else settings.self_training_confidence
-    with enough_memory(settings):
-        at_once = images_at_once(settings)
-        for label in pseudo_labels(segmenter, task.data, confidence, at_once, mirrored=not plain):
-            encoded.append(encode_label(label, task.class_set))
-            listener.on_label(len(encoded), len(task.data))
-    return encoded

@@ -9,7 +9,7 @@ from math import floor
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import to_dtype
@@ -18,10 +18,14 @@ from dataset_diffusion.config import Augmentation
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import random_from
-from dataset_diffusion.segmentation.models import IMAGENET_MEAN
-from dataset_diffusion.segmentation.transforms import Colour, augment, training_transform
+from dataset_diffusion.segmentation.models import IMAGENET_MEAN, Colour
+from dataset_diffusion.segmentation.transforms import augment, training_transform
 
-Pair = tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]
+Pair = tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "*planes h w"]]
+
+
+FULL_WEIGHT = 255
+"""Of a pixel that counts as it does without weights."""
 
 
 @runtime_checkable
@@ -29,10 +33,19 @@ class LabelledImages(Sized, Protocol):
     """Any map-style dataset of (image, label map) pairs.
 
     Images are "3 h w", RGB, uint8 in [0, 255] or floats in [0, 1]; label maps are "h w", integers: 0 background, 1..K
-    classes, 255 ignored.
+    classes, 255 ignored. Or "2 h w": the ids, and how much each pixel counts in 255ths.
     """
 
     def __getitem__(self, index: int, /) -> Any: ...
+
+
+@runtime_checkable
+class ReadImages(LabelledImages, Protocol):
+    """Images that come with their prompts and with what the attention says of them; see `SegmentationData`."""
+
+    def classes_of(self, index: int, /) -> tuple[int, ...]: ...
+
+    def attention(self, index: int, /) -> Float[Tensor, "labels h w"]: ...
 
 
 class TrainingDraws(Dataset[Pair]):
@@ -43,6 +56,8 @@ class TrainingDraws(Dataset[Pair]):
         num_classes: ids of the label maps are below this (background included) or 255.
         crop_size: (height, width) of every pair, in pixels.
         mean: the colour, RGB in [0, 1], that the published augmentation pads with.
+        augmentation: see `training_transform`.
+        weighted: give label maps as "2 h w": class ids, and how much each pixel counts in 255ths.
 
     Raises:
         DatasetError: a label map has other ids, or another size than its image (when that pair is drawn).
@@ -57,11 +72,13 @@ class TrainingDraws(Dataset[Pair]):
         *,
         augmentation: Augmentation = "light",
         mean: Colour = IMAGENET_MEAN,
+        weighted: bool = False,
     ) -> None:
         self._data = data
         self._num_classes = num_classes
         self._transform = training_transform(augmentation, crop_size, mean)
         self._seed = seed
+        self._weighted = weighted
         self._epoch: int | None = None
         self._order: list[int] = []
 
@@ -69,7 +86,9 @@ class TrainingDraws(Dataset[Pair]):
         epoch, position = divmod(draw, len(self._data))
         index = self._order_of(epoch)[position]
         image, label = self._data[index]
-        _check_label(label, index, image.shape[-2:], self._num_classes)
+        _check_label(label[0] if label.ndim == 3 else label, index, image.shape[-2:], self._num_classes)
+        if self._weighted and label.ndim == 2:
+            label = torch.stack([label, torch.full_like(label, FULL_WEIGHT)])
         seed = random_from(self._seed, "segmenter draw", draw).getrandbits(63)
         return augment(to_dtype(image, torch.uint8, scale=True), label.to(torch.uint8), self._transform, seed)
 

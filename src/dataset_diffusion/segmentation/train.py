@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -22,12 +22,11 @@ from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION
 from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.journal import Journal, resumable_step
 from dataset_diffusion.segmentation.model_folder import load_segmenter, read_description, save_segmenter
-from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
+from dataset_diffusion.segmentation.models import Colour, Segmenter, build_segmenter
 from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
 from dataset_diffusion.segmentation.processes import lightning_devices, loader_workers, process_and_count
-from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, Pair, TrainingDraws
+from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, MixedDraws, Pair, TrainingDraws
 from dataset_diffusion.segmentation.task import SILENT, TrainingListener, TrainingTask
-from dataset_diffusion.segmentation.transforms import Colour
 
 
 def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = SILENT) -> Path:
@@ -96,9 +95,20 @@ def _untrained(task: TrainingTask) -> Segmenter:
     torch.manual_seed(random_from(task.seed, "segmenter weights").getrandbits(63))
     settings, num_classes = task.settings, len(task.class_set.label_ids)
     segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained and task.start is None)
+    check_loss(segmenter, settings)
     if task.start is not None:
         segmenter.load_state_dict(load_segmenter(task.start, "cpu").model.state_dict())
     return segmenter
+
+
+def check_loss(segmenter: Segmenter, settings: TrainSettings) -> None:
+    """Refuse a loss that the segmenter cannot take."""
+    if segmenter.has_own_loss and (settings.robustness or settings.weigh_pixels):
+        raise ConfigError(
+            f"{settings.segmenter} has a loss of its own",
+            got="--robustness" if settings.robustness else "--weigh-pixels",
+            fix="leave it out, or choose another --segmenter",
+        )
 
 
 def enough_memory(settings: TrainSettings) -> AbstractContextManager[None]:
@@ -120,14 +130,16 @@ def _loader(
 ) -> DataLoader[Pair]:
     """Batches of the pairs to train on, real ones mixed in where there are any."""
     settings, (rank, processes) = task.settings, process_and_count()
-
-    def draws_of(data: LabelledImages) -> Dataset[Pair]:
-        num_ids, augmentation = len(task.class_set.label_ids), settings.augmentation
-        return TrainingDraws(data, num_ids, crop_size, task.seed, augmentation=augmentation, mean=mean)
-
-    draws = draws_of(task.data)
+    num_ids = len(task.class_set.label_ids)
+    options: dict[str, Any] = {
+        "augmentation": settings.augmentation,
+        "mean": mean,
+        "weighted": settings.weigh_pixels,
+    }
+    draws: Dataset[Pair] = TrainingDraws(task.data, num_ids, crop_size, task.seed, **options)
     if task.real is not None:
-        draws = MixedDraws(draws, draws_of(task.real), settings.real_ratio)
+        real = TrainingDraws(task.real, num_ids, crop_size, task.seed, **options)
+        draws = MixedDraws(draws, real, settings.real_ratio)
     batches = ConsecutiveBatches(
         settings.batch_size, start_step, parts=settings.accumulate, process=rank, num_processes=processes
     )
@@ -139,7 +151,7 @@ def _loader(
 def _crop_size(task: TrainingTask) -> tuple[int, int]:
     if task.settings.crop_size is not None:
         return task.settings.crop_size, task.settings.crop_size
-    height, width = task.data[0][1].shape
+    height, width = task.data[0][1].shape[-2:]
     return height, width
 
 

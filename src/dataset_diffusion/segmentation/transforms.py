@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 
 from dataset_diffusion.config import Augmentation
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.segmentation.models import IMAGENET_MEAN
+from dataset_diffusion.segmentation.models import IMAGENET_MEAN, Colour
 
 SCALE_RANGE = (0.5, 2.0)
 CATEGORY_MAX_RATIO = 0.75
@@ -26,10 +26,12 @@ CONTRAST = SATURATION = (0.5, 1.5)
 """Factors of the levels, and of the saturation in HSV."""
 HUE = 18
 """Steps of two degrees that the hue is turned by, at most."""
+STRONG_SCALES = (0.5, 1.5)
+TURN, SHEAR = 15.0, 10.0
+"""Degrees, at most."""
+STRONG_DISTORTION = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+"""How far all of them may be shifted at once, four times in five."""
 PADDING = {tv_tensors.Image: 0, tv_tensors.Mask: ClassSet.ignore_index}
-
-Colour = tuple[float, float, float]
-"""RGB in [0, 1]."""
 
 
 class CategoryCrop(v2.Transform):  # type: ignore[misc]
@@ -115,12 +117,25 @@ def training_transform(
 
     Args:
         augmentation: ``published`` resizes by 0.5-2.0, crops, flips and distorts colours, for tens of thousands of
-            steps from ImageNet weights; ``light`` crops and flips, for hundreds of steps from nothing.
+            steps from ImageNet weights; ``light`` crops and flips, for hundreds of steps from nothing; ``strong``
+            resizes by 0.5-1.5, crops, flips, turns, shears, distorts colours, and greys or blurs now and then.
         crop_size: (height, width) of every result, in pixels; also the size that scale 1.0 fits the image into.
         mean: the colour that becomes 0 in the network, with which ``published`` pads; ``light`` pads with black.
     """
     if augmentation == "light":
         return v2.Compose([v2.RandomCrop(crop_size, pad_if_needed=True, fill=PADDING), v2.RandomHorizontalFlip()])
+    if augmentation == "strong":
+        return v2.Compose(
+            [
+                v2.ScaleJitter(crop_size, scale_range=STRONG_SCALES),
+                v2.RandomCrop(crop_size, pad_if_needed=True, fill=PADDING),
+                v2.RandomHorizontalFlip(),
+                v2.RandomApply([v2.RandomAffine(TURN, shear=SHEAR, fill=PADDING)], p=0.5),
+                v2.RandomApply([v2.ColorJitter(**STRONG_DISTORTION)], p=0.8),
+                v2.RandomGrayscale(p=0.1),
+                v2.RandomApply([v2.GaussianBlur(kernel_size=5, sigma=(0.1, 2.0))], p=0.2),
+            ]
+        )
     return v2.Compose(
         [
             v2.ScaleJitter(crop_size, scale_range=SCALE_RANGE),
@@ -133,9 +148,12 @@ def training_transform(
 
 
 def augment(
-    image: UInt8[Tensor, "3 h w"], label: UInt8[Tensor, "h w"], transform: v2.Transform, seed: int
-) -> tuple[UInt8[Tensor, "3 crop_h crop_w"], UInt8[Tensor, "crop_h crop_w"]]:
-    """Apply a random transform to a pair; the same seed gives the same result, and no random state is left changed."""
+    image: UInt8[Tensor, "3 h w"], label: UInt8[Tensor, "*planes h w"], transform: v2.Transform, seed: int
+) -> tuple[UInt8[Tensor, "3 crop_h crop_w"], UInt8[Tensor, "*planes crop_h crop_w"]]:
+    """Apply a random transform to a pair; the same seed gives the same result, and no random state is left changed.
+
+    The label map may be a stack of planes, the class ids first.
+    """
     # torchvision draws from torch's global CPU generator and takes no other.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -145,7 +163,8 @@ def augment(
 
 def _largest_share(label: Tensor) -> float:
     """Share that the largest class has of the labelled pixels."""
-    pixels = label.as_subclass(Tensor).flatten().bincount(minlength=ClassSet.ignore_index + 1)
+    ids = label.as_subclass(Tensor)
+    pixels = (ids[0] if ids.ndim == 3 else ids).flatten().bincount(minlength=ClassSet.ignore_index + 1)
     pixels[ClassSet.ignore_index] = 0
     # NaN, which is never small enough, where nothing is labelled: such a crop would teach nothing.
     return float(pixels.max() / pixels.sum())

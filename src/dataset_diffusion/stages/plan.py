@@ -81,7 +81,8 @@ def read_costs(file: Path | None) -> Costs:
 def estimate(config: RunConfig, costs: Costs) -> Estimate:
     """Hours and bytes of a run."""
     spec, generation, train = MODELS.get(config.generate.model), _generation_plan(config), config.train
-    height, width, count = generation.height, generation.width, config.prompts.num_images
+    height, width = generation.height, generation.width
+    count = config.prompts.num_images + config.redraw.rounds * config.redraw.num_images
     pixels = count * height * width
     generate_hours = None
     if spec is not None and spec.tflop is not None:
@@ -89,10 +90,10 @@ def estimate(config: RunConfig, costs: Costs) -> Estimate:
         generate_hours = pixels / (spec.height * spec.width) * passes * spec.tflop / costs.draw_tflops / 3600
     tflop, parameters = _segmenter_cost(train, len(resolve_classes(config.prompts.classes).label_ids))
     crop_pixels = (train.crop_size or min(height, width)) ** 2
-    trainings = train.self_training + 1 + config.calibrate.turns
+    trainings = (train.self_training + 1) * (config.redraw.rounds + 1) + config.calibrate.turns
     trained = trainings * train.iterations * train.batch_size * crop_pixels * TRAINING_PASSES
     looks = 1 if train.self_training_method == "published" else 2  # each image and its mirror image
-    labelled = train.self_training * pixels * looks
+    labelled = (train.self_training * (config.redraw.rounds + 1) + config.redraw.rounds) * pixels * looks
     heatmaps = len(STORED_EXPONENTS) * CLASSES_PER_IMAGE * (height // 16) * (width // 16) * 2
     stored = BYTES_PER_PIXEL[config.generate.image_format] + LABEL_BYTES_PER_PIXEL
     return Estimate(
@@ -120,6 +121,9 @@ def plan(config: RunConfig, out: Path, costs: Costs) -> Iterator[str]:
         yield f"calibrate turns: {turns}, each a segmenter, a reading and all labels anew"
     if config.filter.rules:
         yield f"filter    {', '.join(config.filter.rules)}"
+    if redraw := config.redraw.rounds:
+        more = f"{config.redraw.num_images:,} more pictures of what the segmenter is weak at"
+        yield f"redraw    rounds: {redraw}, each {more}"
     rounds = f", self-training rounds: {train.self_training}" if train.self_training else ""
     training = f"{train.segmenter}, {train.iterations:,} steps of {train.batch_size} images{rounds}"
     yield f"train     {training}: {_hours(cost.train_hours)}"

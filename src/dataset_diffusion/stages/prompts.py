@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,20 @@ from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, Skipped
 from dataset_diffusion.machine.hub import NO_CODE, load_pretrained
 from dataset_diffusion.machine.progress import progress
 from dataset_diffusion.prompts.advice import advise
+from dataset_diffusion.prompts.balance import EVEN, Emphasis
 from dataset_diffusion.prompts.captioner import caption_batches
 from dataset_diffusion.prompts.captions import Caption, read_captioned
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
-from dataset_diffusion.prompts.compose import FoundScenes, draw_prompts, find_scenes, may_fit
+from dataset_diffusion.prompts.compose import (
+    FoundScenes,
+    WriteScenes,
+    compose_prompt,
+    draw_prompts,
+    find_scenes,
+    may_fit,
+)
 from dataset_diffusion.prompts.known_classes import Known, annotated_classes, find_instances, published_classes
+from dataset_diffusion.prompts.mentions import has_word
 from dataset_diffusion.prompts.photos import (
     photo_key,
     read_photo_captions,
@@ -27,7 +37,12 @@ from dataset_diffusion.prompts.photos import (
 )
 from dataset_diffusion.prompts.prompt_files import read_prompts, write_prompts
 from dataset_diffusion.prompts.statistics import describe_prompts, format_table
-from dataset_diffusion.records import Prompt
+from dataset_diffusion.prompts.words import WordList, propose_words
+from dataset_diffusion.prompts.writers.chat import load_chat
+from dataset_diffusion.prompts.writers.llm import SHARD_SIZE, Request, write_shards
+from dataset_diffusion.prompts.writers.scenes import scene_captions
+from dataset_diffusion.prompts.writers.templates import template_scenes
+from dataset_diffusion.records import Prompt, Scene
 
 MAX_SKIPPED_SHOWN = 20
 MAX_TOO_LONG_SHOWN = 3
@@ -45,6 +60,7 @@ class MadePrompts(NamedTuple):
         found: the captions that they are made from; None where they are from templates.
         stand_in: whether captions from templates stand in for those of photos, which are not captioned yet.
         instances: the file whose annotations told the classes; None where captions did.
+        by_grammar: captions that a chat model did not manage and the grammar wrote; None where none was asked.
     """
 
     prompts: list[Prompt]
@@ -52,6 +68,7 @@ class MadePrompts(NamedTuple):
     found: FoundScenes | None
     stand_in: bool = False
     instances: Path | None = None
+    by_grammar: int | None = None
 
 
 def make_prompts(
@@ -64,6 +81,7 @@ def make_prompts(
     composed: MadePrompts | None = None,
     batch_size: int = PHOTOS_AT_ONCE,
     model: str | None = None,
+    emphasis: Emphasis = EVEN,
 ) -> MadePrompts:
     """Write the prompts, unless they are there already. Captions of photos are kept beside them.
 
@@ -77,6 +95,7 @@ def make_prompts(
         batch_size: photos captioned at once.
         model: the model whose tokenizer tells which captions are too long; None leaves out those that are too long for
             CLIP whatever their words.
+        emphasis: how often each class and pair is to be named.
 
     Raises:
         ConfigError: the classes cannot be used, or ``out`` holds other prompts.
@@ -88,7 +107,14 @@ def make_prompts(
     if made is None or made.stand_in:
         kept = out.with_suffix(".captions.jsonl")
         made = compose_prompts(
-            settings, kept, seed=seed, workers=workers, skip_bad=skip_bad, batch_size=batch_size, model=model
+            settings,
+            kept,
+            seed=seed,
+            workers=workers,
+            skip_bad=skip_bad,
+            batch_size=batch_size,
+            model=model,
+            emphasis=emphasis,
         )
     if not out.exists():
         write_prompts(out, made.prompts, made.classes)
@@ -106,13 +132,18 @@ def compose_prompts(
     skip_bad: Skipped | None = None,
     batch_size: int = PHOTOS_AT_ONCE,
     model: str | None = None,
+    emphasis: Emphasis = EVEN,
 ) -> MadePrompts:
     """The prompts that settings ask for, not written. Raises as `make_prompts`, and takes its arguments but `out`.
 
-    Photos are captioned only where there is a file, ``photo_captions``, to keep the captions in. Without one templates
-    stand in for them, which is enough to check the other settings by.
+    Photos are captioned, and chat models asked, only where there is a file, ``photo_captions``, to keep the captions in
+    (those of a chat model in a folder beside it). Without one templates stand in for them, which is enough to check the
+    other settings by.
     """
-    classes, source = resolve_classes(settings.classes), settings.captions
+    classes, words, source = resolve_classes(settings.classes), WordList({}), settings.captions
+    if settings.words is not None:
+        words = WordList.read(settings.words)
+        classes = words.added_to(classes)
     captions: list[Caption] | None = None
     known: Known | None = None
     instances = settings.instances
@@ -138,12 +169,60 @@ def compose_prompts(
             )
             captions = [Caption(text) for text in made]
     found = None
+    fits = may_fit if model is None or (captions is None and settings.writer != "llm") else load_limit(model)
     if captions is not None:
-        fits = may_fit if model is None else load_limit(model)
         found = find_scenes([caption.text for caption in captions], classes, known, fits)
-    prompts = draw_prompts(found, classes, settings.num_images, seed)
-    stand_in = found is None and source is not None
-    return MadePrompts(prompts, classes, found, stand_in, instances)
+    by_chat = settings.writer == "llm"
+    stand_in = found is None and (source is not None or (by_chat and photo_captions is None))
+    write: WriteScenes = template_scenes
+    asked: _AskedChat | None = None
+    if settings.writer == "scenes":
+        write = partial(scene_captions, unwanted=lambda caption: has_word(caption, words.look_alikes))
+    elif by_chat and photo_captions is not None:
+        write = asked = _AskedChat(settings.llm, photo_captions.with_suffix(""), words.look_alikes, fits)
+    prompts = draw_prompts(found, classes, settings.num_images, seed, emphasis=emphasis, write=write)
+    return MadePrompts(prompts, classes, found, stand_in, instances, asked.by_grammar if asked else None)
+
+
+def propose(settings: PromptSettings, out: Path, *, seed: int) -> WordList:
+    """Write the synonyms and look-alikes that the chat model proposes for each class, for a user to edit.
+
+    A file that is there already is left as it is. Raises as `make_prompts`.
+    """
+    if out.exists():
+        return WordList.read(out)
+    classes, chat = resolve_classes(settings.classes), load_chat(settings.llm)
+    proposed = {}
+    with progress("Ask for words", classes.num_classes, "classes") as advance:
+        for name, words in propose_words(classes, chat.answer, seed):
+            proposed[name] = words
+            advance()
+    made = WordList(proposed)
+    made.write(out)
+    return made
+
+
+class _AskedChat:
+    """Has a chat model write the captions that a folder does not keep yet; `by_grammar` counts what it could not."""
+
+    def __init__(self, llm: str, folder: Path, unwanted: tuple[str, ...], fits: Callable[[str], bool]) -> None:
+        self._llm, self._folder, self._unwanted, self._fits = llm, folder, unwanted, fits
+        self.by_grammar = 0
+
+    def __call__(self, classes: ClassSet, num: int, seed: int, emphasis: Emphasis) -> list[Scene]:
+        def fits(caption: str, ids: Sequence[int]) -> bool:
+            return self._fits(compose_prompt(0, caption, ids, classes).text)
+
+        whole = -(-num // SHARD_SIZE) * SHARD_SIZE
+        class_ids = [scene.classes for scene in scene_captions(classes, whole, seed, emphasis)]
+        request = Request(self._llm, classes, seed, self._unwanted)
+        scenes: list[Scene] = []
+        with progress("Ask for captions", whole, "captions") as advance:
+            for written in write_shards(request, class_ids, lambda: load_chat(self._llm).answer, self._folder, fits):
+                scenes += written.scenes
+                self.by_grammar += written.by_grammar
+                advance(len(written.scenes))
+        return scenes[:num]
 
 
 def warn_about_classes(prompts: Path, classes: str | None, settings: GenerateSettings) -> None:
@@ -207,6 +286,8 @@ def summarize(made: MadePrompts, skipped: Skipped | None = None, report: Path | 
     yield from (f"skipped: {reason}" for reason in reasons[:MAX_SKIPPED_SHOWN])
     if len(reasons) > MAX_SKIPPED_SHOWN:
         yield f"skipped: {len(reasons) - MAX_SKIPPED_SHOWN} more"
+    if made.by_grammar:
+        yield f"captions that the chat model did not manage, written by the grammar of scenes: {made.by_grammar}"
     if made.instances is not None:
         yield f"classes as annotated in {made.instances}"
     yield from format_table(found)

@@ -20,11 +20,12 @@ from dataset_diffusion.machine.progress import Advance, progress
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import DESCRIPTION
 from dataset_diffusion.segmentation.data import PRELOAD_BYTES, SegmentationData
-from dataset_diffusion.segmentation.model_folder import ModelFolder
+from dataset_diffusion.segmentation.model_folder import ModelFolder, read_description
 from dataset_diffusion.segmentation.models import build_segmenter
 from dataset_diffusion.segmentation.processes import process_and_count
 from dataset_diffusion.segmentation.rounds import train_in_rounds
 from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
+from dataset_diffusion.segmentation.train import check_loss
 
 
 def train(
@@ -35,6 +36,7 @@ def train(
     seed: int,
     device: str | None = None,
     skip_bad: Skipped | None = None,
+    start: Path | None = None,
 ) -> ModelFolder:
     """Train a segmenter on finished datasets, on the real images that the settings name, or on a mixture.
 
@@ -45,6 +47,7 @@ def train(
         seed: the run's seed.
         device: ``cpu``, ``cuda``, …; None takes the best one there is.
         skip_bad: collects the real images that cannot be used, which are left out; None raises.
+        start: folder of a segmenter to go on from, of the same kind and classes; None begins anew.
 
     Returns:
         The segmenter, whose weights are not read yet.
@@ -67,9 +70,14 @@ def train(
         raise ConfigError("self-training labels synthetic images", got="no dataset", fix="leave out --self-training")
     if synthetic and real:
         _check_same_classes(synthetic.class_set, real.class_set)
-    data_id = sha256("".join(store.manifest.identity for store in stores).encode()).hexdigest()[:16]
+    trained_on = [store.manifest.identity for store in stores]
+    if start is not None:
+        trained_on.append(read_description(start)["data_id"])
+    data_id = sha256("".join(trained_on).encode()).hexdigest()[:16]
     mixed_in = real if synthetic else None
-    task = TrainingTask(data, data.class_set, settings, seed, real=mixed_in, data_id=data_id, device=device)
+    task = TrainingTask(
+        data, data.class_set, settings, seed, real=mixed_in, data_id=data_id, start=start, device=device
+    )
     _, processes = process_and_count()
     with folder_lock(out, shared=processes > 1), progress("Train", task.total_steps, "steps") as advance:
         return ModelFolder.open(train_in_rounds(task, out, _Bar(advance)))
@@ -78,7 +86,7 @@ def train(
 def check_training(settings: TrainSettings, classes: ClassSet) -> None:
     """Refuse what cannot be trained on a dataset of these classes, before there is one."""
     with torch.device("meta"):
-        build_segmenter(settings.segmenter, len(classes.label_ids))
+        check_loss(build_segmenter(settings.segmenter, len(classes.label_ids)), settings)
     if (real := _open_real(settings)) is not None:
         _check_same_classes(classes, real.class_set)
 

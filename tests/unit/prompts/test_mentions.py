@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
-from dataset_diffusion.prompts.mentions import find_classes, find_words, parse_class_prompt
+from dataset_diffusion.prompts.mentions import find_classes, find_words, gist, has_word, parse_class_prompt
 
 COCO = class_set("coco")
 
@@ -234,3 +234,13 @@ def test_languages_without_spaces_find_their_classes(own, caption, found):
     classes = ClassSet.from_names(own)
     assert names(caption, classes) == found
     assert parse_class_prompt(" ".join(found), classes) == find_classes(caption, classes)
+
+
+def test_words_of_a_list_are_found_whole_and_in_the_plural():
+    assert has_word("Two pallet jacks, parked.", ["pallet jack"])
+    assert not has_word("a pallet, jack is there", ["pallet jack"])
+    assert not has_word("a jackpot", ["jack"])
+
+
+def test_near_duplicates_have_one_gist():
+    assert gist("A man sits on the bench.") == gist("on a bench a man sits") != gist("a man on a bench")

@@ -1,6 +1,6 @@
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.prompts.compose import draw_prompts, find_scenes
-from dataset_diffusion.prompts.statistics import describe_prompts, format_table
+from dataset_diffusion.prompts.compose import compose_prompt, draw_prompts, find_scenes
+from dataset_diffusion.prompts.statistics import describe_prompts, format_table, prompt_quality
 
 CLASSES = ClassSet.from_names(["cat", "dog", "bus"], name="own")
 CAPTIONS = ["a cat and a dog", "a dog on a cat", "the cat and the dog", "a cat", "a street"]
@@ -13,6 +13,7 @@ def test_captions_prompts_and_companions_are_counted():
     assert report == {
         "class_set": "own",
         "prompts": 4,
+        "quality": prompt_quality(draw_prompts(found, CLASSES, 4), CLASSES),
         "captions": {"read": 5, "without a class": 1, "repeated": 1, "too long": 0, "usable": 3},
         "classes": {
             "cat": {"captions": 3, "with": {"dog": 2}},
@@ -21,6 +22,19 @@ def test_captions_prompts_and_companions_are_counted():
         },
     }
     assert min(drawn.values()) >= 1
+
+
+def test_quality_by_hand():
+    captions = [("a cat and a dog", (1, 2)), ("the dog and a cat.", (2, 1)), ("two dogs run", (2,))]
+    prompts = [compose_prompt(index, caption, ids, CLASSES) for index, (caption, ids) in enumerate(captions)]
+    assert prompt_quality(prompts, CLASSES) == {
+        "distinct scenes": 2,
+        "words a caption": 4.33,
+        "classes a caption": 1.67,
+        "balance": 0.0,
+    }
+    prompts.append(compose_prompt(3, "a bus", (3,), CLASSES))
+    assert prompt_quality(prompts, CLASSES)["balance"] == 0.333
 
 
 def test_prompts_from_templates_have_no_captions():

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from tests.helpers.factories import FORKLIFTS, make_sample, write_dataset
+from tests.helpers.factories import FORKLIFTS, make_heatmaps, make_sample, write_dataset
 from torch.utils.data import DataLoader
 
+from dataset_diffusion.config import LabelSettings
+from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.labelling.probabilities import label_probabilities
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.data import SegmentationData
 
@@ -84,3 +87,17 @@ def test_datasets_of_different_classes_are_refused(fill):
 def test_no_dataset_is_refused():
     with pytest.raises(DatasetError, match=r"^nothing to train on; got no dataset; expected at least one$"):
         SegmentationData([])
+
+
+def test_what_the_attention_says_comes_from_the_stored_heatmaps(tmp_path):
+    samples = [make_sample(index, heatmaps=make_heatmaps(index)) for index in range(3)]
+    settings = LabelSettings(exponent=4)
+    data = SegmentationData(write_dataset(tmp_path / "read", samples, provenance=Provenance(label=settings)))
+    assert data.classes_of(2) == (1,)
+    one = samples[2]
+    torch.testing.assert_close(data.attention(2), label_probabilities(one.heatmaps, (1,), 3, settings, one.image))
+
+
+def test_true_labels_are_no_reading(fill):
+    with pytest.raises(DatasetError, match=r"not from attention .*; got sample 1 of .* without heatmaps; fix"):
+        SegmentationData(fill("true", 3)).attention(1)

@@ -46,6 +46,20 @@ def test_the_auxiliary_head_counts_for_two_fifths():
     assert loss.item() == pytest.approx(math.log(2) + 0.4 * math.log(4 / 3))
 
 
+def test_weights_and_forgiveness_by_hand():
+    # Probabilities 3/4 of class 0 and 1/4 of class 1; q = 1 is the mean absolute error of the label's probability.
+    segmenter, image = Segmenter(Constant([math.log(3), 0.0]), "constant", 2), torch.zeros(1, 3, 2, 2)
+    labels, weights = torch.tensor([[[0, 255], [1, 1]]]), torch.tensor([[[255, 255], [51, 0]]])
+    weighed = segmenter.loss(image, labels, weights)
+    assert weighed.item() == pytest.approx((math.log(4 / 3) + 0.2 * math.log(4)) / 1.2)
+    assert segmenter.loss(image, labels, robustness=1.0).item() == pytest.approx((1 / 4 + 3 / 4 + 3 / 4) / 3)
+    half = segmenter.loss(image, labels, weights, robustness=0.5).item()
+    assert half == pytest.approx((2 * (1 - 0.75**0.5) + 0.2 * 2 * (1 - 0.25**0.5)) / 1.2)
+    everywhere = torch.full_like(weights, 255)
+    assert segmenter.loss(image, labels, everywhere).item() == pytest.approx(segmenter.loss(image, labels).item())
+    assert segmenter.loss(image, torch.full_like(labels, 255), weights).item() == 0
+
+
 def test_an_unknown_name_lists_the_names():
     with pytest.raises(ModelError, match=r"got 'unet'; expected one of unet-resnet18, deeplabv3-resnet18, ") as error:
         build_segmenter("unet", 3)

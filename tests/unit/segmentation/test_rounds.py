@@ -1,14 +1,16 @@
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
-from torch import nn
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.model_folder import load_segmenter
-from dataset_diffusion.segmentation.models import Segmenter
-from dataset_diffusion.segmentation.rounds import LABELS, ROUNDS, pseudo_labels, train_in_rounds
+from dataset_diffusion.segmentation.rounds import LABELS, ROUNDS, train_in_rounds
+from dataset_diffusion.segmentation.targets import segmenter_targets
 from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
 from dataset_diffusion.segmentation.train import train_segmenter
 
@@ -42,21 +44,6 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_labels_by_hand():
-    # The network sees red as (red - 0.485) / 0.229: class 1 has the logit 10 x red, background 5.
-    network = nn.Conv2d(3, 2, 1)
-    network.weight.data = torch.tensor([[0.0, 0, 0], [2.29, 0, 0]])[:, :, None, None]
-    network.bias.data = torch.tensor([5.0, 4.85])
-    image = torch.zeros(3, 1, 3, dtype=torch.uint8)
-    image[0] = torch.tensor([0, 128, 255])
-    # Probabilities of class 1: 1 / (1 + exp(5)) = 0.007, about one half, 0.993.
-    segmenter = Segmenter(network, "red", 2).eval()
-    (label,) = pseudo_labels(segmenter, [(image, torch.zeros(1, 3))], confidence=0.9)
-    assert label.tolist() == [[0, 255, 1]]
-    (floats,) = pseudo_labels(segmenter, [(image / 255, torch.zeros(1, 3))], confidence=0.0)
-    assert floats.tolist() == [[0, 1, 1]]
-
-
 def test_without_rounds_it_is_one_training(train, scenes, settings, tmp_path):
     once = settings.model_copy(update={"self_training": 0})
     train(settings=once)
@@ -67,8 +54,8 @@ def test_without_rounds_it_is_one_training(train, scenes, settings, tmp_path):
 def test_a_round_trains_on_what_the_last_one_says(train, scenes, settings, tmp_path):
     train()
     teacher = load_segmenter(tmp_path / "model" / ROUNDS / "0", "cpu").model
-    labels = pseudo_labels(teacher, scenes, settings.self_training_confidence, settings.batch_size)
-    said = [(image, torch.from_numpy(label)) for (image, _), label in zip(scenes, labels, strict=True)]
+    labels = segmenter_targets(teacher, scenes, settings, settings.batch_size)
+    said = [(image, label) for (image, _), label in zip(scenes, labels, strict=True)]
     settings = settings.model_copy(update={"self_training": 1})
     start = tmp_path / "model" / ROUNDS / "0"
     train_segmenter(TrainingTask(said, CLASSES, settings, 5, start=start, device="cpu"), tmp_path / "by hand")
@@ -142,9 +129,12 @@ def test_real_images_keep_their_labels(train, scenes):
     real = [(image, torch.ones(16, 16, dtype=torch.int64)) for image, _ in scenes]
     sets = [train(name, real=real) for name in ("one", "two")]
     assert contents(sets[0]) == contents(sets[1])
-    mostly = np.mean([label == 1 for label in pseudo_labels(load_segmenter(sets[0], "cpu").model, scenes, 0.0)])
-    plain = np.mean([label == 1 for label in pseudo_labels(load_segmenter(train(), "cpu").model, scenes, 0.0)])
-    assert mostly > plain
+
+    def share(folder):
+        segmenter, sure = load_segmenter(folder, "cpu").model, TrainSettings(self_training_confidence=0.0)
+        return np.mean([(label == 1).numpy() for label in segmenter_targets(segmenter, scenes, sure)])
+
+    assert share(sets[0]) > share(train())
 
 
 def test_a_damaged_label_file(train, tmp_path, settings):
@@ -154,3 +144,34 @@ def test_a_damaged_label_file(train, tmp_path, settings):
     with pytest.raises(DatasetError, match=r"cannot read .*labels\.parquet; got Arrow.*; fix: delete it") as error:
         train(settings=settings.model_copy(update={"self_training": 1}), out="x")
     assert "\n" not in str(error.value)
+
+
+class ReadScenes(list):
+    """Scenes whose reading is sure of the true labels, and says nothing of the border."""
+
+    def classes_of(self, index):
+        return (1,)
+
+    def attention(self, index):
+        label = self[index][1]
+        return torch.where(label == 255, 0.5, torch.stack([label == 0, label == 1]).float())
+
+
+def test_weighed_pixels_are_those_of_the_attention_and_then_of_the_segmenter(train, scenes, settings, tmp_path):
+    settings = settings.model_copy(update={"weigh_pixels": True, "self_training": 1, "self_training_attention": 0.5})
+    folder, data = train(data=ReadScenes(scenes), settings=settings), ReadScenes(scenes)
+    assert pq.read_table(folder / ROUNDS / LABELS).column_names == ["label", "weight"]
+    first = [(image, torch.stack([label % 255, (label != 255) * 255])) for image, label in scenes]
+    once = settings.model_copy(update={"self_training": 0})
+    train_segmenter(TrainingTask(first, CLASSES, once, 5, device="cpu"), tmp_path / "by hand")
+    by_hand, rounds = contents(tmp_path / "by hand"), contents(folder / ROUNDS / "0")
+    assert {name: rounds[name] for name in by_hand} == by_hand
+    again = train(out="again", data=data, settings=settings)
+    assert contents(again) == contents(folder)
+
+
+def test_forgiving_losses_train_otherwise_and_without_the_options_nothing_changes(train, settings):
+    plain = contents(train())
+    forgiving = contents(train(out="forgiving", settings=settings.model_copy(update={"robustness": 0.7})))
+    strong = contents(train(out="strong", settings=settings.model_copy(update={"augmentation": "strong"})))
+    assert len({one[Path("model.safetensors")] for one in (plain, forgiving, strong)}) == 3

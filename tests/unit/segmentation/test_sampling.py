@@ -92,3 +92,12 @@ def test_real_images_are_dealt_in_evenly(ratio, expected):
 
     mixed = MixedDraws(Letters("a"), Letters("A"), ratio)
     assert "".join(chr(mixed[draw][1].item()) for draw in range(len(expected))) == expected
+
+
+def test_where_pixels_are_weighed_those_without_a_weight_count_in_full(shades):
+    weighed = [(image, torch.stack([label, label + 9])) for image, label in shades]
+    given, full = (TrainingDraws(data, 7, (8, 8), seed=3, weighted=True) for data in (weighed, shades))
+    for number in range(7):
+        (_, mine), (_, whole) = given[number], full[number]
+        assert torch.equal(mine[1], mine[0] + 9)
+        assert torch.equal(whole, torch.stack([mine[0], torch.full_like(mine[0], 255)]))

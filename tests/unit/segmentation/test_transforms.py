@@ -23,9 +23,10 @@ HALF_LABEL[:, 20:] = 7
 pytestmark = pytest.mark.slow
 
 
-@given(seeds)
-def test_the_result_has_the_crop_size_and_no_new_ids(seed):
-    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform("published", (16, 32)), seed)
+@pytest.mark.parametrize("augmentation", ["light", "published", "strong"])
+@given(seed=seeds)
+def test_the_result_has_the_crop_size_and_no_new_ids(augmentation, seed):
+    image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform(augmentation, (16, 32)), seed)
     assert image.shape == (3, 16, 32)
     assert image.dtype == label.dtype == torch.uint8
     assert set(label.unique().tolist()) <= {0, 7, 255}
@@ -169,3 +170,14 @@ def test_light_augmentation_only_moves_pixels(seed):
     image, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform("light", HALF_LABEL.shape), seed)
     mirrored = torch.equal(image, BRIGHT_HALF.flip(-1)) and torch.equal(label, HALF_LABEL.flip(-1))
     assert mirrored or (torch.equal(image, BRIGHT_HALF) and torch.equal(label, HALF_LABEL))
+
+
+@pytest.mark.parametrize("augmentation", ["light", "published", "strong"])
+@given(seed=seeds)
+def test_planes_of_a_label_map_stay_together(augmentation, seed):
+    planes = torch.stack([HALF_LABEL, HALF_LABEL + 100])
+    image, both = augment(BRIGHT_HALF, planes, training_transform(augmentation, (16, 32)), seed)
+    alone, label = augment(BRIGHT_HALF, HALF_LABEL, training_transform(augmentation, (16, 32)), seed)
+    assert torch.equal(image, alone)
+    assert torch.equal(both[0], label)
+    assert torch.equal(both[1], torch.where(label == 255, label, label + 100))

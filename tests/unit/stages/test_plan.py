@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 from tests.helpers.processes import refuse, succeed
 
-from dataset_diffusion.config import GenerateSettings, PromptSettings, RunConfig, TrainSettings, TurnSettings
+from dataset_diffusion.config import (
+    GenerateSettings,
+    PromptSettings,
+    RedrawSettings,
+    RunConfig,
+    TrainSettings,
+    TurnSettings,
+)
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.stages.plan import Costs, estimate, plan, read_costs
 
@@ -45,6 +52,14 @@ def test_training_grows_with_what_is_trained():
     # A round trains again and looks at 3,600 images of 512 x 512 pixels twice, without a backward pass.
     labelling = once / (100 * 8 * 128**2 * 3) * 3600 * 512**2 * 2
     assert hours(self_training=1) == pytest.approx(2 * once + labelling)
+
+
+def test_rounds_of_redrawing_draw_and_train_more():
+    more = CONFIG.model_copy(update={"redraw": RedrawSettings(rounds=2, num_images=1800)})
+    once, thrice = estimate(CONFIG, COSTS), estimate(more, COSTS)
+    assert thrice.generate_hours == pytest.approx(2 * once.generate_hours)
+    assert thrice.train_hours > 3 * once.train_hours
+    assert any(line.startswith("redraw    rounds: 2, each 1,800 more") for line in plan(more, Path("run"), COSTS))
 
 
 def test_a_dataset_on_disk():

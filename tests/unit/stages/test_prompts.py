@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from tests.helpers.processes import refuse, succeed
 
-from dataset_diffusion.config import GenerateSettings, PromptSettings
+from dataset_diffusion.config import GenerateSettings, PromptSettings, make_settings
 from dataset_diffusion.errors import ConfigError, PromptError
 from dataset_diffusion.prompts import captioner as captioning
 from dataset_diffusion.prompts.prompt_files import read_prompts
@@ -222,3 +222,26 @@ def test_what_the_classes_had_better_not_be_drawn_by_is_told(tmp_path, capsys):
     warn_about_classes(tmp_path / "no.jsonl", None, GenerateSettings(device="cpu"))
     (message,) = capsys.readouterr().err.splitlines()
     assert "; got forklift; " in message
+
+
+def test_the_grammar_of_scenes_writes_what_no_captions_are_given_for(tmp_path):
+    (tmp_path / "words.toml").write_text('[forklift]\nlook_alikes = ["warehouse"]\n')
+    settings = PromptSettings(
+        classes=("forklift", "pallet"), num_images=60, writer="scenes", words=tmp_path / "words.toml"
+    )
+    made = compose_prompts(settings, seed=0)
+    assert len({prompt.text for prompt in made.prompts}) == 60
+    assert not any("warehouse" in prompt.text for prompt in made.prompts)
+    assert not made.stand_in
+    assert made.found is None
+
+
+def test_a_writer_and_captions_exclude_each_other():
+    with pytest.raises(ConfigError, match="bad value of --writer; got scenes; expected no --captions beside it"):
+        make_settings(PromptSettings, writer="scenes", captions="captions.txt")
+
+
+def test_a_chat_model_is_not_asked_before_there_is_a_place_for_its_captions():
+    made = compose_prompts(PromptSettings(writer="llm", llm="/none", num_images=3), seed=0)
+    assert made.stand_in
+    assert len(made.prompts) == 3

@@ -196,3 +196,50 @@ def test_a_turn_of_learning_to_read_labels_the_pictures_anew(tmp_path):
     before = times_of(out)
     succeed("run", recipe, "--out", out)
     assert times_of(out) == before
+
+
+def test_rounds_of_redrawing_train_on_with_pictures_of_what_is_weak(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE + "[redraw]\nrounds = 2\nnum_images = 3\nshare = 1.0\n")
+    succeed("run", recipe, "--out", out)
+    trained = [out / "rounds" / "0" / "model", out / "rounds" / "1" / "model", out / "model"]
+    assert [json.loads((model / "model.json").read_text())["num_images"] for model in trained] == [2, 5, 8]
+    assert len({(model / "model.safetensors").read_bytes() for model in trained}) == 3
+    weak = json.loads((out / "rounds" / "1" / "weakness.json").read_text())
+    assert set(weak["classes"]) == {"cat", "hand truck"}
+    images = [
+        sample.image.tobytes()
+        for one in ("rounds/1", "rounds/2")
+        for sample in DatasetStore.open(out / one / "dataset")
+    ]
+    assert len(set(images)) == 6
+    before = times_of(out)
+    succeed("run", recipe, "--out", out)
+    assert times_of(out) == before
+    # What is lost of a round comes back as it was: all of it follows from the recipe and the rounds before.
+    lost = out / "rounds" / "2"
+    shard, prompts = lost / "dataset" / "shards" / "00000.parquet", lost / "prompts.jsonl"
+    was = shard.read_bytes(), prompts.read_bytes()
+    shard.unlink()
+    prompts.unlink()
+    (lost / "weakness.json").unlink()
+    succeed("run", recipe, "--out", out)
+    assert (shard.read_bytes(), prompts.read_bytes()) == was
+
+
+def test_a_run_of_a_version_that_knew_fewer_settings_goes_on(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    succeed("run", recipe, "--out", out)
+    config = json.loads((out / "config.json").read_text())
+    del config["redraw"], config["prompts"]["writer"], config["train"]["robustness"]
+    (out / "config.json").write_text(json.dumps(config))
+    before = times_of(out)
+    succeed("run", recipe, "--out", out)
+    # The page is about the folder, and so about the file that was changed.
+    assert {name for name, time in times_of(out).items() if before[name] != time} <= {
+        "report.html",
+        out / "report.html",
+    }
+    recipe.write_text(RECIPE + "[redraw]\nrounds = 1\n")
+    assert "got redraw.rounds: 1 (here: 0)" in refuse("run", recipe, "--out", out)
