@@ -109,6 +109,7 @@ def relabel(
     *,
     workers: Annotated[WorkerSettings, Flat] = WorkerSettings(),
     reading: str | None = None,
+    decisions: Path | None = None,
     settings: Annotated[LabelOptions, Flat] = LabelOptions(),
 ) -> None:
     """Label a dataset anew from its stored heatmaps, without a model. The same command again resumes.
@@ -118,11 +119,14 @@ def relabel(
         out: Folder of the relabelled dataset; None relabels the dataset in its place.
         reading: Let the model look at the pictures again, by this reading (plain, published or a file of `calibrate`);
             None takes the heatmaps that are stored.
+        decisions: File of decisions that `studio` saved, or its folder: label as they say.
     """
     from dataset_diffusion.stages.relabel import read_again, relabel_dataset
 
     if reading is None:
-        store = relabel_dataset(dataset, settings, out, workers=workers)
+        store = relabel_dataset(dataset, settings, out, workers=workers, decisions=decisions)
+    elif decisions is not None:
+        raise ConfigError("decisions are about the stored heatmaps", fix="--decisions or --reading, not both")
     elif out is None:
         raise ConfigError("pictures that are read again make a new dataset", fix="--out with its folder")
     elif workers != WorkerSettings():
@@ -169,8 +173,9 @@ def annotate(
 def filter_samples(
     dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     out: Path,
-    rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(required)")] = (),
+    rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(required, or --decisions)")] = (),
     image_text: str = FilterSettings().image_text,
+    decisions: Path | None = None,
 ) -> None:
     """Write the samples that pass every rule as a new dataset. The same command again resumes.
 
@@ -180,12 +185,15 @@ def filter_samples(
         rule: What to keep, as in --rule "presence >= 0.4" --rule "novelty >= 6"; also area, components, uncertain,
             foreground and image_text, see docs/filtering.md.
         image_text: The CLIP model that rules about image_text ask: a hub id, or a local folder. Others need none.
+        decisions: File of decisions that `studio` saved, or its folder: leave out what was dropped by hand.
     """
     from dataset_diffusion.stages import filter as stage
 
-    store = stage.filter_samples(dataset, FilterSettings(rules=rule, image_text=image_text), out)
+    settings = FilterSettings(rules=rule, image_text=image_text)
+    store = stage.filter_samples(dataset, settings, out, decisions=decisions)
     step = stage.last_filter(store.manifest)
-    for one, dropped in zip(rule, step.dropped or (), strict=False):
+    by_hand = step.rules[len(rule) :]
+    for one, dropped in zip((*rule, *by_hand), step.dropped or (), strict=False):
         print(f"{one}: dropped {dropped}")
     print(f"kept {len(store)} of {step.num_samples} images in {out}")
 
