@@ -216,6 +216,32 @@ def export(
     print(f"{len(store)} labelled images in {out}, see {out / 'README.md'}")
 
 
+def studio(
+    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    decisions: Path | None = None,
+    model: Path | None = None,
+    device: str | None = None,
+    port: int = 0,
+) -> None:
+    """Open a page to look through a dataset, drop pictures and correct labels. It serves this machine, until Ctrl-C.
+
+    Args:
+        dataset: Folder of the dataset.
+        decisions: Folder for what is decided, which relabel, filter and import-labels apply; None takes
+            DATASET.decisions.
+        model: Folder of a trained segmenter, to find where it disagrees with the labels; None compares with none.
+        device: Where the segmenter runs: cpu, cuda, cuda:1, mps; None takes the best one there is.
+        port: Port to listen on; 0 takes a free one.
+    """
+    from dataset_diffusion.stages.studio import open_studio
+
+    open_studio(dataset, decisions, model=model, device=device, port=port, tell=_tell)
+
+
+def _tell(address: str) -> None:
+    print(f"studio: {address} (Ctrl-C ends it)", flush=True)
+
+
 def verify(
     dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     repair: bool = False,

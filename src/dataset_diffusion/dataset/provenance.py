@@ -95,6 +95,11 @@ class Provenance(_Record):
     filter: tuple[FilterStep, ...] = ()
     used: Used | None = None
 
+    @property
+    def fitting(self) -> LabelSettings:
+        """The labelling that fits how the attention was read."""
+        return LabelSettings() if self.used is None else self.used.reading.label
+
     @classmethod
     def read(cls, recorded: dict[str, Any]) -> Provenance:
         """What a file records, as far as this version knows it: settings that it no longer has are left out, and groups

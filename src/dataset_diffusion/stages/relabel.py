@@ -175,19 +175,13 @@ def _open(
             "there are no heatmaps to label from", got=str(dataset), expected="a dataset that a model drew"
         )
     decisions = None if decided is None else load_decisions(decided, store.manifest)
-    fitting = own_settings(store.manifest) if decisions is None or decisions.label is None else decisions.label
+    fitting = store.manifest.provenance.fitting if decisions is None or decisions.label is None else decisions.label
     settings = asked.resolve(fitting)
     own = {} if decisions is None else decisions.own_labels
     for one in (settings, *own.values()):
         check_exponent(one.exponent, exponents)
     provenance = store.manifest.provenance.model_copy(update={"label": settings, "own_labels": own})
     return store, store.manifest.with_provenance(provenance), settings
-
-
-def own_settings(manifest: DatasetManifest) -> LabelSettings:
-    """The labelling that fits how a dataset's attention was read."""
-    used = manifest.provenance.used
-    return LabelSettings() if used is None else used.reading.label
 
 
 def _write_missing(old: DatasetStore, new: DatasetWriter, settings: LabelSettings, workers: WorkerSettings) -> None:
