@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from dataset_diffusion.dataset.store import DatasetStore
@@ -54,7 +54,7 @@ def open_studio(
     store = DatasetStore.open(source)
     store.check_complete()
     folder = decisions or source.resolve().with_name(f"{source.resolve().name}.decisions")
-    with folder_lock(folder), _listen(port) as listener:
+    with _kept_if_used(folder), _listen(port) as listener:
         keeper = Keeper(store, folder)
         opinion = None
         if model is not None:
@@ -68,6 +68,17 @@ def open_studio(
         with opinion or nullcontext():
             tell(f"http://{LOOPBACK}:{listener.getsockname()[1]}/{token}/")
             server.run(sockets=[listener])
+
+
+@contextmanager
+def _kept_if_used(folder: Path) -> Iterator[None]:
+    """Be the one that writes a folder, which stays where something was written."""
+    try:
+        with folder_lock(folder):
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _listen(port: int) -> socket.socket:
