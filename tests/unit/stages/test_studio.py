@@ -25,7 +25,7 @@ def test_a_port_that_is_taken_is_told(dataset):
 
 def test_one_studio_at_a_time_keeps_decisions(dataset, tmp_path):
     with folder_lock(tmp_path / "decided"):
-        assert "another process" in refuse("studio", dataset, "--decisions", tmp_path / "decided")
+        assert "is being written" in refuse("studio", dataset, "--decisions", tmp_path / "decided")
 
 
 def test_decisions_about_other_pictures_are_refused(dataset, tmp_path):

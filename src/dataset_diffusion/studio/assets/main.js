@@ -172,8 +172,11 @@ addEventListener("hashchange", route);
 element("back").addEventListener("click", closeDetail);
 
 addEventListener("keydown", (event) => {
-  if (!isOpen() || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
+  if (!isOpen() || event.ctrlKey || event.metaKey || event.altKey || element("steps").open) return;
   const key = event.key.toLowerCase();
+  const typing = event.target.matches("select, [type=search]");
+  const sliding = event.target.matches("input") && key.startsWith("arrow");
+  if ((typing || sliding) && key !== "escape") return;
   const actions = {
     escape: closeDetail,
     arrowleft: () => detail.go(-1),
