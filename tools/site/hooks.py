@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+from mkdocs.utils import get_relative_url
 
 import dataset_diffusion
 from dataset_diffusion.__main__ import main
 from dataset_diffusion.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+SHIM = "https://unpkg.com/iframe-worker/shim"
+"""What the theme loads, so that search works without a server; the site has its own copy."""
+
 REPOSITORY_FILES = ("LICENSE", "NOTICE")
 ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 
@@ -22,6 +27,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are not in docs/."""
     made = {page: as_page((ROOT / source).read_text(encoding="utf-8")) for source, page in ROOT_PAGES.items()}
     made |= {"reference/commands.md": commands(), "reference/python.md": python_names()}
+    made |= {f"assets/{name}": (HERE / name).read_text(encoding="utf-8") for name in ("site.css", "iframe-worker.js")}
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     return files
@@ -32,6 +38,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     for source, target in ROOT_PAGES.items():
         markdown = markdown.replace(f"](../{source}", f"]({target}")
     return markdown
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Load nothing from elsewhere."""
+    return output.replace(SHIM, get_relative_url("assets/iframe-worker.js", page.url))
 
 
 def as_page(text: str) -> str:
@@ -51,11 +62,11 @@ def commands() -> str:
 
 
 def help_of(command: str) -> str:
-    """The help of a command as plain text, 100 columns wide."""
+    """The help of a command as plain text, as wide as a page."""
     import contextlib
     import io
 
-    os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
+    os.environ |= {"COLUMNS": "84", "NO_COLOR": "1"}
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         main([command, "--help"])
