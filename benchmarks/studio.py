@@ -44,7 +44,7 @@ def main() -> None:
     store = make_dataset(folder, options.num_samples, options.side)
     print(f"{len(store):,} samples of {options.side} x {options.side} pixels")
     command = [sys.executable, "-m", "dataset_diffusion", "studio", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             assert server.stdout is not None
             measure(re.search(r"http\S+", server.stdout.readline())[0])

@@ -180,7 +180,7 @@ def test_what_is_decided_is_saved_and_applied(page, address, dataset):
     assert drawn[24, 32] == drawn[1, 1] == 2
     assert (drawn != label_of(dataset, 5, NEW)).any()
     page.keyboard.press("s")
-    page.wait_for_function("!document.getElementById('forget').hidden")
+    page.locator("#forget").wait_for()
     assert np.array_equal(decode_label((decisions / "00000005.png").read_bytes()), drawn)
 
     page.click("#open-steps")

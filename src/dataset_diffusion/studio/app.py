@@ -6,11 +6,12 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -67,6 +68,8 @@ class Studio:
 
     def __init__(self, views: Views, keeper: Keeper, opinion: SecondOpinion | None = None) -> None:
         self.views, self.keeper, self.opinion = views, keeper, opinion
+        # Read once, before anybody waits for it.
+        self._samples = to_json(list_samples(views.store), inf_nan_mode="null")
 
     def app(self, token: str) -> ASGIApp:
         """The application, all of whose addresses begin with a token that cannot be guessed."""
@@ -103,7 +106,7 @@ class Studio:
         return JSONResponse(about)
 
     def samples(self, request: Request) -> Response:
-        return _JSON(list_samples(self.views.store))
+        return Response(self._samples, media_type="application/json")
 
     def decisions(self, request: Request) -> Response:
         return JSONResponse(self.keeper.decisions.model_dump(mode="json"))
@@ -181,15 +184,6 @@ def answering(ask: Callable[[Request], Response]) -> Endpoint:
         return await run_in_threadpool(ask, request)
 
     return endpoint
-
-
-class _JSON(JSONResponse):
-    """JSON whose NaN is null, as a browser needs it."""
-
-    def render(self, content: Any) -> bytes:
-        from pydantic_core import to_json
-
-        return to_json(content, inf_nan_mode="null")
 
 
 class _WithHeaders:
