@@ -8,6 +8,7 @@ page until every picture and label map on the screen is there, and from moving t
 
 import argparse
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.work / f"{options.num_samples}-{options.side}"
     store = make_dataset(folder, options.num_samples, options.side)
+    shutil.rmtree(folder.with_name(f"{folder.name}.decisions"), ignore_errors=True)
     print(f"{len(store):,} samples of {options.side} x {options.side} pixels")
     command = [sys.executable, "-m", "dataset_diffusion", "studio", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:

@@ -173,7 +173,7 @@ def annotate(
 def filter_samples(
     dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     out: Path,
-    rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(required, or --decisions)")] = (),
+    rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(default: none)")] = (),
     image_text: str = FilterSettings().image_text,
     decisions: Path | None = None,
 ) -> None:
@@ -227,8 +227,8 @@ def studio(
 
     Args:
         dataset: Folder of the dataset.
-        decisions: Folder for what is decided, which relabel, filter and import-labels apply; None takes
-            DATASET.decisions.
+        decisions: Folder for what is decided, which relabel, filter and import-labels apply; None takes one beside
+            the dataset, named as it with .decisions.
         model: Folder of a trained segmenter, to find where it disagrees with the labels; None compares with none.
         device: Where the segmenter runs: cpu, cuda, cuda:1, mps; None takes the best one there is.
         port: Port to listen on; 0 takes a free one.

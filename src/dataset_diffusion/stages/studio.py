@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from pathlib import Path
 
 from dataset_diffusion.dataset.store import DatasetStore
@@ -56,6 +57,8 @@ def open_studio(
     folder = decisions or source.resolve().with_name(f"{source.resolve().name}.decisions")
     with _kept_if_used(folder), _listen(port) as listener:
         keeper = Keeper(store, folder)
+        if keeper.decisions.label or keeper.decisions.own_labels:
+            import_module("dataset_diffusion.labelling.assign")  # the first view needs it: torch, which takes seconds
         opinion = None
         if model is not None:
             from dataset_diffusion.segmentation.model_folder import load_segmenter

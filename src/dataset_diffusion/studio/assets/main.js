@@ -236,3 +236,4 @@ showCounts();
 showChosen();
 await route();
 document.body.dataset.ready = "yes";
+setTimeout(() => state.warmUp(), 1500);
