@@ -1,4 +1,4 @@
-.PHONY: setup demo quick test lint format results model faults
+.PHONY: setup demo quick test lint format docs results model faults
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -28,6 +28,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## the documentation as a site: open build/site/index.html
+	$(BIN)/mkdocs build --quiet
 
 results: setup  ## measure everything in docs/results.md (needs npm for the icons; hours on two cores, resumes)
 	$(BIN)/python -m benchmarks.results --num-images 600 --iterations 800

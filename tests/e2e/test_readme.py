@@ -10,7 +10,7 @@ from dataset_diffusion.cli import COMMANDS
 from dataset_diffusion.parser import parse
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown_commands():

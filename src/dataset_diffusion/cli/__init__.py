@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dataset_diffusion.cli.dataset import annotate, export, filter_samples, generate, prompts, relabel, verify
+from dataset_diffusion.cli.dataset import annotate, export, filter_samples, generate, prompts, relabel, studio, verify
 from dataset_diffusion.cli.run import demo, doctor, report, run
 from dataset_diffusion.cli.segmenter import calibrate, evaluate, train
 
@@ -22,6 +22,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "export": export,
     "report": report,
+    "studio": studio,
     "verify": verify,
     "doctor": doctor,
 }

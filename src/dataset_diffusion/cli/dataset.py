@@ -128,6 +128,7 @@ def relabel(
     *,
     workers: Annotated[WorkerSettings, Flat] = WorkerSettings(),
     reading: str | None = None,
+    decisions: Path | None = None,
     settings: Annotated[LabelOptions, Flat] = LabelOptions(),
 ) -> None:
     """Label a dataset anew from its stored heatmaps, without a model. The same command again resumes.
@@ -137,11 +138,14 @@ def relabel(
         out: Folder of the relabelled dataset; None relabels the dataset in its place.
         reading: Let the model look at the pictures again, by this reading (plain, published or a file of `calibrate`);
             None takes the heatmaps that are stored.
+        decisions: File of decisions that `studio` saved, or its folder: label as they say.
     """
     from dataset_diffusion.stages.relabel import read_again, relabel_dataset
 
     if reading is None:
-        store = relabel_dataset(dataset, settings, out, workers=workers)
+        store = relabel_dataset(dataset, settings, out, workers=workers, decisions=decisions)
+    elif decisions is not None:
+        raise ConfigError("decisions are about the stored heatmaps", fix="--decisions or --reading, not both")
     elif out is None:
         raise ConfigError("pictures that are read again make a new dataset", fix="--out with its folder")
     elif workers != WorkerSettings():
@@ -188,8 +192,9 @@ def annotate(
 def filter_samples(
     dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     out: Path,
-    rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(required)")] = (),
+    rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(default: none)")] = (),
     image_text: str = FilterSettings().image_text,
+    decisions: Path | None = None,
 ) -> None:
     """Write the samples that pass every rule as a new dataset. The same command again resumes.
 
@@ -199,12 +204,15 @@ def filter_samples(
         rule: What to keep, as in --rule "presence >= 0.4" --rule "novelty >= 6"; also area, components, uncertain,
             foreground and image_text, see docs/filtering.md.
         image_text: The CLIP model that rules about image_text ask: a hub id, or a local folder. Others need none.
+        decisions: File of decisions that `studio` saved, or its folder: leave out what was dropped by hand.
     """
     from dataset_diffusion.stages import filter as stage
 
-    store = stage.filter_samples(dataset, FilterSettings(rules=rule, image_text=image_text), out)
+    settings = FilterSettings(rules=rule, image_text=image_text)
+    store = stage.filter_samples(dataset, settings, out, decisions=decisions)
     step = stage.last_filter(store.manifest)
-    for one, dropped in zip(rule, step.dropped or (), strict=False):
+    by_hand = step.rules[len(rule) :]
+    for one, dropped in zip((*rule, *by_hand), step.dropped or (), strict=False):
         print(f"{one}: dropped {dropped}")
     print(f"kept {len(store)} of {step.num_samples} images in {out}")
 
@@ -225,6 +233,32 @@ def export(
 
     store = export_dataset(dataset, settings, out)
     print(f"{len(store)} labelled images in {out}, see {out / 'README.md'}")
+
+
+def studio(
+    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    decisions: Path | None = None,
+    model: Path | None = None,
+    device: str | None = None,
+    port: int = 0,
+) -> None:
+    """Open a page to look through a dataset, drop pictures and correct labels. It serves this machine, until Ctrl-C.
+
+    Args:
+        dataset: Folder of the dataset.
+        decisions: Folder for what is decided, which relabel, filter and import-labels apply; None takes one beside
+            the dataset, named as it with .decisions.
+        model: Folder of a trained segmenter, to find where it disagrees with the labels; None compares with none.
+        device: Where the segmenter runs: cpu, cuda, cuda:1, mps; None takes the best one there is.
+        port: Port to listen on; 0 takes a free one.
+    """
+    from dataset_diffusion.stages.studio import open_studio
+
+    open_studio(dataset, decisions, model=model, device=device, port=port, tell=_tell)
+
+
+def _tell(address: str) -> None:
+    print(f"studio: {address} (Ctrl-C ends it)", flush=True)
 
 
 def verify(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataset_diffusion.config import GenerateSettings, LabelSettings
 from dataset_diffusion.reading import Reading
@@ -80,6 +80,7 @@ class Provenance(_Record):
         generate: how the images were asked for.
         photos: what was given instead of them.
         label: how the labels were asked for.
+        own_labels: how single samples were asked for otherwise, by their names when they were relabelled.
         filter: the filterings of the samples, the first one first.
         used: what generated or read the images; None where no model did, and in datasets of version 0.1.0.
     """
@@ -89,8 +90,15 @@ class Provenance(_Record):
     generate: GenerateSettings | None = None
     photos: Photos | None = None
     label: LabelSettings | None = None
+    # Left out where there are none, as in every dataset made before decisions could be applied.
+    own_labels: dict[str, LabelSettings] = Field(default={}, exclude_if=lambda own: not own)
     filter: tuple[FilterStep, ...] = ()
     used: Used | None = None
+
+    @property
+    def fitting(self) -> LabelSettings:
+        """The labelling that fits how the attention was read."""
+        return LabelSettings() if self.used is None else self.used.reading.label
 
     @classmethod
     def read(cls, recorded: dict[str, Any]) -> Provenance:

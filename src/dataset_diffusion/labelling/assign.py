@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from dataset_diffusion.config import LabelSettings
@@ -55,14 +55,8 @@ def assign_labels(  # noqa: PLR0917
     check_size(size, "label size")
     maps = float_maps(heatmaps, "heatmaps")
     _check_ids(class_ids, len(maps), ignore_index)
-    resized = resize(maps, size)
-    highest = resized.amax(dim=0)
-    labels = torch.full(size, BACKGROUND, dtype=torch.uint8, device=maps.device)
-    for position in reversed(range(len(resized))):  # the first class comes last: it wins a tie
-        labels.masked_fill_(resized[position] == highest, class_ids[position])
-    labels.masked_fill_(highest < threshold, ignore_index)
-    labels.masked_fill_(highest < uncertainty_threshold, BACKGROUND)
-    return labels
+    ids, highest = _strongest(maps, class_ids, size)
+    return _above(ids, highest, threshold, uncertainty_threshold, ignore_index)
 
 
 def label_map(
@@ -93,11 +87,36 @@ def label_map(
         ConfigError: the exponent is not among the stored ones, refinement lacks its image, or the arguments do not fit;
             see `assign_labels`.
     """
+    ids, highest = strongest_classes(heatmaps, class_ids, size, settings, image=image)
+    alpha, beta = settings.threshold, settings.uncertainty_threshold
+    return _above(torch.from_numpy(ids), torch.from_numpy(highest), alpha, beta).numpy()
+
+
+def strongest_classes(
+    heatmaps: Heatmaps,
+    class_ids: Sequence[int],
+    size: tuple[int, int],
+    settings: LabelSettings,
+    *,
+    image: UInt8[np.ndarray, "height width 3"] | None = None,
+) -> tuple[UInt8[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
+    """What `label_map` compares with the thresholds, which the settings' own do not change.
+
+    Returns:
+        The id of each pixel's highest heatmap and that heatmap's value: `UNCERTAIN` and infinity everywhere, where no
+        class drew any attention.
+
+    Raises:
+        ConfigError: as `label_map`.
+    """
     check_exponent(settings.exponent, heatmaps.exponents)
     if not (heatmaps.ranges.any() or heatmaps.values.any()):
-        return np.full(size, UNCERTAIN, np.uint8)
-    maps = evidence(heatmaps, size, settings, image=image)
-    return assign_labels(maps, class_ids, size, settings.threshold, settings.uncertainty_threshold).numpy()
+        return np.full(size, UNCERTAIN, np.uint8), np.full(size, np.inf, np.float32)
+    check_size(size, "label size")
+    maps = float_maps(evidence(heatmaps, size, settings, image=image), "heatmaps")
+    _check_ids(class_ids, len(maps), UNCERTAIN)
+    ids, highest = _strongest(maps, class_ids, size)
+    return ids.numpy(), highest.numpy()
 
 
 def evidence(
@@ -117,6 +136,29 @@ def check_exponent(exponent: int, stored: Sequence[int]) -> None:
     if exponent not in stored:
         expected = f"one of {', '.join(map(str, stored))}"
         raise ConfigError("no heatmaps are stored for this exponent", got=exponent, expected=expected)
+
+
+def _strongest(
+    maps: Float32[Tensor, "classes h w"], class_ids: Sequence[int], size: tuple[int, int]
+) -> tuple[UInt8[Tensor, "height width"], Float32[Tensor, "height width"]]:
+    resized = resize(maps, size)
+    highest = resized.amax(dim=0)
+    ids = torch.full(size, BACKGROUND, dtype=torch.uint8, device=maps.device)
+    for position in reversed(range(len(resized))):  # the first class comes last: it wins a tie
+        ids.masked_fill_(resized[position] == highest, class_ids[position])
+    return ids, highest
+
+
+def _above(
+    ids: UInt8[Tensor, "height width"],
+    highest: Float32[Tensor, "height width"],
+    threshold: float,
+    uncertainty_threshold: float,
+    ignore_index: int = UNCERTAIN,
+) -> UInt8[Tensor, "height width"]:
+    """The ids where the highest heatmap reaches the thresholds. The studio's page compares in the same way."""
+    labels = ids.masked_fill(highest < threshold, ignore_index)
+    return labels.masked_fill_(highest < uncertainty_threshold, BACKGROUND)
 
 
 def _refined(

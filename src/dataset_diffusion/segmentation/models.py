@@ -51,9 +51,8 @@ class Segmenter(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
         self.name = name
         self.num_classes = num_classes
-        own = isinstance(network, HasNormalization)
-        self.mean: Colour = network.mean if own else IMAGENET_MEAN
-        self.std: Colour = network.std if own else IMAGENET_STD
+        self.mean: Colour = getattr(network, "mean", IMAGENET_MEAN)
+        self.std: Colour = getattr(network, "std", IMAGENET_STD)
 
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch classes h w"]:
         """Logits, background first, of RGB in [0, 1], at the size of the images whatever it is."""

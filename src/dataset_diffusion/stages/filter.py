@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from dataset_diffusion.config import FilterSettings
+from dataset_diffusion.config import FilterSettings, config_hash
+from dataset_diffusion.dataset.decisions import load_decisions
 from dataset_diffusion.dataset.filtering.quantities import QUANTITIES
 from dataset_diffusion.dataset.filtering.rules import Rule, parse_rule
 from dataset_diffusion.dataset.filtering.select import Selection, judge
@@ -20,42 +21,51 @@ from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.machine.progress import progress
 
 
-def filter_samples(source: str | Location, settings: FilterSettings, out: Path) -> DatasetStore:
-    """Write the samples that pass all rules as a new dataset, numbered anew. Call again to resume.
+def filter_samples(
+    source: str | Location, settings: FilterSettings, out: Path, *, decisions: Path | None = None
+) -> DatasetStore:
+    """Write the samples that pass all rules and were not dropped by hand as a new dataset. Call again to resume.
 
-    A finished dataset of the same source and rules is returned as it is, without judging any sample again.
+    They are numbered anew. A finished dataset of the same source and rules is returned as it is, without judging any
+    sample again.
 
     Args:
         source: the dataset's folder.
         settings: what to keep.
         out: folder of the new dataset.
+        decisions: file of decisions about the source, or its folder, that say which samples were dropped by hand.
 
     Returns:
         The new dataset; `last_filter` of its manifest says what was dropped.
 
     Raises:
-        ConfigError: there is no rule, or one that is none.
-        DatasetError: the dataset is unfinished or damaged or lacks a score, no sample passes, or ``out`` holds
-            another dataset.
+        ConfigError: there is no rule and no file of decisions, or a rule that is none.
+        DatasetError: the dataset is unfinished or damaged or lacks a score, no sample passes, ``out`` holds
+            another dataset, or the decisions are about other pictures.
         ModelError: a rule asks a model that cannot be loaded.
     """
     rules = [parse_rule(text) for text in settings.rules]
-    if not rules:
-        raise ConfigError("nothing to filter by", expected='at least one --rule, such as "presence >= 0.4"')
+    if not rules and decisions is None:
+        raise ConfigError("nothing to filter by", expected='--decisions or a --rule such as "presence >= 0.4"')
     store = DatasetStore.open(source)
     store.check_complete()
+    names = None if decisions is None else load_decisions(decisions, store.manifest).dropped
     begun = DatasetManifest.load(out) if (out / FILE_NAME).exists() else None
     if begun is not None:
         # Another dataset is refused before anything is judged.
-        manifest = _manifest(store.manifest, rules, settings.image_text, None, begun.num_samples)
+        manifest = _manifest(
+            store.manifest, rules, settings.image_text, names=names, dropped=None, num_samples=begun.num_samples
+        )
         with folder_lock(out):
             target = DatasetWriter.create(out, manifest)
         if target.is_complete:
             return target
-    selection = _select(store, rules, settings.image_text)
+    selection = _select(store, rules, settings.image_text, names)
     # Datasets that version 0.1.0 began do not say how many were dropped.
     dropped = selection.dropped if begun is None else last_filter(begun).dropped
-    manifest = _manifest(store.manifest, rules, settings.image_text, dropped, len(selection.kept))
+    manifest = _manifest(
+        store.manifest, rules, settings.image_text, names=names, dropped=dropped, num_samples=len(selection.kept)
+    )
     with folder_lock(out):
         target = DatasetWriter.create(out, manifest)
         done = len(target) - target.count(target.missing_shards())
@@ -79,10 +89,17 @@ def last_filter(manifest: DatasetManifest) -> FilterStep:
 
 
 def _manifest(
-    source: DatasetManifest, rules: Sequence[Rule], image_text: str, dropped: tuple[int, ...] | None, num_samples: int
+    source: DatasetManifest,
+    rules: Sequence[Rule],
+    image_text: str,
+    *,
+    names: Sequence[str] | None,
+    dropped: tuple[int, ...] | None,
+    num_samples: int,
 ) -> DatasetManifest:
+    by_hand = () if names is None else (f"not dropped by hand ({config_hash({'dropped': list(names)})})",)
     step = FilterStep(
-        rules=tuple(map(str, rules)),
+        rules=(*map(str, rules), *by_hand),
         num_samples=source.num_samples,
         config_hash=source.config_hash,
         image_text=image_text if _needs_model(rules) else None,
@@ -92,15 +109,16 @@ def _manifest(
     return source.with_provenance(source.provenance.model_copy(update={"filter": steps}), num_samples=num_samples)
 
 
-def _select(store: DatasetStore, rules: Sequence[Rule], image_text: str) -> Selection:
-    broken = []
+def _select(store: DatasetStore, rules: Sequence[Rule], image_text: str, names: Collection[str] | None) -> Selection:
+    broken, dropped = [], {int(name) for name in names or ()}
     with progress("Apply the rules", len(store), "images") as advance:
-        for rule in judge(store, rules, image_text):
+        for rule in judge(store, rules, image_text, dropped):
             broken.append(rule)
             advance()
-    selection = Selection.of(broken, len(rules))
+    selection = Selection.of(broken, len(rules) + (names is not None))
     if not selection.kept:
-        raise DatasetError("no sample passes the rules", got=", ".join(map(str, rules)), fix="use looser rules")
+        asked = ", ".join(map(str, rules)) or "all were dropped by hand"
+        raise DatasetError("no sample passes the rules", got=asked, fix="use looser rules")
     return selection
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dataset_diffusion.config import GenerateSettings, LabelOptions, LabelSettings, WorkerSettings
+from dataset_diffusion.dataset.decisions import load_decisions
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.replacement import begin_replacement, finish_replacement, resume_replacement
 from dataset_diffusion.dataset.schema import (
@@ -20,6 +21,7 @@ from dataset_diffusion.dataset.schema import (
     encode_scores,
     picture_size,
     rows_of,
+    sample_name,
     sha256,
     with_columns,
 )
@@ -42,6 +44,7 @@ def relabel_dataset(
     out: Path | None = None,
     *,
     workers: WorkerSettings = WorkerSettings(),
+    decisions: Path | None = None,
 ) -> DatasetStore:
     """Label a dataset anew from its stored heatmaps. Call again to resume; a finished one is left as it is.
 
@@ -50,18 +53,21 @@ def relabel_dataset(
         settings: exponent, thresholds and refinement; what is left open is what fits the dataset's reading.
         out: the new dataset's folder; None puts the new labels in the place of the old ones, which stay whole until all
             the new ones are there.
+        decisions: file of decisions, or its folder: how all samples and single ones are to be labelled. What is given
+            in ``settings`` beats what it says of all.
         workers: processes with one thread each, of this machine or of a Ray cluster; None takes one per core.
 
     Returns:
         The relabelled dataset, the same as if it had been generated with these settings.
 
     Raises:
-        DatasetError: the dataset is unfinished or damaged or has no heatmaps, or ``out`` holds another one.
+        DatasetError: the dataset is unfinished or damaged or has no heatmaps, ``out`` holds another one, or the
+            decisions are about other pictures.
         ConfigError: no heatmaps are stored for the exponent, or Ray cannot be reached.
         ModelError: Ray's workers die again and again.
     """
     if out is not None and out.resolve() != source.resolve():
-        old, manifest, label = _open(source, settings)
+        old, manifest, label = _open(source, settings, decisions)
         with folder_lock(out):
             new = DatasetWriter.create(out, manifest)
             _write_missing(old, new, label, workers)
@@ -70,7 +76,7 @@ def relabel_dataset(
         DatasetStore.open(source)  # refuses it; the lock would make the folder
     with folder_lock(source):
         resume_replacement(source)
-        old, manifest, label = _open(source, settings)
+        old, manifest, label = _open(source, settings, decisions)
         if old.manifest.differences(manifest):
             new = begin_replacement(old, manifest)
             _write_missing(old, new, label, workers)
@@ -121,7 +127,7 @@ def read_again(
     chosen = spec.resolve_reading(reading).model_copy(update={"when": "drawn"})
     label = settings.resolve(chosen.label)
     used = provenance.used.model_copy(update={"reading": chosen})
-    changed = manifest.with_provenance(provenance.model_copy(update={"label": label, "used": used}))
+    changed = manifest.with_provenance(provenance.model_copy(update={"label": label, "own_labels": {}, "used": used}))
     with folder_lock(out):
         new = DatasetWriter.create(out, changed)
         if missing := new.missing_shards():
@@ -155,7 +161,9 @@ def _read_shards(
     clear_leftovers(new.path / "shards")
 
 
-def _open(dataset: Path, asked: LabelOptions | LabelSettings) -> tuple[DatasetStore, DatasetManifest, LabelSettings]:
+def _open(
+    dataset: Path, asked: LabelOptions | LabelSettings, decided: Path | None
+) -> tuple[DatasetStore, DatasetManifest, LabelSettings]:
     """A dataset that can be labelled anew, the manifest that it then has, and how it is labelled."""
     store = DatasetStore.open(dataset)
     store.check_complete()
@@ -164,10 +172,13 @@ def _open(dataset: Path, asked: LabelOptions | LabelSettings) -> tuple[DatasetSt
         raise DatasetError(
             "there are no heatmaps to label from", got=str(dataset), expected="a dataset that a model drew"
         )
-    used = store.manifest.provenance.used
-    settings = asked.resolve(LabelSettings() if used is None else used.reading.label)
-    check_exponent(settings.exponent, exponents)
-    provenance = store.manifest.provenance.model_copy(update={"label": settings})
+    decisions = None if decided is None else load_decisions(decided, store.manifest)
+    fitting = store.manifest.provenance.fitting if decisions is None or decisions.label is None else decisions.label
+    settings = asked.resolve(fitting)
+    own = {} if decisions is None else decisions.own_labels
+    for one in (settings, *own.values()):
+        check_exponent(one.exponent, exponents)
+    provenance = store.manifest.provenance.model_copy(update={"label": settings, "own_labels": own})
     return store, store.manifest.with_provenance(provenance), settings
 
 
@@ -219,6 +230,7 @@ def _relabelled(table: pa.Table, store: DatasetStore, settings: LabelSettings) -
 
 def _relabel(row: dict[str, pa.Scalar], store: DatasetStore, settings: LabelSettings) -> tuple[bytes, object]:
     """The encoded label map and the scores of a row."""
+    settings = store.manifest.provenance.own_labels.get(sample_name(row["index"].as_py()), settings)
     heatmaps = decode_heatmaps(row)
     if heatmaps is None:
         raise DatasetError(f"sample {row['index'].as_py()} of {store.location} has no heatmaps to label from")

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.errors import ConfigError, ModelError
-from dataset_diffusion.labelling.assign import assign_labels, label_map
+from dataset_diffusion.labelling.assign import assign_labels, label_map, strongest_classes
 from dataset_diffusion.records import Heatmaps
 
 unit_maps = hnp.arrays(np.float32, (3, 4, 5), elements=st.floats(0, 1, width=32))
@@ -142,3 +142,20 @@ def test_without_any_attention_nothing_is_known():
 def test_an_exponent_that_is_not_stored_is_refused():
     with pytest.raises(ConfigError, match=r"^no heatmaps are stored for this exponent; got 8; expected one of 0, 4$"):
         label_map(stored(), (2, 9), (6, 8), LabelSettings(exponent=8))
+
+
+def test_comparing_the_strongest_classes_with_the_thresholds_gives_the_label_map():
+    values = np.random.default_rng(0).random((2, 3, 6, 7)).astype(np.float16)
+    heatmaps = Heatmaps((0, 4), values, np.ones((2, 3, 2), np.float32))
+    for threshold, band in [(0.6, 0.5), (0.35, 0.35), (0.9, 0.0)]:
+        chosen = LabelSettings(exponent=0, threshold=threshold, uncertainty_threshold=band)
+        ids, highest = strongest_classes(heatmaps, (9, 2, 4), (11, 13), chosen)
+        expected = np.where(highest >= np.float32(threshold), ids, np.where(highest >= np.float32(band), 255, 0))
+        np.testing.assert_array_equal(label_map(heatmaps, (9, 2, 4), (11, 13), chosen), expected)
+
+
+def test_where_no_class_drew_attention_every_threshold_is_uncertain():
+    heatmaps = Heatmaps((4,), np.zeros((1, 1, 3, 3), np.float16), np.zeros((1, 1, 2), np.float32))
+    ids, highest = strongest_classes(heatmaps, (1,), (5, 5), LabelSettings())
+    assert (ids == 255).all()
+    assert (highest == np.inf).all()

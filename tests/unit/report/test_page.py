@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from tests.helpers.browser import accessibility_problems, needs_browser, open_browser
 
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.evaluation.examples import MAX_EXAMPLES, Example, write_examples
@@ -208,3 +209,23 @@ def test_examples_of_other_classes_are_not_shown(tmp_path, make_run):
 def test_percent():
     assert percent(0.7131) == "71.3%"
     assert percent(float("nan")) == "–"
+
+
+@pytest.mark.slow
+@needs_browser
+def test_everybody_can_read_it_on_any_screen_and_on_paper(tmp_path, make_run):
+    make_run(tmp_path / "run", num_samples=10)
+    address = write_report(tmp_path / "run").as_uri()
+    with open_browser() as browser:
+        for width in (1200, 390):
+            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="dark")
+            page.goto(address)
+            assert accessibility_problems(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        folded = page.locator("details .sample")
+        assert folded.count() == 2
+        assert not folded.last.is_visible()
+        page.emulate_media(media="print")
+        assert folded.last.is_visible()
+        assert page.locator(".scroll").first.evaluate("one => getComputedStyle(one).overflowX") == "visible"
+        assert page.locator(".swatch").first.evaluate("one => getComputedStyle(one).printColorAdjust") == "exact"

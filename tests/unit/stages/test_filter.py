@@ -7,6 +7,7 @@ from tests.helpers import factories
 from tests.helpers.factories import write_dataset
 from tests.helpers.processes import files_of, last_line, refuse, succeed, times_of
 
+from dataset_diffusion.dataset.decisions import Decision, Decisions, pictures_hash
 from dataset_diffusion.dataset.filtering.image_text import load_image_text
 from dataset_diffusion.dataset.provenance import FilterStep, Provenance
 from dataset_diffusion.dataset.store import DatasetStore
@@ -167,7 +168,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(source, tmp_path):
 
 def test_no_rule_is_refused(source, tmp_path):
     assert refuse("filter", source.path, "--out", tmp_path / "out") == (
-        'nothing to filter by; expected at least one --rule, such as "presence >= 0.4"'
+        'nothing to filter by; expected --decisions or a --rule such as "presence >= 0.4"'
     )
 
 
@@ -176,3 +177,39 @@ def test_an_unfinished_dataset_is_refused(source, tmp_path):
     assert refuse("filter", source.path, *RULES, "--out", tmp_path / "out") == (
         f"the dataset is not finished; got {source.path} lacks 1 of 4 shards; fix: run the command that began it again"
     )
+
+
+def drop_by_hand(source, *indices):
+    """Decisions that drop samples, beside the dataset."""
+    decided = {f"{index:08d}": Decision(keep=False) for index in indices}
+    path = source.path.parent / "decisions.json"
+    Decisions(pictures=pictures_hash(source.manifest), samples=decided).save(path)
+    return path
+
+
+def test_what_was_dropped_by_hand_is_left_out_beside_the_rules(tmp_path, source):
+    decisions = drop_by_hand(source, 2, 3)
+    words = ("filter", source.path, *RULES, "--decisions", decisions, "--out", tmp_path / "out")
+    printed = succeed(*words)
+    assert "dropped by hand" in printed
+    assert ": dropped 2\nkept 5 of 13 images" in printed
+    store = DatasetStore.open(tmp_path / "out")
+    assert [sample.seed - 1000 for sample in store] == [index for index in KEPT if index != 2]
+    before = times_of(tmp_path / "out")
+    succeed(*words)
+    assert times_of(tmp_path / "out") == before
+    drop_by_hand(source, 2, 4)
+    assert "holds a dataset of another configuration" in refuse(*words)
+
+
+def test_decisions_alone_are_enough(tmp_path, source):
+    succeed("filter", source.path, "--decisions", drop_by_hand(source, 0, 12), "--out", tmp_path / "out")
+    assert [sample.seed - 1000 for sample in DatasetStore.open(tmp_path / "out")] == list(range(1, 12))
+    again = refuse("filter", tmp_path / "out", "--decisions", source.path.parent, "--out", tmp_path / "twice")
+    assert "is about other pictures" in again
+
+
+def test_dropping_everything_leaves_no_dataset(tmp_path, source):
+    decisions = drop_by_hand(source, *range(13))
+    said = last_line("filter", source.path, "--decisions", decisions, "--out", tmp_path / "out")
+    assert "all were dropped by hand" in said

@@ -10,6 +10,7 @@ from tests.helpers import factories
 from tests.helpers.processes import Command, files_of, last_line, refuse, succeed, times_of
 
 from dataset_diffusion.config import LabelSettings, WorkerSettings
+from dataset_diffusion.dataset.decisions import Decision, Decisions, load_decisions, pictures_hash
 from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.schema import as_stored, with_columns
 from dataset_diffusion.dataset.store import DatasetStore
@@ -72,6 +73,36 @@ def test_worker_processes_write_the_same_bytes(tmp_path):
     one = relabel_dataset(tmp_path / "old", NEW, tmp_path / "one", workers=ONE)
     two = relabel_dataset(tmp_path / "old", NEW, tmp_path / "two", workers=WorkerSettings(num_workers=2))
     assert files_of(one.path) == files_of(two.path)
+
+
+def test_decisions_label_all_samples_and_single_ones(tmp_path):
+    old = write_dataset(tmp_path / "old", OLD)
+    own = LabelSettings(exponent=2, threshold=0.8, uncertainty_threshold=0.7)
+    decided = {"00000003": Decision(label=own), "00000004": Decision(keep=False)}
+    decisions = Decisions(pictures=pictures_hash(old.manifest), label=NEW, samples=decided)
+    decisions.save(tmp_path / "decisions.json")
+    words = ("relabel", tmp_path / "old", "--out", tmp_path / "new", "--num-workers", 1)
+    succeed(*words, "--decisions", tmp_path / "decisions.json")
+    all_new = write_dataset(tmp_path / "all", NEW)
+    with_own = write_dataset(tmp_path / "own", own)
+    store = DatasetStore.open(tmp_path / "new")
+    for index in range(len(store)):
+        expected = with_own if index == 3 else all_new
+        np.testing.assert_array_equal(store.label(index), expected.label(index))
+    assert (with_own.label(3) != all_new.label(3)).any()
+    assert store.manifest.provenance.own_labels == {"00000003": own}
+    assert load_decisions(tmp_path / "decisions.json", store.manifest) == decisions
+    before = times_of(tmp_path / "new")
+    succeed(*words, "--decisions", tmp_path)
+    assert times_of(tmp_path / "new") == before
+    said = refuse(*words, "--decisions", tmp_path, "--threshold", 0.9)
+    assert "label.threshold: 0.9 (here: 0.45)" in said
+
+
+def test_decisions_are_about_the_stored_heatmaps(tmp_path):
+    write_dataset(tmp_path / "old", OLD)
+    said = refuse("relabel", tmp_path / "old", "--out", tmp_path / "new", "--reading", "plain", "--decisions", tmp_path)
+    assert "--decisions or --reading, not both" in said
 
 
 @pytest.mark.parametrize("in_place", [True, False])

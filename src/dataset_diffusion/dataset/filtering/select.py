@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from dataset_diffusion.dataset.filtering.quantities import QUANTITIES, read_rows
@@ -31,23 +31,29 @@ class Selection:
         return cls(kept, tuple(counts[rule] for rule in range(num_rules)))
 
 
-def judge(store: DatasetStore, rules: Sequence[Rule], image_text: str) -> Iterator[int | None]:
+def judge(
+    store: DatasetStore, rules: Sequence[Rule], image_text: str, dropped: Collection[int] = ()
+) -> Iterator[int | None]:
     """Apply rules to the samples of a finished dataset, in order of index.
 
     Args:
         store: the dataset.
         rules: the rules.
         image_text: the CLIP model that rules about image_text ask, loaded only for those: a hub id or a local folder.
+        dropped: indices of samples that are left out whatever the rules say.
 
     Yields:
-        For each sample the position of the first rule that it breaks; None where it passes all of them.
+        For each sample the position of the first rule that it breaks, one past the last where it is among the dropped;
+        None where it passes all of them.
     """
     asked = {rule.quantity: QUANTITIES[rule.quantity] for rule in rules}
     measures = {name: quantity.measure(store, image_text) for name, quantity in asked.items()}
     columns = {column for quantity in asked.values() for column in quantity.columns}
-    for row in read_rows(store, sorted(columns)):
+    for index, row in enumerate(read_rows(store, sorted(columns))):
         values = {name: measure.values(row) for name, measure in measures.items()}
         broken = next((number for number, rule in enumerate(rules) if not rule.holds(values[rule.quantity])), None)
+        if index in dropped:
+            broken = len(rules)
         if broken is None:
             for measure in measures.values():
                 measure.keep()
