@@ -10,6 +10,7 @@ from tests.helpers.tiny_transformers import PIPELINES, SIDE, thin_transformer
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import AttentionLayers
+from dataset_diffusion.diffusion.families.base import Texts
 from dataset_diffusion.diffusion.learned import unlearned
 from dataset_diffusion.diffusion.tapped import TappedCapture
 from dataset_diffusion.records import Prompt
@@ -37,7 +38,7 @@ def plain(model, scale=None, prompts=PROMPTS, seeds=SEEDS, negative="ugly"):
         generator=[sample_generator(seed) for seed in seeds],
         output_type="np",
         **SIZE,
-        **model.family.options(scale, negatives),
+        **model.family.options(scale, negatives, model.spec.num_inference_steps),
     ).images
     return (images * 255).round().astype(np.uint8)
 
@@ -97,9 +98,16 @@ def capture_of(model, reading, texts, guided=False):
     )
 
 
-def drawn_texts(model, prompts=PROMPTS):
-    """What the pipeline's network is given of the text prompts."""
-    return model.family.encode([prompt.text for prompt in prompts], model.family.text_limit)
+def drawn_texts(model, call):
+    """The text prompts in a call of the network, as `encode` gives the class prompts."""
+    if model.pipeline.__class__.__name__.startswith("Hunyuan"):
+        return model.family.encode([prompt.text for prompt in PROMPTS])
+    if "cap_feats" in call:
+        lengths = torch.tensor([len(states) for states in call["cap_feats"]])
+        padded = torch.nn.utils.rnn.pad_sequence(call["cap_feats"], batch_first=True)
+        return Texts(padded, torch.arange(padded.shape[1]) < lengths[:, None])
+    mask = call.get("encoder_attention_mask", call.get("encoder_hidden_states_mask"))
+    return Texts(call["encoder_hidden_states"], None if mask is None else mask.bool())
 
 
 def test_a_class_prompt_that_is_the_text_has_the_texts_own_keys(model):
@@ -115,14 +123,15 @@ def test_a_class_prompt_that_is_the_text_has_the_texts_own_keys(model):
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode(), read_keys(model, beside):
         patch.setattr(TappedCapture, "_read", record)
         call = model._recorded_call(PROMPTS, SEEDS, (SIZE["height"], SIZE["width"]))
-        with capture_of(model, reading, drawn_texts(model)):
+        texts = drawn_texts(model, call)
+        with capture_of(model, reading, texts):
             family.network(**call)
     assert list(own) == list(family.layers())
-    start = family.text_start(48 if family.pixels_per_cell == 8 else 24) if family.is_joint else 0
+    start = family.text_start(SIDE * SIDE * 3 // 2 // family.pixels_per_cell**2) if family.is_joint else 0
     for name, keys in own.items():
         count = min(beside[name].shape[2], keys.shape[2] - start)
         theirs = keys[:, :, start : start + count]
-        mask = family.class_mask(drawn_texts(model))
+        mask = family.class_mask(texts)
         seen = torch.ones(theirs.shape[:3], dtype=torch.bool)
         if mask is not None:
             seen = mask[:, None, :count].expand(*theirs.shape[:3])

@@ -8,7 +8,16 @@ from transformers import PreTrainedTokenizerFast
 WORDS = ["a", "photo", "of", "cat", "and", "bus", "in", "the", "snow", "dog", "teddy", "bear", "traffic", "light"]
 
 
-def sentencepiece_like(*, start: str = "", end: str = "", limit: int = 512) -> PreTrainedTokenizerFast:
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\\n{{ message.content }}<|im_end|>\\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\\n{% endif %}"
+)
+"""As Qwen's chat models have it."""
+
+
+def sentencepiece_like(
+    *, start: str = "", end: str = "", limit: int = 512, padding_side: str = "right"
+) -> PreTrainedTokenizerFast:
     """Pieces that begin with a space: the words above whole, others letter by letter."""
     special = ["<pad>", "<unk>", *filter(None, (start, end))]
     pieces = [*special, *map(chr, range(33, 127)), "▁", *(f"▁{word}" for word in WORDS)]
@@ -25,4 +34,6 @@ def sentencepiece_like(*, start: str = "", end: str = "", limit: int = 512) -> P
         bos_token=start or None,
         eos_token=end or None,
         model_max_length=limit,
+        padding_side=padding_side,
+        chat_template=CHAT,
     )

@@ -127,7 +127,7 @@ class DiffusionModel(ABC):
                 height=plan.height,
                 width=plan.width,
                 output_type="np",
-                **self._options(plan.guidance_scale, [plan.negative_prompt] * len(prompts)),
+                **self._options(plan.guidance_scale, [plan.negative_prompt] * len(prompts), plan.steps),
             )
         pictures = _as_pixels(output.images)
         if reading is None:
@@ -214,8 +214,8 @@ class DiffusionModel(ABC):
         """Calls of the network for the text prompt in so many steps."""
 
     @abstractmethod
-    def _options(self, scale: float, negative_prompts: list[str]) -> dict[str, Any]:
-        """What the pipeline is told beside prompts, steps, seeds and size."""
+    def _options(self, scale: float, negative_prompts: list[str], steps: int) -> dict[str, Any]:
+        """What the pipeline is told beside prompts, seeds and size, of guidance above all."""
 
     def _check_heads(self, layers: LearnedLayers) -> None:
         there = self.cross_attention_heads()

@@ -34,8 +34,23 @@ class Native:
     is_joint: bool = True
 
 
+_TWO_KINDS = (("transformer_blocks", "num_layers"), ("single_transformer_blocks", "num_single_layers"))
+
 NATIVE: dict[str, Native] = {
     "SD3Transformer2DModel": Native(steps=28, guidance_scale=7.0),
+    "AuraFlowTransformer2DModel": Native(
+        (("joint_transformer_blocks", "num_mmdit_layers"), ("single_transformer_blocks", "num_single_dit_layers")),
+        guidance_scale=3.5,
+    ),
+    "CogView4Transformer2DModel": Native(guidance_scale=5.0),
+    "FluxTransformer2DModel": Native(_TWO_KINDS, steps=28, guidance_scale=3.5, pixels=1024, patch=2),
+    "Flux2Transformer2DModel": Native(_TWO_KINDS, pixels=1024, patch=2),
+    "HunyuanDiT2DModel": Native((("blocks", "num_layers"),), guidance_scale=5.0, is_joint=False),
+    "Lumina2Transformer2DModel": Native((("layers", "num_layers"),), steps=30),
+    "PixArtTransformer2DModel": Native(steps=20, guidance_scale=4.5, is_joint=False),
+    "QwenImageTransformer2DModel": Native(pixels=1024, patch=2),
+    "SanaTransformer2DModel": Native(steps=20, guidance_scale=4.5, is_joint=False),
+    "ZImageTransformer2DModel": Native((("layers", "n_layers"),), guidance_scale=5.0, pixels=1024, patch=2),
 }
 """By the class of the network."""
 

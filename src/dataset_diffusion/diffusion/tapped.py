@@ -308,5 +308,5 @@ def bind(module: nn.Module, args: tuple[Any, ...], kwargs: Call) -> Call:
 
 
 def _image_rows(mask: Tensor | None) -> Tensor | None:
-    """A mask of the logits for the image's rows, which are alike."""
-    return mask if mask is None or mask.ndim < 4 else mask[:, :, -1:]
+    """A mask of the logits for the image's rows, which are alike, as are the heads."""
+    return mask if mask is None or mask.ndim < 4 else mask[:, :1, -1:]

@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import AttentionLayers, AttentionReader
 from dataset_diffusion.diffusion.families.base import Call
 from dataset_diffusion.diffusion.families.table import family_of
 from dataset_diffusion.diffusion.model import DiffusionModel
-from dataset_diffusion.diffusion.specs import ModelSpec
+from dataset_diffusion.diffusion.specs import GenerationPlan, ModelSpec
 from dataset_diffusion.diffusion.tapped import TappedCapture, bind
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.reading import LayerChoice, Reading
-from dataset_diffusion.records import Prompt
+from dataset_diffusion.records import AttentionMaps, Generation, LayerMaps, Prompt
 from dataset_diffusion.seeding import sample_generator
 
 
@@ -45,6 +46,44 @@ class TransformerModel(DiffusionModel):
             name: self.family.heads(network.get_submodule(attention))
             for name, attention in self.family.layers().items()
         }
+
+    def generate_checked(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], plan: GenerationPlan
+    ) -> list[Generation]:
+        """As the base class says."""
+        if not self.family.is_drawn_alone or len(prompts) == 1:
+            return super().generate_checked(prompts, seeds, plan)
+        alone = super().generate_checked
+        return [alone([prompt], [seed], plan)[0] for prompt, seed in zip(prompts, seeds, strict=True)]
+
+    def attend(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        capture: CaptureSettings | Reading | None = None,
+        *,
+        timesteps: Sequence[int] | None = None,
+    ) -> list[AttentionMaps]:
+        """As the base class says."""
+        alone = super().attend
+        if not self.family.is_drawn_alone:
+            return alone(images, prompts, seeds, capture, timesteps=timesteps)
+        each = zip(images, prompts, seeds, strict=True)
+        return [alone([i], [p], [seed], capture, timesteps=timesteps)[0] for i, p, seed in each]
+
+    def attend_layers(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        reading: Reading,
+    ) -> list[LayerMaps]:
+        """As the base class says."""
+        alone = super().attend_layers
+        if not self.family.is_drawn_alone:
+            return alone(images, prompts, seeds, reading)
+        return [alone([i], [p], [seed], reading)[0] for i, p, seed in zip(images, prompts, seeds, strict=True)]
 
     @torch.inference_mode()
     def _look_at(
@@ -84,7 +123,7 @@ class TransformerModel(DiffusionModel):
                 height=size[0],
                 width=size[1],
                 output_type="latent",
-                **self._options(scale, []),
+                **self._options(scale, [], self.family.fewest_steps),
             )
         except _CallRecordedError as recorded:
             return recorded.call
@@ -174,8 +213,8 @@ class TransformerModel(DiffusionModel):
         order = int(getattr(self.pipeline.scheduler, "order", 1))
         return steps * order - order + 1  # the last step of a scheduler of second order is of first order
 
-    def _options(self, scale: float, negative_prompts: list[str]) -> dict[str, Any]:
-        return self.family.options(scale, negative_prompts)
+    def _options(self, scale: float, negative_prompts: list[str], steps: int) -> dict[str, Any]:
+        return self.family.options(scale, negative_prompts, steps)
 
 
 class _CallRecordedError(Exception):

@@ -7,7 +7,7 @@ from dataset_diffusion.diffusion.native import NATIVE, Native, latent_scale, nat
 def test_every_family_has_its_row():
     assert NATIVE.keys() == FAMILIES.keys()
     for name, native in NATIVE.items():
-        assert [blocks for blocks, _ in native.blocks] == list(FAMILIES[name].attention)
+        assert [blocks for blocks, _ in native.blocks] == [blocks for blocks, _ in FAMILIES[name].attention]
         assert native.is_joint == (not FAMILIES[name].self_attention)
 
 

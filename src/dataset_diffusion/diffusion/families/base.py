@@ -23,6 +23,9 @@ CLASS_TOKENS = 77
 """The class prompt's length where a text encoder's states depend on it (T5 without a mask)."""
 
 
+_CONTENT = "\ufffc"
+
+
 @dataclass(frozen=True)
 class Texts:
     """What the text encoders say of texts: states, and which are of tokens that may be seen (None: all)."""
@@ -71,17 +74,19 @@ class Family:
         text_limit: tokens of the text prompt.
         latents, clock: names of the network's arguments for what is denoised and for the noise level.
         fewest_steps: that the pipeline can be called with.
+        is_drawn_alone: whether what the network is given of a text depends on the others of a batch.
     """
 
-    attention: ClassVar[dict[str, str]] = {"transformer_blocks": "attn"}
+    attention: ClassVar[tuple[tuple[str, str], ...]] = (("transformer_blocks", "attn"),)
     self_attention: ClassVar[str] = ""
     linear: ClassVar[bool] = False
     image_first: ClassVar[bool] = False
     guidance: ClassVar[Literal["last half", "first half", "own call"]] = "last half"
-    text_limit: ClassVar[int] = 512
+    text_limit: int = 512
     latents: ClassVar[str] = "hidden_states"
     clock: ClassVar[str] = "timestep"
     fewest_steps: ClassVar[int] = 1
+    is_drawn_alone: ClassVar[bool] = False
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
@@ -110,7 +115,7 @@ class Family:
         """Blocks by name, in the order in which they run, and the name of their attention."""
         return {
             f"{blocks}.{number}": f"{blocks}.{number}.{attention}"
-            for blocks, attention in self.attention.items()
+            for blocks, attention in self.attention
             for number in range(len(self.network.get_submodule(blocks)))
         }
 
@@ -129,7 +134,7 @@ class Family:
         """Whether the network draws the negative prompt too."""
         return scale > 1 and not self.takes_scale
 
-    def options(self, scale: float, negative_prompts: list[str]) -> dict[str, Any]:
+    def options(self, scale: float, negative_prompts: list[str], steps: int) -> dict[str, Any]:
         """What the pipeline is told of guidance, and whatever else makes it draw at just the size that it is given."""
         negative = {"negative_prompt": negative_prompts} if self.is_guided(scale) else {}
         return {"guidance_scale": scale, **negative}
@@ -267,6 +272,14 @@ class Family:
         """The arguments of another call of the network, with other latents at another noise level."""
         clock = torch.full_like(call[self.clock], self.time(timestep))
         return call | {self.latents: self.pack(latents), self.clock: clock}
+
+
+def in_template(tokenizer: Any, **options: Any) -> tuple[str, str]:
+    """What a chat template puts before and after a text."""
+    message = [{"role": "user", "content": _CONTENT}]
+    templated = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **options)
+    before, _, after = templated.partition(_CONTENT)
+    return before, after
 
 
 def _no_word(stream: TextStream) -> int:

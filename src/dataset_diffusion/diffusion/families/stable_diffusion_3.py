@@ -14,9 +14,9 @@ class StableDiffusion3(Family):
     image_first = True
     text_limit = 256
 
-    def options(self, scale: float, negative_prompts: list[str]) -> dict[str, Any]:
+    def options(self, scale: float, negative_prompts: list[str], steps: int) -> dict[str, Any]:
         """As the base class says."""
-        return super().options(scale, negative_prompts) | {"max_sequence_length": self.text_limit}
+        return super().options(scale, negative_prompts, steps) | {"max_sequence_length": self.text_limit}
 
     def encode(self, texts: list[str], length: int = CLASS_TOKENS) -> Texts:
         """As the base class says."""

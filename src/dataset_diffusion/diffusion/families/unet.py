@@ -103,7 +103,7 @@ class UNetModel(DiffusionModel):
         self.pipeline.scheduler.set_timesteps(steps)
         return len(self.pipeline.scheduler.timesteps)  # some schedulers call the UNet once more than there are steps
 
-    def _options(self, scale: float, negative_prompts: list[str]) -> dict[str, Any]:
+    def _options(self, scale: float, negative_prompts: list[str], steps: int) -> dict[str, Any]:
         negative = {"negative_prompt": negative_prompts} if self._is_guided(scale) else {}
         return {"guidance_scale": scale, **negative}
 
