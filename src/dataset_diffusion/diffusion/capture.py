@@ -7,6 +7,7 @@ pipeline's bit for bit, and the cost is two projections and one softmax in the f
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +41,66 @@ TokenPositions = Sequence[Sequence[Sequence[int]]]
 """Per image and class, the positions of the class's tokens in what is read against."""
 
 
-class AttentionCapture:
+class AttentionReader(ABC):
     """A ``with`` block in which calls of a network add to running means of its attention.
+
+    Args:
+        network: what denoises.
+        token_positions: where the tokens of each class are in what is read against.
+        self_shape: (h, w) of the self-attention's grid.
+        layers: the grid of each cross-attention layer by its name, to keep layers and heads apart; empty where they are
+            averaged.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        token_positions: TokenPositions,
+        self_shape: tuple[int, int],
+        layers: Mapping[str, tuple[int, int]],
+    ) -> None:
+        self._network = network
+        self._token_positions = token_positions
+        self._self_shape = self_shape
+        self._cross, self._self = RunningMean(), RunningMean()
+        self._layers = {name: (grid, RunningMean()) for name, grid in layers.items()}
+        self._reading = True
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> AttentionReader:
+        self._handles = list(self._hooks())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    @abstractmethod
+    def maps(self) -> list[AttentionMaps]:
+        """The means over heads, layers and calls so far, one per image, on the CPU."""
+
+    def layer_maps(self) -> list[LayerMaps]:
+        """The means over calls so far of every layer and head, one per image, on the CPU."""
+        means = ((grid, mean.mean().transpose(2, 3)) for grid, mean in self._layers.values())
+        # Each "b heads tokens h w", the start token first.
+        layers = [mean.reshape(*mean.shape[:3], *grid).cpu() for grid, mean in means]
+        return [
+            LayerMaps(
+                tuple(layer[image][:, [*range(1, len(classes) + 1), 0]] for layer in layers),
+                attention.cpu(),
+                self._self_shape,
+            )
+            for image, (attention, classes) in enumerate(zip(self._self.mean(), self._token_positions, strict=True))
+        ]
+
+    @abstractmethod
+    def _hooks(self) -> Iterator[Any]:
+        """Register hooks on the network; they are removed when the block ends."""
+
+
+class AttentionCapture(AttentionReader):
+    """The reader of a UNet, whose attention layers take their text as an argument.
 
     Args:
         network: what denoises; its attention layers take their states as first argument.
@@ -67,40 +126,23 @@ class AttentionCapture:
         guided: bool,
         calls: Container[int] | None = None,
     ) -> None:
-        self._network = network
+        averaged = isinstance(cross_attention, AttentionLayers)
+        super().__init__(network, token_positions, self_attention.grid, {} if averaged else cross_attention)
         self._class_states = class_states
-        self._token_positions = token_positions
         self._guided = guided
-        self._self_shape = self_attention.grid
-        self._cross, self._self = _RunningMean(), _RunningMean()
         self._readers: dict[str, Any] = {}
-        self._layers: dict[str, tuple[tuple[int, int], _RunningMean]] = {}
         if isinstance(cross_attention, AttentionLayers):
             self._cross_shape = cross_attention.grid
             self._readers |= dict.fromkeys(cross_attention.names, self._read_cross_attention)
         else:
-            self._layers = {name: (grid, _RunningMean()) for name, grid in cross_attention.items()}
-            self._columns = _columns_to_keep(token_positions, class_states)
+            self._columns = columns_to_keep(token_positions, class_states.shape[1]).to(class_states.device)[:, None]
             self._readers |= {name: partial(self._read_heads, mean) for name, (_, mean) in self._layers.items()}
         self._readers |= dict.fromkeys(self_attention.names, self._read_self_attention)
         self._calls = calls
         self._call = -1
-        self._reading = True
-        self._handles: list[Any] = []
-
-    def __enter__(self) -> AttentionCapture:
-        self._handles = [self._network.register_forward_pre_hook(self._count_call)]
-        for name, read in self._readers.items():
-            self._handles.append(self._network.get_submodule(name).register_forward_pre_hook(read))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
 
     def maps(self) -> list[AttentionMaps]:
-        """The means over heads, layers and calls so far, one per image, on the CPU."""
+        """As the base class says."""
         cross = self._cross.mean().transpose(1, 2)
         cross = cross.reshape(*cross.shape[:2], *self._cross_shape)
         return [
@@ -112,19 +154,10 @@ class AttentionCapture:
             for tokens, attention, classes in zip(cross, self._self.mean(), self._token_positions, strict=True)
         ]
 
-    def layer_maps(self) -> list[LayerMaps]:
-        """The means over calls so far of every layer and head, one per image, on the CPU."""
-        means = ((grid, mean.mean().transpose(2, 3)) for grid, mean in self._layers.values())
-        # Each "b heads tokens h w", the start token first.
-        layers = [mean.reshape(*mean.shape[:3], *grid).cpu() for grid, mean in means]
-        return [
-            LayerMaps(
-                tuple(layer[image][:, [*range(1, len(classes) + 1), 0]] for layer in layers),
-                attention.cpu(),
-                self._self_shape,
-            )
-            for image, (attention, classes) in enumerate(zip(self._self.mean(), self._token_positions, strict=True))
-        ]
+    def _hooks(self) -> Iterator[Any]:
+        yield self._network.register_forward_pre_hook(self._count_call)
+        for name, read in self._readers.items():
+            yield self._network.get_submodule(name).register_forward_pre_hook(read)
 
     def _count_call(self, network: nn.Module, args: tuple[Any, ...]) -> None:
         self._call += 1
@@ -136,7 +169,7 @@ class AttentionCapture:
         states = self._class_states.to(dtype=args[0].dtype)
         self._cross.add(attention_probabilities(layer, self._conditional(args[0]), states))
 
-    def _read_heads(self, mean: _RunningMean, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def _read_heads(self, mean: RunningMean, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         if not self._reading:
             return
         states = self._class_states.to(dtype=args[0].dtype)
@@ -193,20 +226,25 @@ def probabilities_by_head(
         yield (some @ their_keys.transpose(-1, -2)).softmax(-1, dtype=torch.float32)
 
 
-def _columns_to_keep(
-    token_positions: TokenPositions, class_states: Float[Tensor, "b tokens width"]
-) -> Float32[Tensor, "b 1 tokens kept"]:
-    """What a row of probabilities is multiplied by: first the start token, then the mean of each class's tokens."""
-    batch, tokens, _ = class_states.shape
-    columns = torch.zeros(batch, 1, tokens, 1 + max(map(len, token_positions)))
-    columns[:, 0, 0, 0] = 1
+def columns_to_keep(
+    token_positions: TokenPositions, tokens: int, start: Sequence[int] | None = None
+) -> Float32[Tensor, "b tokens kept"]:
+    """What a row of probabilities is multiplied by: first the start token, then the mean of each class's tokens.
+
+    Args:
+        token_positions: per image and class.
+        tokens: how many a row is of.
+        start: where each image's start token is; None takes the first.
+    """
+    columns = torch.zeros(len(token_positions), tokens, 1 + max(map(len, token_positions)))
     for image, classes in enumerate(token_positions):
+        columns[image, start[image] if start else 0, 0] = 1
         for number, positions in enumerate(classes, start=1):
-            columns[image, 0, positions, number] = 1 / len(positions)
-    return columns.to(class_states.device)
+            columns[image, positions, number] = 1 / len(positions)
+    return columns
 
 
-class _RunningMean:
+class RunningMean:
     """Float32 mean over layers and calls, kept as a sum."""
 
     def __init__(self) -> None:

@@ -28,6 +28,7 @@ from dataset_diffusion.config import GenerateSettings, make_settings
 from dataset_diffusion.diffusion.families.unet import UNetModel
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.specs import ModelSpec, model_spec
+from dataset_diffusion.diffusion.transformer import TransformerModel
 from dataset_diffusion.errors import ConfigError, ModelError, first_line
 from dataset_diffusion.machine.devices import inference_dtype, resolve_device
 from dataset_diffusion.machine.hub import SAFE, load_pretrained
@@ -86,10 +87,18 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
     dtype = getattr(torch, settings.dtype) if settings.dtype else inference_dtype(device, spec.dtype)
     pipeline = _read_pipeline(spec, dtype)
     pipeline.set_progress_bar_config(disable=True)
+    model = wrap(spec, pipeline)
     if (scheduler := settings.scheduler or spec.scheduler) in SCHEDULERS:
+        if isinstance(model, TransformerModel) and model.family.is_flow:
+            raise ConfigError(
+                "a scheduler of another kind of model",
+                got=scheduler,
+                expected=f"the model's own, {type(pipeline.scheduler).__name__}",
+                fix="leave out --scheduler",
+            )
         pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
     if settings.channels_last:
-        for network in (pipeline.unet, pipeline.vae):
+        for network in (denoiser(pipeline), pipeline.vae):
             network.to(memory_format=torch.channels_last)
     if settings.vae_slicing:
         pipeline.vae.enable_slicing()
@@ -101,7 +110,17 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.to(device)
-    return UNetModel(spec, pipeline)
+    return model
+
+
+def wrap(spec: ModelSpec, pipeline: Any) -> DiffusionModel:
+    """A diffusers pipeline as a `DiffusionModel`; a ModelError where it is of no known kind."""
+    return UNetModel(spec, pipeline) if hasattr(pipeline, "unet") else TransformerModel(spec, pipeline)
+
+
+def denoiser(pipeline: Any) -> Any:
+    """The UNet or transformer of a pipeline."""
+    return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
 
 
 def make_scheduler(name: str, config: Any) -> Any:
@@ -113,10 +132,10 @@ def make_scheduler(name: str, config: Any) -> Any:
 
 
 def compile_blocks(pipeline: Any, kinds: tuple[type[nn.Module], ...] = COMPILED, **options: Any) -> None:
-    """Compile blocks of the UNet and of the image decoder, in place; ``options`` are those of ``torch.compile``."""
+    """Compile blocks of the network and of the image decoder, in place; ``options`` are those of ``torch.compile``."""
     # The blocks of a kind share their code and differ in their widths, each of which is compiled once.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-    for network in (pipeline.unet, pipeline.vae.decoder):
+    for network in (denoiser(pipeline), pipeline.vae.decoder):
         for block in network.modules():
             if isinstance(block, kinds):
                 block.compile(**options)
@@ -128,14 +147,14 @@ def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
         library.disable_progress_bar()
     pipeline = load_pretrained(
         spec.path,
-        lambda: DiffusionPipeline.from_pretrained(spec.path, revision=spec.revision, dtype=dtype, **SAFE),
+        lambda: DiffusionPipeline.from_pretrained(
+            spec.path, revision=spec.revision, dtype=dtype, **_left_out(Path(spec.path)), **SAFE
+        ),
         explain=lambda error: _explain(Path(spec.path), error),
         missing="cannot load the diffusion model from the hub",
         expected="a hub that can be reached, and a repository with safetensors weights",
         say_why=True,
     )
-    if not hasattr(pipeline, "unet"):
-        raise ModelError("not a model with a UNet", got=f"{spec.path}, a {type(pipeline).__name__}")
     if len(pipeline.tokenizer) < _BYTES:
         raise ModelError(
             "the model's tokenizer has no vocabulary",
@@ -161,6 +180,13 @@ def _explain(folder: Path, error: Exception) -> ModelError:
         expected="a complete diffusers pipeline with safetensors weights",
         fix="save the pipeline again with save_pretrained",
     )
+
+
+def _left_out(folder: Path) -> dict[str, None]:
+    """The parts that a folder was saved without, as Stable Diffusion 3 without T5; diffusers wants to be told."""
+    index = folder / "model_index.json"
+    parts = json.loads(index.read_bytes()) if index.is_file() else {}
+    return {name: None for name, kind in parts.items() if kind == [None, None]}
 
 
 def _damages(folder: Path) -> Iterator[str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
+from dataset_diffusion.diffusion.capture import AttentionReader
+from dataset_diffusion.diffusion.learned import read_layers
 from dataset_diffusion.diffusion.pictures import fitting_size, resize_picture
 from dataset_diffusion.diffusion.specs import GenerationPlan, ModelSpec
-from dataset_diffusion.errors import PromptError
+from dataset_diffusion.errors import ConfigError, ModelError, PromptError
 from dataset_diffusion.prompts.tokens import token_indices
-from dataset_diffusion.reading import Reading
+from dataset_diffusion.reading import LayerChoice, LearnedLayers, Reading
 from dataset_diffusion.records import AttentionMaps, Generation, LayerMaps, Prompt
+from dataset_diffusion.seeding import sample_generator
 
 
 class DiffusionModel(ABC):
@@ -85,7 +89,6 @@ class DiffusionModel(ABC):
         self.check(prompts, plan)
         return self.generate_checked(prompts, seeds, plan)
 
-    @abstractmethod
     def check(self, prompts: Sequence[Prompt], plan: GenerationPlan) -> None:
         """Refuse what cannot be generated, and compute nothing.
 
@@ -95,14 +98,48 @@ class DiffusionModel(ABC):
             PromptError: a text or class prompt longer than the tokenizer's limit, or a class word without a token.
             ModelError: the model has no attention of the chosen resolution.
         """
+        _check_size(plan.height, plan.width, self.size_multiple)
+        schedule = self.pipeline.scheduler.config
+        limit = schedule.get("original_inference_steps", schedule["num_train_timesteps"])
+        if plan.steps > limit:
+            raise ConfigError("too many denoising steps", got=plan.steps, expected=f"at most {limit}")
+        if plan.negative_prompt and not self._is_guided(plan.guidance_scale):
+            raise _useless_negative_prompt(plan.guidance_scale)
+        if plan.reading is not None:
+            self._check_layers(plan.reading)
+            self._token_positions(prompts, plan.reading.prompt)
+        self._check_texts(prompts)
 
-    @abstractmethod
+    @torch.inference_mode()
     def generate_checked(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], plan: GenerationPlan
     ) -> list[Generation]:
         """Generate images of what ``check`` has found possible; otherwise as ``generate``."""
+        guided, reading, size = self._is_guided(plan.guidance_scale), plan.reading, (plan.height, plan.width)
+        reader: AbstractContextManager[AttentionReader | None] = nullcontext()
+        if reading is not None and reading.when == "drawing":
+            reader = self._reader(prompts, reading, guided, size, calls_to_read(reading, self._num_calls(plan.steps)))
+        with reader as attention:
+            output = self.pipeline(
+                prompt=[prompt.text for prompt in prompts],
+                num_inference_steps=plan.steps,
+                generator=[sample_generator(seed) for seed in seeds],
+                height=plan.height,
+                width=plan.width,
+                output_type="np",
+                **self._options(plan.guidance_scale, [plan.negative_prompt] * len(prompts), plan.steps),
+            )
+        pictures = _as_pixels(output.images)
+        if reading is None:
+            return [Generation(picture, None) for picture in pictures]
+        maps = self.attend(list(pictures), prompts, seeds, reading) if attention is None else _read(attention, reading)
+        # The pipeline's safety checker, where there is one, makes images black.
+        for position, refused in enumerate(getattr(output, "nsfw_content_detected", None) or ()):
+            if refused:
+                nothing = torch.zeros_like(maps[position].cross_attention)
+                maps[position] = replace(maps[position], cross_attention=nothing)
+        return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
 
-    @abstractmethod
     def attend(
         self,
         images: Sequence[UInt8[np.ndarray, "h w 3"]],
@@ -125,8 +162,9 @@ class DiffusionModel(ABC):
         Raises:
             ConfigError, PromptError, ModelError: as for ``check``.
         """
+        reading = self._resolve(capture)
+        return _read(self._look_at(images, prompts, seeds, reading, timesteps or reading.timesteps), reading)
 
-    @abstractmethod
     def attend_layers(
         self,
         images: Sequence[UInt8[np.ndarray, "h w 3"]],
@@ -135,10 +173,60 @@ class DiffusionModel(ABC):
         reading: Reading,
     ) -> list[LayerMaps]:
         """`attend`, with every layer and head apart that a learned reading names."""
+        return self._look_at(images, prompts, seeds, reading, reading.timesteps).layer_maps()
 
     @abstractmethod
     def cross_attention_heads(self) -> dict[str, int]:
         """Every cross-attention layer by name, and its number of heads."""
+
+    @abstractmethod
+    def _look_at(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        reading: Reading,
+        timesteps: Sequence[int],
+    ) -> AttentionReader:
+        """Encode images, add noise, and call the network once per noise level."""
+
+    @abstractmethod
+    def _reader(
+        self,
+        prompts: Sequence[Prompt],
+        reading: Reading,
+        guided: bool,
+        size: tuple[int, int],
+        calls: Container[int] | None = None,
+    ) -> AttentionReader:
+        """What reads the calls of the network that draw images of a size (height, width) in pixels."""
+
+    @abstractmethod
+    def _check_layers(self, reading: Reading) -> None:
+        """Raise a ModelError where the model has not the layers of a reading."""
+
+    @abstractmethod
+    def _is_guided(self, scale: float) -> bool:
+        """Whether the network is called for the negative prompt too."""
+
+    @abstractmethod
+    def _num_calls(self, steps: int) -> int:
+        """Calls of the network for the text prompt in so many steps."""
+
+    @abstractmethod
+    def _options(self, scale: float, negative_prompts: list[str], steps: int) -> dict[str, Any]:
+        """What the pipeline is told beside prompts, seeds and size, of guidance above all."""
+
+    def _check_heads(self, layers: LearnedLayers) -> None:
+        there = self.cross_attention_heads()
+        for name, heads in zip(layers.layers, layers.heads, strict=True):
+            if heads not in (1, there.get(name)):
+                raise ModelError(
+                    "the reading is for another model",
+                    got=f"{heads} heads of the layer {name}",
+                    expected=f"{there.get(name) or 'one'} of {', '.join(there)}",
+                    fix="dataset-diffusion calibrate learns one for this model",
+                )
 
     def fit_picture(self, image: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """A picture of any size at one that fits the model, in its own proportions as far as that goes."""
@@ -186,3 +274,45 @@ class DiffusionModel(ABC):
 
     def _num_tokens(self, text: str) -> int:
         return len(self.tokenizer(text).input_ids)
+
+
+def calls_to_read(reading: Reading, num_calls: int) -> range:
+    half = (num_calls + 1) // 2  # an odd call in the middle belongs to both halves
+    first, after = {"all": (0, num_calls), "first-half": (0, half), "last-half": (num_calls - half, num_calls)}[
+        reading.steps
+    ]
+    return range(first, after, reading.every)
+
+
+def _read(attention: AttentionReader, reading: Reading) -> list[AttentionMaps]:
+    learned = reading.cross_attention
+    if isinstance(learned, LayerChoice):
+        return attention.maps()
+    return [read_layers(maps, learned) for maps in attention.layer_maps()]
+
+
+def _check_size(height: int, width: int, multiple: int) -> None:
+    if height % multiple or width % multiple:
+        raise ConfigError(
+            "the image size does not fit the model",
+            got=f"{height}x{width} pixels",
+            expected=f"height and width that are multiples of {multiple}",
+            fix=f"use {max(height // multiple, 1) * multiple}x{max(width // multiple, 1) * multiple}",
+        )
+
+
+def _useless_negative_prompt(scale: float) -> ConfigError:
+    return ConfigError(
+        "a negative prompt does nothing without classifier-free guidance",
+        got="a model distilled for guidance" if scale > 1 else f"guidance scale {scale:g}",
+        expected="no negative prompt" if scale > 1 else "a scale above 1",
+        fix="leave out --negative-prompt",
+    )
+
+
+def _as_pixels(images: Float[np.ndarray, "b h w 3"]) -> UInt8[np.ndarray, "b h w 3"]:
+    if not np.isfinite(images).all():  # as uint8 they would be black
+        raise ModelError(
+            "the model's numbers overflowed", got="images that are not finite", fix="--dtype bfloat16 or float32"
+        )
+    return (images * 255).round().astype(np.uint8)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
+from dataset_diffusion.diffusion.native import NATIVE, native_layers, native_size
 from dataset_diffusion.diffusion.recognition import name_of_folder, name_of_repository
 from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.machine.hub import load_pretrained
@@ -22,6 +23,10 @@ NEGATIVE_PROMPT = (
     "bad art, beginner, amateur, distorted face"
 )
 """What Stable Diffusion is told to avoid (the paper uses one fixed list)."""
+
+
+FLOW_TIMESTEPS = (101, 201, 301)
+"""Noise levels at which transformers look at given images: low ones, at which they say best what is where."""
 
 
 @dataclass(frozen=True)
@@ -283,9 +288,13 @@ def what_is_taken(model: str, plan: GenerationPlan) -> str | None:
 
 
 def _derived_spec(path: str, folder: Path) -> ModelSpec:
-    """Image size from the UNet's and autoencoder's configs, attention at a quarter (cross) and half (self) of the
-    latents' side, as published for 64x64 latents, or at the nearest resolutions that the UNet has.
+    """Image size from the network's and autoencoder's configs.
+
+    Of a UNet, attention at a quarter (cross) and half (self) of the latents' side, as published for 64x64 latents, or
+    at the nearest resolutions that it has.
     """
+    if (folder / "transformer" / "config.json").is_file():
+        return _transformer_spec(path, folder)
     try:
         unet, autoencoder = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
         cells = unet["sample_size"] if isinstance(unet["sample_size"], int) else min(unet["sample_size"])
@@ -293,9 +302,9 @@ def _derived_spec(path: str, folder: Path) -> ModelSpec:
         attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            "not a diffusers folder of a UNet model",
+            "not a diffusers folder of a text-to-image model",
             got=f"{path} ({type(error).__name__}: {error})",
-            expected="unet/config.json and vae/config.json",
+            expected="unet/config.json, or transformer/config.json, and vae/config.json",
             fix="save the pipeline with save_pretrained(..., safe_serialization=True)",
         ) from error
     levels = [level for level, has in enumerate(attention) if has] or [0]
@@ -308,6 +317,37 @@ def _derived_spec(path: str, folder: Path) -> ModelSpec:
         self_attention=LayerChoice(cells >> half),
         num_inference_steps=50,
         scheduler=_scheduler_class(folder),
+    )
+
+
+_TRANSFORMER_PARTS = ("transformer", "vae")
+
+
+def _transformer_spec(path: str, folder: Path) -> ModelSpec:
+    try:
+        network, autoencoder = (
+            json.loads((folder / part / "config.json").read_text()) for part in ("transformer", "vae")
+        )
+        native = NATIVE[network["_class_name"]]
+        pixels, side = native_size(native, network, autoencoder)
+        cross, own = native_layers(native, network, side)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            "not a transformer that is known",
+            got=f"{path} ({type(error).__name__}: {error})",
+            expected=f"transformer/config.json and vae/config.json of one of {', '.join(NATIVE)}",
+        ) from error
+    return ModelSpec(
+        path=path,
+        height=pixels,
+        width=pixels,
+        cross_attention=cross,
+        self_attention=own,
+        num_inference_steps=native.steps,
+        guidance_scale=native.guidance_scale,
+        scheduler=_scheduler_class(folder),
+        attend_timesteps=FLOW_TIMESTEPS,
+        dtype="bfloat16",
     )
 
 

@@ -27,7 +27,14 @@ class Tokenizer(Protocol):
     def __call__(self, text: str, **options: Any) -> Any: ...
 
 
-def token_indices(tokenizer: Tokenizer, class_prompt: str, words: Sequence[str]) -> list[list[int]]:
+def token_indices(
+    tokenizer: Tokenizer,
+    class_prompt: str,
+    words: Sequence[str],
+    *,
+    within: Span | None = None,
+    limit: int | None = None,
+) -> list[list[int]]:
     """Positions of each word's tokens in ``tokenizer(class_prompt).input_ids``, special tokens counted.
 
     Words are looked for from left to right, each after the one before it, so that "dog" and "hot dog" are told apart in
@@ -37,6 +44,8 @@ def token_indices(tokenizer: Tokenizer, class_prompt: str, words: Sequence[str])
         tokenizer: a fast ``transformers`` tokenizer.
         class_prompt: the text that the tokens are of; a text prompt will do.
         words: the words to find, each of one or more space-separated words, in any case.
+        within: the part of the text to look in; None looks in all of it.
+        limit: tokens that the text may have; None takes the tokenizer's.
 
     Returns:
         One list of ascending positions per word. No position is in two lists.
@@ -52,10 +61,11 @@ def token_indices(tokenizer: Tokenizer, class_prompt: str, words: Sequence[str])
             fix="load it as a fast tokenizer",
         )
     encoding = tokenizer(class_prompt, return_offsets_mapping=True, truncation=False, verbose=False)
-    spans = _find_words(class_prompt, words)
+    begin, end = within or (0, len(class_prompt))
+    spans = [(start + begin, stop + begin) for start, stop in _find_words(class_prompt[begin:end], words)]
     indices = [_tokens_in(span, encoding.offset_mapping) for span in spans]
     _check_owned(indices, words, class_prompt)
-    _check_length(tokenizer, encoding, indices, words, class_prompt)
+    _check_length(limit or tokenizer.model_max_length, encoding, indices, words, class_prompt)
     _check_known(tokenizer, encoding.input_ids, indices, words)
     return indices
 
@@ -137,10 +147,8 @@ def _check_known(
             )
 
 
-def _check_length(
-    tokenizer: Tokenizer, encoding: Any, indices: list[list[int]], words: Sequence[str], class_prompt: str
-) -> None:
-    length, limit = len(encoding.input_ids), tokenizer.model_max_length
+def _check_length(limit: int, encoding: Any, indices: list[list[int]], words: Sequence[str], class_prompt: str) -> None:
+    length = len(encoding.input_ids)
     if length <= limit:
         return
     # Truncation keeps the special tokens at the end, so that the last words go first.

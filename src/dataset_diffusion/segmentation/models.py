@@ -34,14 +34,6 @@ class HasLoss(Protocol):
     def loss(self, images: Tensor, labels: Tensor) -> Tensor: ...
 
 
-@runtime_checkable
-class HasNormalization(Protocol):
-    """A network whose images are normalised by other means and deviations than ImageNet's, of RGB in [0, 1]."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
 class Segmenter(nn.Module):
     """A network of ``SEGMENTERS`` wrapped at the edge, so that everything after it sees one calling convention."""
 

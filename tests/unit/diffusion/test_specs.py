@@ -37,7 +37,9 @@ def test_a_single_checkpoint_file(tmp_path):
 def test_a_config_that_says_too_little(copy, change):
     file = copy / "unet" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    assert refused(ModelError, model_spec, str(copy)).startswith("not a diffusers folder of a UNet model; got ")
+    assert refused(ModelError, model_spec, str(copy)).startswith(
+        "not a diffusers folder of a text-to-image model; got "
+    )
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd21-base", "sdxl-base"])

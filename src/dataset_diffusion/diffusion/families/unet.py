@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,14 +13,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from dataset_diffusion.config import CaptureSettings
-from dataset_diffusion.diffusion.capture import AttentionCapture, AttentionLayers
-from dataset_diffusion.diffusion.learned import read_layers
+from dataset_diffusion.diffusion.capture import AttentionCapture, AttentionLayers, AttentionReader
 from dataset_diffusion.diffusion.model import DiffusionModel
-from dataset_diffusion.diffusion.specs import GenerationPlan
-from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.errors import ModelError
 from dataset_diffusion.reading import LayerChoice, Reading
-from dataset_diffusion.records import AttentionMaps, Generation, LayerMaps, Prompt
+from dataset_diffusion.records import Prompt
 from dataset_diffusion.seeding import sample_generator
 
 
@@ -39,77 +34,6 @@ class UNetModel(DiffusionModel):
         """As the base class says."""
         return self.latent_scale
 
-    def check(self, prompts: Sequence[Prompt], plan: GenerationPlan) -> None:
-        """As the base class says; an image size fits if it is a multiple of ``latent_scale``."""
-        self._latent_shape(plan.height, plan.width)
-        schedule = self.pipeline.scheduler.config
-        limit = schedule.get("original_inference_steps", schedule["num_train_timesteps"])
-        if plan.steps > limit:
-            raise ConfigError("too many denoising steps", got=plan.steps, expected=f"at most {limit}")
-        if plan.negative_prompt and not self._is_guided(plan.guidance_scale):
-            raise _useless_negative_prompt(plan.guidance_scale)
-        if plan.reading is not None:
-            self._layers(plan.reading, self._native_shape)
-            self._token_positions(prompts, plan.reading.prompt)
-        self._check_texts(prompts)
-
-    @torch.inference_mode()
-    def generate_checked(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], plan: GenerationPlan
-    ) -> list[Generation]:
-        """As the base class says."""
-        guided, reading = self._is_guided(plan.guidance_scale), plan.reading
-        reader: AbstractContextManager[AttentionCapture | None] = nullcontext()
-        if reading is not None and reading.when == "drawing":
-            self.pipeline.scheduler.set_timesteps(plan.steps)
-            # Some schedulers call the UNet once more than there are steps.
-            calls = _calls_to_read(reading, num_calls=len(self.pipeline.scheduler.timesteps))
-            reader = self._reader(prompts, reading, guided, self._latent_shape(plan.height, plan.width), calls)
-        with reader as attention:
-            output = self.pipeline(
-                prompt=[prompt.text for prompt in prompts],
-                num_inference_steps=plan.steps,
-                guidance_scale=plan.guidance_scale,
-                generator=[sample_generator(seed) for seed in seeds],
-                height=plan.height,
-                width=plan.width,
-                output_type="np",
-                **({"negative_prompt": [plan.negative_prompt] * len(prompts)} if guided else {}),
-            )
-        pictures = _as_pixels(output.images)
-        if reading is None:
-            return [Generation(picture, None) for picture in pictures]
-        maps = self.attend(list(pictures), prompts, seeds, reading) if attention is None else _read(attention, reading)
-        # The pipeline's safety checker, where there is one, makes images black.
-        for position, refused in enumerate(getattr(output, "nsfw_content_detected", None) or ()):
-            if refused:
-                nothing = torch.zeros_like(maps[position].cross_attention)
-                maps[position] = replace(maps[position], cross_attention=nothing)
-        return [Generation(picture, found) for picture, found in zip(pictures, maps, strict=True)]
-
-    def attend(
-        self,
-        images: Sequence[UInt8[np.ndarray, "h w 3"]],
-        prompts: Sequence[Prompt],
-        seeds: Sequence[int],
-        capture: CaptureSettings | Reading | None = None,
-        *,
-        timesteps: Sequence[int] | None = None,
-    ) -> list[AttentionMaps]:
-        """As the base class says; both sides of the images are multiples of ``latent_scale``."""
-        reading = self._resolve(capture)
-        return _read(self._look_at(images, prompts, seeds, reading, timesteps or reading.timesteps), reading)
-
-    def attend_layers(
-        self,
-        images: Sequence[UInt8[np.ndarray, "h w 3"]],
-        prompts: Sequence[Prompt],
-        seeds: Sequence[int],
-        reading: Reading,
-    ) -> list[LayerMaps]:
-        """As the base class says."""
-        return self._look_at(images, prompts, seeds, reading, reading.timesteps).layer_maps()
-
     def cross_attention_heads(self) -> dict[str, int]:
         """As the base class says."""
         unet = self.pipeline.unet
@@ -123,7 +47,7 @@ class UNetModel(DiffusionModel):
         seeds: Sequence[int],
         reading: Reading,
         timesteps: Sequence[int],
-    ) -> AttentionCapture:
+    ) -> AttentionReader:
         """Encode images, add noise, and call the UNet once per noise level."""
         height, width, _ = images[0].shape
         self.check(prompts, self._plan(reading, height=height, width=width))
@@ -132,7 +56,7 @@ class UNetModel(DiffusionModel):
         noise = noise.to(latents)
         scheduler = DDIMScheduler.from_config(self.pipeline.scheduler.config)
         text, extra = self._encode_texts([prompt.text for prompt in prompts], (height, width))
-        with self._reader(prompts, reading, False, self._latent_shape(height, width)) as attention:
+        with self._reader(prompts, reading, False, (height, width)) as attention:
             for timestep in timesteps:
                 step = torch.full((len(images),), timestep, device=latents.device)
                 noisy = scheduler.add_noise(latents, noise, step)
@@ -144,12 +68,12 @@ class UNetModel(DiffusionModel):
         prompts: Sequence[Prompt],
         reading: Reading,
         guided: bool,
-        latent_shape: tuple[int, int],
+        size: tuple[int, int],
         calls: Container[int] | None = None,
     ) -> AttentionCapture:
         texts = [prompt.class_prompt if reading.prompt == "class" else prompt.text for prompt in prompts]
         states, _ = self._encode_texts(texts, (self.spec.height, self.spec.width))
-        cross, own = self._layers(reading, latent_shape)
+        cross, own = self._layers(reading, self._latent_shape(*size))
         return AttentionCapture(
             self.pipeline.unet,
             states,
@@ -169,16 +93,19 @@ class UNetModel(DiffusionModel):
         if isinstance(reading.cross_attention, LayerChoice):
             return choose_layers(unet, "attn2", reading.cross_attention, native, latent_shape), own
         grids = _block_grids(unet, latent_shape)
-        there = self.cross_attention_heads()
-        for name, heads in zip(reading.cross_attention.layers, reading.cross_attention.heads, strict=True):
-            if heads not in (1, there.get(name)):
-                raise ModelError(
-                    "the reading is for another model",
-                    got=f"{heads} heads of the layer {name}",
-                    expected=f"{there.get(name) or 'one'} of {', '.join(there)}",
-                    fix="dataset-diffusion calibrate learns one for this model",
-                )
+        self._check_heads(reading.cross_attention)
         return {name: grids[_block_of(name)] for name in reading.cross_attention.layers}, own
+
+    def _check_layers(self, reading: Reading) -> None:
+        self._layers(reading, self._native_shape)
+
+    def _num_calls(self, steps: int) -> int:
+        self.pipeline.scheduler.set_timesteps(steps)
+        return len(self.pipeline.scheduler.timesteps)  # some schedulers call the UNet once more than there are steps
+
+    def _options(self, scale: float, negative_prompts: list[str], steps: int) -> dict[str, Any]:
+        negative = {"negative_prompt": negative_prompts} if self._is_guided(scale) else {}
+        return {"guidance_scale": scale, **negative}
 
     def _is_guided(self, scale: float) -> bool:
         """Whether every call of the UNet has an unconditional half, which the negative prompt is for."""
@@ -207,15 +134,7 @@ class UNetModel(DiffusionModel):
         return latents * float(autoencoder.config.scaling_factor)
 
     def _latent_shape(self, height: int, width: int) -> tuple[int, int]:
-        scale = self.latent_scale
-        if height % scale or width % scale:
-            raise ConfigError(
-                "the image size does not fit the model",
-                got=f"{height}x{width} pixels",
-                expected=f"height and width that are multiples of {scale}",
-                fix=f"use {max(height // scale, 1) * scale}x{max(width // scale, 1) * scale}",
-            )
-        return height // scale, width // scale
+        return height // self.latent_scale, width // self.latent_scale
 
 
 def choose_layers(
@@ -258,13 +177,6 @@ def _attention_layers(unet: nn.Module, suffix: str) -> list[str]:
     return [name for name, _ in unet.named_modules() if name.endswith(f".{suffix}")]
 
 
-def _read(attention: AttentionCapture, reading: Reading) -> list[AttentionMaps]:
-    learned = reading.cross_attention
-    if isinstance(learned, LayerChoice):
-        return attention.maps()
-    return [read_layers(maps, learned) for maps in attention.layer_maps()]
-
-
 def _block_of(layer_name: str) -> str:
     """``up_blocks.1.attentions.0...`` -> ``up_blocks.1``; ``mid_block.attentions...`` -> ``mid_block``."""
     parts = layer_name.split(".")
@@ -280,28 +192,3 @@ def _block_grids(unet: Any, latent_shape: tuple[int, int]) -> dict[str, tuple[in
     down = {f"down_blocks.{i}": grid for i, grid in enumerate(grids)}
     up = {f"up_blocks.{i}": grid for i, grid in enumerate(reversed(grids))}
     return {**down, "mid_block": grids[-1], **up}
-
-
-def _useless_negative_prompt(scale: float) -> ConfigError:
-    return ConfigError(
-        "a negative prompt does nothing without classifier-free guidance",
-        got="a model distilled for guidance" if scale > 1 else f"guidance scale {scale:g}",
-        expected="no negative prompt" if scale > 1 else "a scale above 1",
-        fix="leave out --negative-prompt",
-    )
-
-
-def _as_pixels(images: Float[np.ndarray, "b h w 3"]) -> UInt8[np.ndarray, "b h w 3"]:
-    if not np.isfinite(images).all():  # as uint8 they would be black
-        raise ModelError(
-            "the model's numbers overflowed", got="images that are not finite", fix="--dtype bfloat16 or float32"
-        )
-    return (images * 255).round().astype(np.uint8)
-
-
-def _calls_to_read(reading: Reading, num_calls: int) -> range:
-    half = (num_calls + 1) // 2  # an odd call in the middle belongs to both halves
-    first, after = {"all": (0, num_calls), "first-half": (0, half), "last-half": (num_calls - half, num_calls)}[
-        reading.steps
-    ]
-    return range(first, after, reading.every)

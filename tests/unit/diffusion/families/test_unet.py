@@ -136,7 +136,7 @@ def each_calls_maps(model, steps):
     capture = model.spec.resolve_reading()
     with ExitStack() as stack:
         readers = [
-            stack.enter_context(model._reader([TEDDY], capture, False, (8, 8), calls=[call])) for call in range(steps)
+            stack.enter_context(model._reader([TEDDY], capture, False, (64, 64), calls=[call])) for call in range(steps)
         ]
         model.generate([TEDDY], [3], steps=steps, guidance_scale=1.0, height=64, width=64)
     return torch.stack([reader.maps()[0].cross_attention for reader in readers])
