@@ -89,8 +89,11 @@ def _labels_of(teacher: Path, task: TrainingTask, listener: TrainingListener) ->
         atomic_write(file, buffer.getvalue())
         remove_leftovers(file)
     try:
-        return pq.read_table(file)["label"].combine_chunks()
-    except (OSError, KeyError, pa.ArrowException) as error:
+        labels = pq.read_table(file)["label"].combine_chunks()
+        if labels.null_count or len(labels) != len(task.data):
+            raise ValueError(f"{len(labels) - labels.null_count} label maps for {len(task.data)} images")
+        return labels
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise DatasetError(f"cannot read {file}", got=type(error).__name__, fix="delete it and train again") from error
 
 
