@@ -14,7 +14,7 @@ from pathlib import Path
 from dataset_diffusion.dataset.manifest import FILE_NAME, REPLACING, DatasetManifest
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
-from dataset_diffusion.disk.atomic import explained_write_errors
+from dataset_diffusion.disk.atomic import explained_write_errors, sync_folder
 
 _UNFINISHED = ".replacement-"
 
@@ -39,6 +39,7 @@ def finish_replacement(new: DatasetStore) -> None:
     folder = new.path.parent
     with explained_write_errors(folder):
         new.path.replace(folder / REPLACING)
+        sync_folder(folder)
     resume_replacement(folder)
 
 
@@ -48,8 +49,11 @@ def resume_replacement(folder: Path) -> None:
     with explained_write_errors(folder):
         if (new / FILE_NAME).exists():
             (folder / FILE_NAME).unlink(missing_ok=True)
+            sync_folder(folder)
             for shard in sorted((new / "shards").glob("*.parquet")):
                 shard.replace(folder / "shards" / shard.name)
+            sync_folder(folder / "shards")
             (new / FILE_NAME).replace(folder / FILE_NAME)
+            sync_folder(folder)
         if new.exists():
             shutil.rmtree(new)

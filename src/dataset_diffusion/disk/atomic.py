@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -71,6 +72,24 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file_system(folder: Path) -> None:
+    """Have all that was written to the file system of a folder reach the disk: for many files in a tenth of the time.
+
+    Raises:
+        OSError: some of it could not be written.
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:  # no Linux
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+    finally:
+        os.close(descriptor)
+
+
 def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None:
     """Write JSON as `atomic_write` does, indented for people to read, in a folder that is made if need be."""
     with explained_write_errors(path):
@@ -78,12 +97,15 @@ def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None
     atomic_write(path, (json.dumps(values, indent=2, ensure_ascii=ensure_ascii) + "\n").encode())
 
 
-def read_json(path: Path, fix: str, error: Callable[..., DatasetDiffusionError] = DatasetError) -> Any:
-    """What a JSON file holds; this kind of error with this fix where it cannot be read or is not JSON."""
+def read_json(path: Path, fix: str, error: Callable[..., DatasetDiffusionError] = DatasetError) -> dict[str, Any]:
+    """The JSON object in a file; this kind of error with this fix where it cannot be read or is none."""
     try:
-        return json.loads(read_regular(path).decode())
+        values = json.loads(read_regular(path).decode())
     except (OSError, ValueError, RecursionError) as reason:
         raise error(f"cannot read {path}", got=str(reason), fix=fix) from reason
+    if not isinstance(values, dict):
+        raise error(f"cannot read {path}", got=type(values).__name__, expected="a JSON object", fix=fix)
+    return values
 
 
 def remove_leftovers(path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dataset_diffusion.disk.atomic import explained_write_errors, sync_file
 from dataset_diffusion.errors import DatasetError, PromptError, Skipped, leave_out
 
 Key = tuple[str, int]
@@ -70,8 +71,8 @@ def write_captions(
         The number of photos of each batch, once its captions are written.
 
     Raises:
-        DatasetError: a photo cannot be read.
-        PromptError: ``file`` cannot be written, or is another one.
+        DatasetError: a photo cannot be read, or ``file`` cannot be written.
+        PromptError: ``file`` is another one.
     """
     _cut_unfinished(file)
     for batch, made in captioned:
@@ -102,11 +103,8 @@ def _append(file: Path, captioner: str, captions: Iterable[tuple[Key, str]]) -> 
         json.dumps({"photo": name, "bytes": size, "captioner": captioner, "caption": caption})
         for (name, size), caption in captions
     ]
-    try:
+    with explained_write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as opened:
             opened.write(("\n".join(lines) + "\n").encode())
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError as error:
-        raise PromptError("cannot write the captions", got=f"{file}: {error.strerror}", fix="make room") from error
+            sync_file(opened)

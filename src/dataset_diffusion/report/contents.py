@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from dataset_diffusion.config import Fraction
 from dataset_diffusion.dataset.manifest import FILE_NAME
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.disk.places import read_regular
 from dataset_diffusion.errors import DatasetError, first_problem
 from dataset_diffusion.evaluation.examples import Example, read_examples
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -145,7 +146,7 @@ def digest_of(folder: Path) -> str:
     digest = sha256(__version__.encode())
     try:
         for file in (*files, folder / FILE_NAME, run.labelled / FILE_NAME):
-            digest.update(sha256(file.read_bytes()).digest() if file.exists() else b"none")
+            digest.update(sha256(read_regular(file)).digest() if file.exists() else b"none")
     except OSError as error:
         raise DatasetError("a file of the folder cannot be read", got=str(error)) from error
     shards = (path.name for place in (folder, run.labelled) for path in sorted(place.glob("shards/*.parquet")))
@@ -190,7 +191,7 @@ def _parse_log(text: str) -> tuple[TrainingStep, ...]:
 def _read(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
     """What a file holds, None where there is no file."""
     try:
-        return parse(path.read_text(encoding="utf-8")) if path.exists() else None
+        return parse(read_regular(path).decode()) if path.exists() else None
     except ValidationError as error:
         raise DatasetError(
             f"{path} cannot be read",

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, sync_file, sync_folder
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.run_folder import CHECKPOINT, TRAINING_LOG
 from dataset_diffusion.segmentation.model_folder import Identity
@@ -62,8 +61,16 @@ class Journal(Callback):  # type: ignore[misc]
         if step % self._task.checkpoint_every == 0:
             self._save_checkpoint(trainer)
 
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._sync_log()
+
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["identity"] = self._task.identity.to_json()
+
+    def _sync_log(self) -> None:
+        with explained_write_errors(self._log), self._log.open("ab") as log:
+            sync_file(log)
 
     def _save_checkpoint(self, trainer: Trainer) -> None:
         # Lightning writes to the system's temporary folder and moves the file, which across file systems is a copy.
@@ -72,7 +79,11 @@ class Journal(Callback):  # type: ignore[misc]
             try:
                 trainer.save_checkpoint(temporary)
                 if trainer.is_global_zero:
+                    self._sync_log()  # which a checkpoint takes for written
+                    with temporary.open("rb") as file:
+                        sync_file(file)
                     temporary.replace(self._checkpoint)
+                    sync_folder(self._checkpoint.parent)
             finally:
                 if trainer.is_global_zero:
                     temporary.unlink(missing_ok=True)
@@ -86,7 +97,7 @@ def resumable_step(out: Path, identity: Identity) -> int:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         begun, step = checkpoint["identity"], int(checkpoint["global_step"])
-    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever unpickling comes across in damaged bytes
         raise ModelError(
             f"cannot resume from {path}", got=type(error).__name__, fix="delete it to start afresh"
         ) from error

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.disk.atomic import atomic_write, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
-from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError
+from dataset_diffusion.disk.places import read_regular
+from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError, first_line
 from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION, WEIGHTS
@@ -53,8 +54,14 @@ class Identity:
 
     def check(self, found: dict[str, Any], folder: Path) -> None:
         """Refuse a folder in which the ``to_json`` of another identity was found."""
+        try:
+            there = _shown(found)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{folder} holds no segmenter", got=first_line(error), fix="use another --out or delete it"
+            ) from error
         refuse_differences(
-            differences(_shown(found), _shown(self.to_json())),
+            differences(there, _shown(self.to_json())),
             folder,
             "a segmenter that was trained otherwise",
             ConfigError,
@@ -120,7 +127,7 @@ def load_segmenter(path: Path, device: str | None = None) -> TrainedSegmenter:
 def read_description(path: Path) -> dict[str, Any]:
     """``model.json`` of a finished model folder; a ModelError where it is missing or is not a JSON object."""
     try:
-        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads(read_regular(path / DESCRIPTION).decode())
     except OSError as error:
         unfinished = (path / CHECKPOINT).exists()
         raise ModelError(
@@ -128,7 +135,7 @@ def read_description(path: Path) -> dict[str, Any]:
             got=f"{path} without a {DESCRIPTION}",
             fix="run the same train command again to finish it" if unfinished else "dataset-diffusion train",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError("not a segmenter's description", got=f"{path / DESCRIPTION}: {error}") from error
     if not isinstance(description, dict):
         raise ModelError("not a segmenter's description", got=str(path / DESCRIPTION), expected="a JSON object")
@@ -145,12 +152,16 @@ def _shown(description: dict[str, Any]) -> dict[str, Any]:
     return {"classes": names, **settings, **compared, "class_set": classes}
 
 
+_DAMAGED = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading values of another kind raises."""
+
+
 @contextmanager
 def _explained_damage(path: Path) -> Iterator[None]:
     try:
         yield
     # load_state_dict raises RuntimeError for names or shapes that do not fit.
-    except (KeyError, ValidationError, SafetensorError, OSError, RuntimeError, DatasetDiffusionError) as error:
+    except (*_DAMAGED, ValidationError, SafetensorError, OSError, RuntimeError, DatasetDiffusionError) as error:
         raise ModelError(
             f"cannot load the segmenter in {path}",
             got=f"{type(error).__name__}: {error}",

@@ -93,6 +93,10 @@ def _kept(file: Path, task: TrainingTask, make: Callable[[], Iterator[Target]], 
         atomic_write(file, buffer.getvalue())
         remove_leftovers(file)
     try:
-        return pq.read_table(file).combine_chunks()
-    except (OSError, KeyError, pa.ArrowException) as error:
+        labels = pq.read_table(file).combine_chunks()
+        missing = sum(column.null_count for column in labels.columns)
+        if missing or len(labels) != len(task.data):
+            raise ValueError(f"{len(labels)} rows, {missing} label maps missing, for {len(task.data)} images")
+        return labels
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise DatasetError(f"cannot read {file}", got=type(error).__name__, fix="delete it and train again") from error

@@ -157,5 +157,4 @@ def _claim(folder: RunFolder, config: RunConfig) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    values: dict[str, Any] = read_json(file, fix="delete it, or use another --out", error=ConfigError)
-    return values
+    return read_json(file, fix="delete it, or use another --out", error=ConfigError)

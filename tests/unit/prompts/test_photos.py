@@ -114,7 +114,7 @@ def test_a_photo_that_cannot_be_read_is_named_or_left_out(photos, captioner, tmp
 
 def test_a_captions_file_that_cannot_be_written_is_named(photos, captioner, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PromptError, match=r"cannot write the captions; got .*file/captions\.jsonl: "):
+    with pytest.raises(DatasetError, match=r"cannot write .*file/captions\.jsonl; got File exists; fix: "):
         caption_all(photos, captioner, tmp_path / "file" / "captions.jsonl")
 
 

@@ -1,7 +1,8 @@
 """Writes an export shard by shard, so that memory stays flat and a killed export goes on where it was.
 
-While it is unfinished the folder has a subfolder ``.unfinished`` with one file per finished shard. The dataset card
-comes last: a folder with a README.md is a whole export.
+While it is unfinished the folder has a subfolder ``.unfinished`` with one file per finished shard, whose files have
+reached the disk by then; its first line is the SHA-256 of the others. The dataset card comes last: a folder with a
+README.md is a whole export.
 """
 
 from __future__ import annotations
@@ -19,10 +20,19 @@ from dataset_diffusion.dataset.card import dataset_card
 from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.dataset.exports.job import COLUMNS, Item, Job, val_indices
 from dataset_diffusion.dataset.exports.table import CARD_HEADERS, EXPORTS
+from dataset_diffusion.dataset.schema import sha256
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, read_json, remove_leftovers, write_json
+from dataset_diffusion.disk.atomic import (
+    atomic_write,
+    explained_write_errors,
+    read_json,
+    remove_leftovers,
+    sync_file_system,
+    write_json,
+)
 from dataset_diffusion.disk.claims import differences, refuse_differences
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.disk.places import read_regular
+from dataset_diffusion.errors import DatasetError, first_line
 
 FILE_NAME = "export.json"
 _UNFINISHED = ".unfinished"
@@ -72,22 +82,29 @@ class DatasetExport:
         """The shards of the dataset that are still to be exported, in order."""
         if self.is_finished:
             return []
-        return [shard for shard in range(self.store.manifest.num_shards) if not self._records_file(shard).exists()]
+        return [shard for shard in range(self.store.manifest.num_shards) if not _is_whole(self._records_file(shard))]
 
     def write_shard(self, shard: int) -> None:
         """Export the samples of one shard of the dataset."""
         records = self._format.write_shard(self.job, shard, self._items(shard))
         lines = [json.dumps(record) + "\n" for record in records]
-        atomic_write(self._records_file(shard), "".join(lines).encode())
+        self._sync()  # the record says that the files are there
+        data = "".join(lines).encode()
+        atomic_write(self._records_file(shard), f"{sha256(data)}\n".encode() + data)
 
     def finish(self) -> None:
         """Write what is about all samples, the dataset card last. Does nothing to a finished export."""
         if not self.is_finished:
             self._format.write_index(self.job, _Records(self))
+            self._sync()
             atomic_write(self.job.folder / CARD, self._card().encode())
         for name in (CARD, FILE_NAME):
             remove_leftovers(self.job.folder / name)
         shutil.rmtree(self.job.folder / _UNFINISHED, ignore_errors=True)
+
+    def _sync(self) -> None:
+        with explained_write_errors(self.job.folder):
+            sync_file_system(self.job.folder)
 
     def _description(self) -> dict[str, Any]:
         manifest = self.job.manifest
@@ -131,7 +148,17 @@ class _Records:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for file in self._files:
             with file.open(encoding="utf-8") as lines:
+                next(lines)  # their hash
                 yield from map(json.loads, lines)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file of records is there as it was written; a damaged one is no record, and its shard written again."""
+    try:
+        first, _, data = read_regular(file).partition(b"\n")
+    except OSError:
+        return False
+    return first == sha256(data).encode()
 
 
 def _check_same(claim: dict[str, Any], folder: Path) -> None:
@@ -141,5 +168,5 @@ def _check_same(claim: dict[str, Any], folder: Path) -> None:
     try:
         other = {**there["settings"], "dataset": there["dataset"]}
     except (TypeError, KeyError) as error:
-        raise DatasetError(f"cannot read {path}", got=f"no export: {error}", fix=fix) from error
+        raise DatasetError(f"cannot read {path}", got=f"no export: {first_line(error)}", fix=fix) from error
     refuse_differences(differences(other, mine), folder, "another export", DatasetError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +78,8 @@ class Job:
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the export.
 
-        In place, since what a killed export leaves is written again: a file counts when its shard is done.
+        In place, since what a killed export leaves is written again: a file counts when its shard is done, and it has
+        reached the disk by then.
         """
         path = self.folder / name
         with explained_write_errors(path):
@@ -90,8 +90,6 @@ class Job:
         path = self.folder / name
         with explained_write_errors(path), path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{line}\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
 
     def names(self, split: Split) -> Iterator[str]:
         """Names of the samples of a split, in order of index."""
