@@ -18,8 +18,11 @@ from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.hub import prepare_hub
 from dataset_diffusion.prompts.class_sets import ClassSet
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+Colour = tuple[float, float, float]
+"""RGB, of [0, 1]."""
+
+IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
+IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
 AUXILIARY_WEIGHT = 0.4
 """Weight of the auxiliary head's loss beside the main one's (PSPNet, section 4)."""
 
@@ -35,8 +38,8 @@ class HasLoss(Protocol):
 class HasNormalization(Protocol):
     """A network whose images are normalised by other means and deviations than ImageNet's, of RGB in [0, 1]."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Colour
+    std: Colour
 
 
 class Segmenter(nn.Module):
@@ -48,8 +51,10 @@ class Segmenter(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
         self.name = name
         self.num_classes = num_classes
-        own = isinstance(network, HasNormalization)
-        self.mean, self.std = (network.mean, network.std) if own else (IMAGENET_MEAN, IMAGENET_STD)
+        self.mean: Colour = IMAGENET_MEAN
+        self.std: Colour = IMAGENET_STD
+        if isinstance(network, HasNormalization):
+            self.mean, self.std = network.mean, network.std
 
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch classes h w"]:
         """Logits, background first, of RGB in [0, 1], at the size of the images whatever it is."""

@@ -18,8 +18,8 @@ from dataset_diffusion.config import Augmentation
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.seeding import random_from
-from dataset_diffusion.segmentation.models import IMAGENET_MEAN
-from dataset_diffusion.segmentation.transforms import Colour, augment, training_transform
+from dataset_diffusion.segmentation.models import IMAGENET_MEAN, Colour
+from dataset_diffusion.segmentation.transforms import augment, training_transform
 
 Pair = tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]
 

@@ -22,12 +22,11 @@ from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION
 from dataset_diffusion.seeding import random_from
 from dataset_diffusion.segmentation.journal import Journal, resumable_step
 from dataset_diffusion.segmentation.model_folder import load_segmenter, read_description, save_segmenter
-from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
+from dataset_diffusion.segmentation.models import Colour, Segmenter, build_segmenter
 from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
 from dataset_diffusion.segmentation.processes import lightning_devices, loader_workers, process_and_count
 from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, LabelledImages, MixedDraws, Pair, TrainingDraws
 from dataset_diffusion.segmentation.task import SILENT, TrainingListener, TrainingTask
-from dataset_diffusion.segmentation.transforms import Colour
 
 
 def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = SILENT) -> Path:
@@ -70,7 +69,8 @@ def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = 
 
 def _fit(task: TrainingTask, out: Path, listener: TrainingListener) -> tuple[Trainer, Segmenter]:
     settings, start_step = task.settings, resumable_step(out, task.identity)
-    module = TrainingModule(_untrained(task), settings, task.seed)
+    untrained = _untrained(task)
+    module = TrainingModule(untrained, settings, task.seed)
     where, crop_size = resolve_device(task.device), _crop_size(task)
     trainer = Trainer(
         **lightning_devices(where),
@@ -85,8 +85,7 @@ def _fit(task: TrainingTask, out: Path, listener: TrainingListener) -> tuple[Tra
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    mean = module.segmenter.mean
-    loader = _loader(task, crop_size, mean, start_step, on_gpu=where.type == "cuda")
+    loader = _loader(task, crop_size, untrained.mean, start_step, on_gpu=where.type == "cuda")
     trainer.fit(module, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
     return trainer, cast(Segmenter, module.average.module)
 

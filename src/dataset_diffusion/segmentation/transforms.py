@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 
 from dataset_diffusion.config import Augmentation
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.segmentation.models import IMAGENET_MEAN
+from dataset_diffusion.segmentation.models import IMAGENET_MEAN, Colour
 
 SCALE_RANGE = (0.5, 2.0)
 CATEGORY_MAX_RATIO = 0.75
@@ -27,9 +27,6 @@ CONTRAST = SATURATION = (0.5, 1.5)
 HUE = 18
 """Steps of two degrees that the hue is turned by, at most."""
 PADDING = {tv_tensors.Image: 0, tv_tensors.Mask: ClassSet.ignore_index}
-
-Colour = tuple[float, float, float]
-"""RGB in [0, 1]."""
 
 
 class CategoryCrop(v2.Transform):  # type: ignore[misc]
