@@ -21,7 +21,6 @@ from benchmarks.ablations import measure_ablations
 from benchmarks.label_quality import SCENES, label_ablation, read_heatmaps
 from benchmarks.oracle import CLASSES, FOUND_SHARE, agreement, found_classes
 from benchmarks.pages import render
-from benchmarks.photos import measure_photos
 from PIL import Image
 
 from dataset_diffusion.calibration.thresholds import choose_labels
@@ -60,7 +59,6 @@ def main() -> None:
         "--iterations", type=int, default=TrainSettings().iterations, help="training steps of each segmenter"
     )
     parser.add_argument("--repeats", type=int, default=3, help="trainings of every ablation row, with other seeds")
-    parser.add_argument("--voc", type=Path, default=None, help="folder VOC2012, to train and test on photos too")
     options = parser.parse_args()
     work, count = options.work, options.num_images
     options.work.mkdir(parents=True, exist_ok=True)
@@ -79,8 +77,6 @@ def main() -> None:
             lambda: measure_ablations(work, count, train, options.repeats),
         ),
     }
-    if options.voc is not None:
-        parts["photos"] = ({}, lambda: measure_photos(work, options.voc))
     measured = {name: kept(work / f"{name}.json", used, measure) for name, (used, measure) in parts.items()}
     (ROOT / "docs" / "results.json").write_text(json.dumps(measured, indent=2) + "\n")
     (ROOT / "docs" / "results.md").write_text(_page(measured, count, train, options.repeats))
@@ -236,7 +232,6 @@ def _page(measured: dict[str, Any], count: int, train: TrainSettings, repeats: i
         ablations=measured["ablations"],
         rule=DEMO.filter.rules[0],
         repeats=repeats,
-        photos=measured.get("photos"),
     )
 
 

@@ -1,5 +1,6 @@
 """Every stage of the published method, held to what the published code computed (tests/data/published)."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -88,6 +89,30 @@ def test_token_positions_are_the_published_where_those_are_right(tokenizer, row)
         assert found == WRONG[row["class_prompt"]] != row["published_positions"]
     else:
         assert found == row["published_positions"]
+
+
+TWO_WORDS_UNKNOWN = {"hot dog", "teddy bear", "hair drier"}
+"""Classes of two words of which the published code takes the first alone."""
+
+
+@pytest.mark.parametrize(("name", "concerned", "pairs"), [("voc", 38, 380), ("coco", 770, 6320)])
+def test_pairs_of_classes_at_which_the_published_code_looks_beside_the_tokens(tokenizer, name, concerned, pairs):
+    def published(words):
+        """A word's place, from 1 on, as if it were its token's."""
+        places, first = [], 1
+        for word in words:
+            length = len(word.split())
+            places.append([first] if word in TWO_WORDS_UNKNOWN else list(range(first, first + length)))
+            first += length
+        return places
+
+    rows = [row for row in ROWS if row["classes"] == name]
+    of = class_set(name).words
+    assert all(published([of[one - 1] for one in row["class_ids"]]) == row["published_positions"] for row in rows)
+    found = [
+        token_indices(tokenizer, " ".join(pair), pair) != published(pair) for pair in itertools.permutations(of, 2)
+    ]
+    assert (sum(found), len(found)) == (concerned, pairs)
 
 
 # Latents and attention

@@ -19,10 +19,10 @@ from dataset_diffusion.machine.hub import prepare_hub
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 Colour = tuple[float, float, float]
-"""RGB in [0, 1]."""
+"""RGB, of [0, 1]."""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
+IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
 AUXILIARY_WEIGHT = 0.4
 """Weight of the auxiliary head's loss beside the main one's (PSPNet, section 4)."""
 
@@ -34,6 +34,14 @@ class HasLoss(Protocol):
     def loss(self, images: Tensor, labels: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class HasNormalization(Protocol):
+    """A network whose images are normalised by other means and deviations than ImageNet's, of RGB in [0, 1]."""
+
+    mean: Colour
+    std: Colour
+
+
 class Segmenter(nn.Module):
     """A network of ``SEGMENTERS`` wrapped at the edge, so that everything after it sees one calling convention."""
 
@@ -43,8 +51,10 @@ class Segmenter(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
         self.name = name
         self.num_classes = num_classes
-        self.mean: Colour = getattr(network, "mean", IMAGENET_MEAN)
-        self.std: Colour = getattr(network, "std", IMAGENET_STD)
+        self.mean: Colour = IMAGENET_MEAN
+        self.std: Colour = IMAGENET_STD
+        if isinstance(network, HasNormalization):
+            self.mean, self.std = network.mean, network.std
 
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch classes h w"]:
         """Logits, background first, of RGB in [0, 1], at the size of the images whatever it is."""

@@ -69,7 +69,8 @@ def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = 
 
 def _fit(task: TrainingTask, out: Path, listener: TrainingListener) -> tuple[Trainer, Segmenter]:
     settings, start_step = task.settings, resumable_step(out, task.identity)
-    module = TrainingModule(_untrained(task), settings, task.seed)
+    untrained = _untrained(task)
+    module = TrainingModule(untrained, settings, task.seed)
     where, crop_size = resolve_device(task.device), _crop_size(task)
     trainer = Trainer(
         **lightning_devices(where),
@@ -84,8 +85,7 @@ def _fit(task: TrainingTask, out: Path, listener: TrainingListener) -> tuple[Tra
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    mean = module.segmenter.mean
-    loader = _loader(task, crop_size, mean, start_step, on_gpu=where.type == "cuda")
+    loader = _loader(task, crop_size, untrained.mean, start_step, on_gpu=where.type == "cuda")
     trainer.fit(module, loader, ckpt_path=out / CHECKPOINT if start_step else None, weights_only=True)
     return trainer, cast(Segmenter, module.average.module)
 

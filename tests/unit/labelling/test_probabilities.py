@@ -37,7 +37,6 @@ def test_the_most_probable_label_is_that_of_the_label_map_without_a_band(refine)
     maps, image = heatmaps(random.random((2, 5, 6))), random.integers(0, 256, (20, 24, 3), dtype=np.uint8)
     settings = LabelSettings(exponent=0, threshold=0.6, uncertainty_threshold=0.6, refine=refine)
     label = label_map(maps, (2, 5), (20, 24), settings, image=image)
-    maps = heatmaps([[[0.75, 0.25]], [[0.5, 0.25]]])
     found = label_probabilities(maps, (2, 5), 7, settings, image)
     assert np.array_equal(found.argmax(dim=0).numpy(), label)
     assert len(np.unique(label)) == 3
