@@ -37,7 +37,7 @@ _MODULE_OF = {
     "ClassSet": "prompts.class_sets",
     "DatasetDiffusionError": "errors",
     "DatasetStore": "dataset.store",
-    "DiffusionModel": "diffusion.model",
+    "DiffusionModel": "diffusion.load",
     "Generation": "records",
     "Prompt": "records",
     "Reading": "reading",

@@ -31,6 +31,9 @@ def model(request):
 
 def plain(model, scale=None, prompts=PROMPTS, seeds=SEEDS, negative="ugly"):
     scale = model.spec.guidance_scale if scale is None else scale
+    if model.family.is_drawn_alone and len(prompts) > 1:
+        each = zip(prompts, seeds, strict=True)
+        return np.concatenate([plain(model, scale, [prompt], [seed], negative) for prompt, seed in each])
     negatives = [negative if model.family.is_guided(scale) else ""] * len(prompts)
     images = model.pipeline(
         prompt=[prompt.text for prompt in prompts],

@@ -25,6 +25,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from dataset_diffusion.config import GenerateSettings, make_settings
+from dataset_diffusion.diffusion.adapters import load_adapters
 from dataset_diffusion.diffusion.families.unet import UNetModel
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.specs import ModelSpec, model_spec
@@ -44,6 +45,9 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
 """Scheduler classes, and what is set beside the model's own noise schedule: latents are not clipped to [-1, 1] as
 pixels are, and PNDM starts without its four-fold Runge-Kutta steps.
 """
+
+KINDS: tuple[type[DiffusionModel], ...] = (UNetModel, TransformerModel)
+"""What a pipeline can be; whoever asks for a model imports them by this module."""
 
 COMPILED: tuple[type[nn.Module], ...] = (ResnetBlock2D, FeedForward)
 """The blocks that gain from compilation and hold no attention layer: capture's hooks are never compiled away."""
@@ -72,22 +76,23 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
     """Load a diffusion model with another scheduler, compiled, for a small card and so on.
 
     Args:
-        settings: ``model``, ``device``, ``dtype``, ``scheduler``, ``compile``, ``channels_last``, ``vae_slicing``,
-            ``vae_tiling`` and ``cpu_offload`` are looked at.
+        settings: ``model``, ``lora``, ``device``, ``dtype``, ``scheduler``, ``compile``, ``channels_last``,
+            ``vae_slicing``, ``vae_tiling`` and ``cpu_offload`` are looked at.
 
     Raises:
         ModelError: no such name, folder or hub repository; a component or its safetensors weights are missing, or a
             package is.
         ConfigError: this machine has no such device, or offloading without a GPU.
     """
-    spec = model_spec(settings.model)
+    spec = model_spec(settings.model, settings.lora)
     device = resolve_device(settings.device)
     if settings.cpu_offload:
         check_offload(device)
     dtype = getattr(torch, settings.dtype) if settings.dtype else inference_dtype(device, spec.dtype)
     pipeline = _read_pipeline(spec, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    model = wrap(spec, pipeline)
+    load_adapters(pipeline, spec.adapters)
+    model = DiffusionModel.from_pipeline(pipeline, spec)
     if (scheduler := settings.scheduler or spec.scheduler) in SCHEDULERS:
         if isinstance(model, TransformerModel) and model.family.is_flow:
             raise ConfigError(
@@ -111,11 +116,6 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
     else:
         pipeline.to(device)
     return model
-
-
-def wrap(spec: ModelSpec, pipeline: Any) -> DiffusionModel:
-    """A diffusers pipeline as a `DiffusionModel`; a ModelError where it is of no known kind."""
-    return UNetModel(spec, pipeline) if hasattr(pipeline, "unet") else TransformerModel(spec, pipeline)
 
 
 def denoiser(pipeline: Any) -> Any:

@@ -16,7 +16,7 @@ from dataset_diffusion.config import CaptureSettings, ImageSettings
 from dataset_diffusion.diffusion.capture import AttentionReader
 from dataset_diffusion.diffusion.learned import read_layers
 from dataset_diffusion.diffusion.pictures import fitting_size, resize_picture
-from dataset_diffusion.diffusion.specs import GenerationPlan, ModelSpec
+from dataset_diffusion.diffusion.specs import GenerationPlan, ModelSpec, pipeline_spec
 from dataset_diffusion.errors import ConfigError, ModelError, PromptError
 from dataset_diffusion.prompts.tokens import token_indices
 from dataset_diffusion.reading import LayerChoice, LearnedLayers, Reading
@@ -35,6 +35,25 @@ class DiffusionModel(ABC):
     def __init__(self, spec: ModelSpec, pipeline: Any) -> None:
         self.spec = spec
         self.pipeline = pipeline
+
+    @staticmethod
+    def from_pipeline(pipeline: Any, spec: ModelSpec | None = None) -> DiffusionModel:
+        """A pipeline that you have loaded and changed yourself (adapters, embeddings, scheduler, precision).
+
+        Args:
+            pipeline: of diffusers, with a UNet or a transformer of a known family.
+            spec: layers, size, steps and guidance; None takes what its own configs say.
+
+        Raises:
+            ModelError: its network is of no known family.
+        """
+        kind = next(kind for kind in DiffusionModel.__subclasses__() if kind.takes(pipeline))
+        return kind(spec or pipeline_spec(pipeline), pipeline)
+
+    @classmethod
+    @abstractmethod
+    def takes(cls, pipeline: Any) -> bool:
+        """Whether the pipeline is of this kind, as far as a look tells."""
 
     @property
     def device(self) -> torch.device:

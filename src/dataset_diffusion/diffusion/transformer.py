@@ -29,6 +29,11 @@ class TransformerModel(DiffusionModel):
         super().__init__(spec, pipeline)
         self.family = family_of(pipeline)
 
+    @classmethod
+    def takes(cls, pipeline: Any) -> bool:
+        """As the base class says: whether its family is known, its name will tell."""
+        return not hasattr(pipeline, "unet")
+
     @property
     def tokenizer(self) -> Any:
         """As the base class says."""

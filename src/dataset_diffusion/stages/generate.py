@@ -119,7 +119,7 @@ def reading_for(dataset: Path, settings: GenerateSettings) -> Reading:
         if used is not None:
             return used.reading
         settings = settings.model_copy(update={"reading": "plain"})  # the only one of version 0.1.0
-    plan = model_spec(settings.model).resolve(settings)
+    plan = model_spec(settings.model, settings.lora).resolve(settings)
     assert plan.reading is not None
     return plan.reading
 
@@ -211,7 +211,7 @@ def plan_dataset(
             got=f"indices {prompts[0].index} to {prompts[-1].index} for {len(prompts)} prompts in {prompts_file}",
             expected=f"0 to {len(prompts) - 1}",
         )
-    spec = model_spec(settings.model)
+    spec = model_spec(settings.model, settings.lora)
     plan = replace(spec.resolve(settings), reading=reading)
     manifest = DatasetManifest.made_from(
         Provenance(

@@ -24,6 +24,11 @@ from dataset_diffusion.seeding import sample_generator
 class UNetModel(DiffusionModel):
     """A diffusion model whose pipeline has a UNet, an autoencoder and one or two CLIP text encoders."""
 
+    @classmethod
+    def takes(cls, pipeline: Any) -> bool:
+        """As the base class says."""
+        return hasattr(pipeline, "unet")
+
     @cached_property
     def latent_scale(self) -> int:
         """Pixels a side of one latent cell."""
