@@ -100,7 +100,7 @@ export class State extends EventTarget {
 
   /** Have the library load what it makes evidence with, so that the first slider need not wait for it. */
   async warmUp() {
-    if (this.dataset.exponents.length) await this.#evidence(0, this.dataset.label, 1).catch(() => {});
+    if (this.dataset.exponents.length) await this.#evidence(0, { ...this.dataset.label, refine: "none" }, 1).catch(() => {});
   }
 
   /** Keep, drop or leave a sample undecided; or give it a labelling of its own. */
