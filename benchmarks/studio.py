@@ -2,9 +2,9 @@
 
     python -m benchmarks.studio --num-samples 10000 --work build/studio
 
-The dataset is made up once: smooth pictures and heatmaps of noise. Times are those of a browser that
-is open already: from asking for the
-page until every picture and label map on the screen is there, and from moving the threshold until they are redrawn.
+The dataset is made up once: smooth pictures and heatmaps of noise. Times are those of a browser that is
+open already: from asking for the page until every picture and label map on the screen is there, and from moving the
+threshold until they are redrawn.
 """
 
 import argparse
