@@ -40,7 +40,7 @@ def main() -> None:
 def explain(store: DatasetStore, sample: Sample) -> Image.Image:
     """Row by row: a class's heatmap after 0, 1, 2, 4, 8 products; label maps of other thresholds, and refined."""
     assert sample.heatmaps is not None
-    rows = [[sample.image, *(colored_heatmap(values[0]) for values in sample.heatmaps.values)]]
+    rows = [[sample.image, *(colored_heatmap(values[0], sample.label.shape) for values in sample.heatmaps.values)]]
     own = store.manifest.provenance.label or store.manifest.provenance.fitting
     chosen = [
         own.model_copy(update={"threshold": alpha, "uncertainty_threshold": beta, "refine": refine})
