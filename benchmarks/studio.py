@@ -2,8 +2,9 @@
 
     python -m benchmarks.studio --num-samples 10000 --work build/studio
 
-The dataset is made up once: smooth pictures and heatmaps of noise. Times are those of the browser: from asking for the
-page until every picture and label map on the screen is there, and from moving the threshold until they are redrawn.
+The dataset is made up once: smooth pictures and heatmaps of noise. Times are those of a browser that is
+open already: from asking for the page until every picture and label map on the screen is there, and from moving the
+threshold until they are redrawn.
 """
 
 import argparse
@@ -56,6 +57,7 @@ def main() -> None:
 
 def measure(address: str) -> None:
     with open_browser() as browser:
+        browser.new_page().goto("data:text/html,<p>It takes a while to start, whatever it shows first.")
         for attempt in ("first", "second"):
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             page.goto(address)

@@ -159,7 +159,13 @@ def repair_dataset(store: DatasetStore, damaged: Sequence[int], prompts_file: Pa
             the model) is not what it was generated from. Nothing is changed.
     """
     recorded = store.manifest.provenance
-    if recorded.generate is None or recorded.label is None or recorded.seed is None or recorded.filter:
+    if (
+        recorded.generate is None
+        or recorded.label is None
+        or recorded.seed is None
+        or recorded.filter
+        or recorded.own_labels
+    ):
         raise DatasetError(
             f"{store.path} cannot be repaired, since no model generated it as it is",
             fix="make it again the way it was made",

@@ -68,7 +68,8 @@ class Studio:
 
     def __init__(self, views: Views, keeper: Keeper, opinion: SecondOpinion | None = None) -> None:
         self.views, self.keeper, self.opinion = views, keeper, opinion
-        # Read once, before anybody waits for it.
+        # Before anybody waits for it: the first sample has libraries loaded that take seconds.
+        views.sample(0)
         self._samples = to_json(list_samples(views.store), inf_nan_mode="null")
 
     def app(self, token: str) -> ASGIApp:

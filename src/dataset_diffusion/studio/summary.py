@@ -12,13 +12,14 @@ from dataset_diffusion.dataset.store import DatasetStore
 def describe(store: DatasetStore) -> dict[str, Any]:
     """A finished dataset: its name, classes with colours, and how its labels were made."""
     class_set, provenance = store.class_set, store.manifest.provenance
+    own_labels = {} if provenance.filter else provenance.own_labels  # filtering numbers the samples anew
     exponents = next(store.read_shard(0, ("exponents",)))["exponents"]
     return {
         "name": store.location.name or str(store.location),
         "classes": [{"id": number, "name": name} for number, name in enumerate(class_set.names, 1)],
         "palette": class_set.palette,
         "label": (provenance.label or provenance.fitting).model_dump(mode="json"),
-        "own_labels": {name: one.model_dump(mode="json") for name, one in provenance.own_labels.items()},
+        "own_labels": {name: one.model_dump(mode="json") for name, one in own_labels.items()},
         "exponents": exponents or [],
     }
 

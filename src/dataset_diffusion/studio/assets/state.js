@@ -19,8 +19,6 @@ async function askMaps(address, signal) {
   return { shape: JSON.parse(answer.headers.get("x-shape")), buffer: await answer.arrayBuffer() };
 }
 
-const same = (one, other) => ["exponent", "threshold", "uncertainty_threshold", "refine"].every((name) => one[name] === other[name]);
-
 export class State extends EventTarget {
   #cache = new Map();
   #sending = Promise.resolve();
@@ -41,26 +39,27 @@ export class State extends EventTarget {
 
   decision(index) { return this.decisions.samples[nameOf(index)] ?? UNDECIDED; }
 
-  /** How a sample is labelled: its own way, that of all, or as the dataset was. */
-  settingsOf(index) {
-    return this.decision(index).label ?? this.decisions.label ?? this.#storedSettings(index);
-  }
+  /** How a sample is to be labelled: its own way or that of all; null where nobody said. */
+  #decided(index) { return this.decision(index).label ?? this.decisions.label; }
 
-  #storedSettings(index) { return this.dataset.own_labels[nameOf(index)] ?? this.dataset.label; }
+  /** The same, or how the dataset was labelled. */
+  settingsOf(index) {
+    return this.#decided(index) ?? this.dataset.own_labels[nameOf(index)] ?? this.dataset.label;
+  }
 
   /** A sample's label map as it stands: {shape, label}, corrected by hand, stored, or made from its evidence here. */
   async label(index, side, signal) {
     if (this.decision(index).corrected) return this.labelOfKind("corrected", index, side, signal);
-    const settings = this.settingsOf(index);
-    if (same(settings, this.#storedSettings(index))) return this.labelOfKind("stored", index, side, signal);
+    const settings = this.#decided(index);
+    if (!settings) return this.labelOfKind("stored", index, side, signal);
     const evidence = await this.#evidence(index, settings, side, signal);
     return this.#compared(evidence, settings);
   }
 
   /** The same without waiting; null where something has to be asked for first. */
   labelAtHand(index, side) {
-    const settings = this.settingsOf(index);
-    if (this.decision(index).corrected || same(settings, this.#storedSettings(index))) return null;
+    const settings = this.#decided(index);
+    if (this.decision(index).corrected || !settings) return null;
     const evidence = this.#cache.get(this.#evidenceAddress(index, settings, side));
     return evidence === undefined ? null : this.#compared(evidence, settings);
   }
@@ -100,7 +99,7 @@ export class State extends EventTarget {
 
   /** Have the library load what it makes evidence with, so that the first slider need not wait for it. */
   async warmUp() {
-    if (this.dataset.exponents.length) await this.#evidence(0, this.dataset.label, 1).catch(() => {});
+    if (this.dataset.exponents.length) await this.#evidence(0, { ...this.dataset.label, refine: "none" }, 1).catch(() => {});
   }
 
   /** Keep, drop or leave a sample undecided; or give it a labelling of its own. */
