@@ -17,9 +17,10 @@ from dataset_diffusion.dataset.schema import (
     IMAGE,
     LABEL,
     SAMPLE_COLUMNS,
-    SCHEMA,
     Image,
     LabelMap,
+    as_current,
+    columns_of,
     decode_image,
     decode_label,
     decode_row,
@@ -181,7 +182,7 @@ class DatasetStore:
             yield from self._read_group(shard, group, tuple(columns)).to_pylist()
 
     def read_table(self, shard: int, *, reopen: bool = False) -> pa.Table:
-        """Read a whole shard as it is stored, pictures still encoded.
+        """Read a whole shard, pictures still encoded, with the columns of the present schema version.
 
         Args:
             shard: its number.
@@ -193,7 +194,7 @@ class DatasetStore:
         file = self._open_shard(shard) if reopen else self._file(shard)
         try:
             # Parquet names what lists hold otherwise, which would change the bytes of what is written from the table.
-            return file.read(use_threads=False).cast(SCHEMA)
+            return as_current(file.read(use_threads=False).cast(columns_of(self.manifest.schema_version)))
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
 
@@ -243,7 +244,7 @@ class DatasetStore:
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
         self.check_unchanged()  # the shard is open by now: what changes later does not change what is read of it
-        if not file.schema_arrow.equals(SCHEMA):
+        if not file.schema_arrow.equals(columns_of(self.manifest.schema_version)):
             raise self._damaged(shard, "its columns are not this version's")
         rows = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
         if rows != len(self.shard_range(shard)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from dataset_diffusion.dataset.schema import HEATMAP_COLUMNS, decode_row, picture_bytes, rows_of, sha256, shard_name
+from dataset_diffusion.dataset.schema import NULLABLE_COLUMNS, decode_row, picture_bytes, rows_of, sha256, shard_name
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.errors import DatasetDiffusionError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -73,7 +73,7 @@ def sample_problems(sample: Sample, class_set: ClassSet) -> Iterator[str]:
 
 def shard_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iterator[str]:
     """What is wrong with the rows of the shard that stands for these sample indices, one line each."""
-    if empty := [name for name in table.column_names if name not in HEATMAP_COLUMNS and table[name].null_count]:
+    if empty := [name for name in table.column_names if name not in NULLABLE_COLUMNS and table[name].null_count]:
         yield f"empty values in {', '.join(empty)}"
         return
     found = table["index"].to_pylist()
