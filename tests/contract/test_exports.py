@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import cv2
+import mlcroissant
 import numpy as np
 import pytest
 import supervision
+import torch
 import webdataset
+import yaml
 from datasets import load_dataset
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 from PIL import Image
@@ -25,6 +29,8 @@ from tests.helpers.exporting import write_export
 from tests.helpers.label_maps import CLASSES, HARD, label_maps, make_store
 from tests.helpers.processes import Command, call_until_killed, files_of, succeed, times_of
 from torchvision.datasets import VOCSegmentation
+from transformers import DetrImageProcessor
+from transformers.image_utils import AnnotationFormat, ChannelDimension
 
 from dataset_diffusion.config import ExportFormat, ExportSettings
 from dataset_diffusion.dataset.exports.driver import DatasetExport
@@ -62,7 +68,8 @@ def read_coco(out, split):
         return
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(out / "annotations" / f"instances_{split}.json")
-    assert sorted(coco.getCatIds()) == IDS[1:]
+    crowd = json.loads((out / "export.json").read_text())["settings"]["crowd"]
+    assert sorted(coco.getCatIds()) == IDS[1 : None if crowd else -1]
     for image_id, image in coco.imgs.items():
         label = np.zeros((image["height"], image["width"]), np.uint8)
         objects = dict.fromkeys(IDS[1:], 0)
@@ -95,6 +102,26 @@ def read_yolo(out, split):
         yield Read(int(Path(path).stem), image[..., ::-1], label, objects)
 
 
+def read_yolo_semantic(out, split):
+    description = yaml.safe_load((out / "data.yaml").read_text(encoding="utf-8"))
+    assert description["names"] == dict(enumerate(["background", *CLASSES.names]))
+    for path in sorted((out / "images" / split).iterdir()):
+        mask = out / description["masks_dir"] / split / f"{path.stem}.png"
+        label = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+        yield Read(int(path.stem), np.array(Image.open(path)), label)
+
+
+def read_croissant(out, split):
+    described = mlcroissant.Dataset(out / "croissant.json")
+    assert not described.metadata.ctx.issues.errors
+    names = [(row["label_ids/id"], row["label_ids/name"]) for row in described.records("label_ids")]
+    assert names == [*enumerate(["background", *CLASSES.names]), (255, "uncertain")]
+    if any(one.name == split for one in described.metadata.record_sets):
+        for row in described.records(split):
+            image, label = np.array(row[f"{split}/image"]), np.array(row[f"{split}/label"])
+            yield Read(row[f"{split}/index"], image, label)
+
+
 def read_huggingface(out, split):
     splits = load_dataset(str(out), cache_dir=str(out.parent / "cache"))
     for row in splits.get(split, ()):
@@ -115,7 +142,10 @@ def read_png(out, split):
     assert classes == {0: "background", 255: "uncertain", **dict(enumerate(CLASSES.names, start=1))}
     for name in (out / f"{split}.txt").read_text().split():
         [image] = (out / "images").glob(f"{name}.*")
-        yield Read(int(name), np.array(Image.open(image)), np.array(Image.open(out / "labels" / f"{name}.png")))
+        label = cv2.imread(str(out / "labels" / f"{name}.png"))  # in colour, as readers do that know no palette
+        coloured = Image.open(out / "labels_coloured" / f"{name}.png")
+        assert (label == np.array(coloured)[..., None]).all()
+        yield Read(int(name), np.array(Image.open(image)), label[..., 0])
 
 
 @dataclass(frozen=True)
@@ -124,7 +154,7 @@ class Kind:
 
     format: str
     read: Callable[[Path, str], Any]
-    options: tuple[tuple[str, bool], ...] = ()
+    options: tuple[tuple[str, bool | str], ...] = ()
     keeps_uncertain: bool = True
     keeps_png: bool = True
     by_component: bool = False
@@ -142,7 +172,9 @@ KINDS = [
     Kind("coco", read_coco, options=(("polygons", True),)),
     Kind("coco", read_coco, options=(("instances", True),), by_component=True),
     Kind("coco", read_coco, options=(("polygons", True), ("instances", True)), by_component=True),
+    Kind("coco", read_coco, options=(("crowd", False), ("counts", "list")), keeps_uncertain=False),
     Kind("yolo", read_yolo, keeps_uncertain=False, by_component=True),
+    Kind("yolo-semantic", read_yolo_semantic),
     Kind("huggingface", read_huggingface),
     Kind("webdataset", read_webdataset),
     Kind("png", read_png),
@@ -175,9 +207,11 @@ def check_round_trip(kind, store, out, jpeg=False):
 def count_objects(label, kind):
     neighbours = np.ones((3, 3))
     counts = {class_id: ndimage.label(label == class_id, neighbours)[1] for class_id in IDS[1:]}
+    if not kind.keeps_uncertain:
+        counts[255] = 0
     if not kind.by_component:
         return {class_id: min(count, 1) for class_id, count in counts.items()}
-    return counts | {255: min(counts[255], 1) if kind.keeps_uncertain else 0}
+    return counts | {255: min(counts[255], 1)}
 
 
 @pytest.fixture(scope="module", params=["png", "jpeg"])
@@ -190,6 +224,48 @@ def hard(request, tmp_path_factory):
 def test_hard_label_maps_come_back(kind, hard, tmp_path):
     write_export(hard.path, tmp_path / "out", kind.settings(val_fraction=0.3))
     check_round_trip(kind, hard, tmp_path / "out", jpeg=hard.manifest.image_format == "jpeg")
+
+
+def test_croissant_reads_what_is_there_for_hugging_face(hard, tmp_path):
+    kind = Kind("huggingface", read_croissant)
+    write_export(hard.path, tmp_path / "out", kind.settings(val_fraction=0.3))
+    check_round_trip(kind, hard, tmp_path / "out", jpeg=hard.manifest.image_format == "jpeg")
+
+
+def test_transformers_takes_run_lengths_as_lists(hard, tmp_path):
+    """The processor of DETR, which decodes every annotation of an image that is no crowd."""
+    write_export(hard.path, tmp_path, ExportSettings(format="coco", crowd=False, counts="list"))
+    whole = json.loads((tmp_path / "annotations" / "instances_train.json").read_text())
+    processor = DetrImageProcessor(do_resize=False, do_pad=False)
+    for image in whole["images"]:
+        found = [one for one in whole["annotations"] if one["image_id"] == image["id"]]
+        target = {"image_id": image["id"], "annotations": found}
+        read = processor.prepare_annotation(
+            torch.zeros(3, image["height"], image["width"], dtype=torch.uint8),
+            target,
+            AnnotationFormat.COCO_DETECTION,
+            return_segmentation_masks=True,
+            input_data_format=ChannelDimension.FIRST,
+        )
+        label = np.zeros((image["height"], image["width"]), np.uint8)
+        for mask, class_id in zip(read["masks"], read["class_labels"], strict=True):
+            label[np.asarray(mask) == 1] = class_id
+        expected = hard.label(image["id"])
+        np.testing.assert_array_equal(label, np.where(expected == 255, 0, expected))
+
+
+def test_supervision_gets_the_classes_alone(hard, tmp_path):
+    write_export(hard.path, tmp_path, ExportSettings(format="coco", crowd=False))
+    data = supervision.DetectionDataset.from_coco(
+        str(tmp_path / "images"), str(tmp_path / "annotations/instances_train.json"), force_masks=True
+    )
+    assert data.classes == list(CLASSES.names)
+    for path, _, found in data:
+        label = np.zeros_like(hard.label(int(Path(path).stem)))
+        for mask, class_id in zip(found.mask if len(found) else (), found.class_id, strict=True):
+            label[mask] = class_id + 1
+        expected = hard.label(int(Path(path).stem))
+        np.testing.assert_array_equal(label, np.where(expected == 255, 0, expected))
 
 
 @every_kind

@@ -26,7 +26,7 @@ STORED_EXPONENTS = (0, 1, 2, 4, 8)
 Refinement = Literal["none", "pamr", "fast"]
 ClassesFrom = Literal["captions", "captioner", "names", "folders", "presence"]
 Writer = Literal["templates", "scenes", "llm"]
-ExportFormat = Literal["voc", "coco", "yolo", "huggingface", "webdataset", "png"]
+ExportFormat = Literal["voc", "coco", "yolo", "yolo-semantic", "huggingface", "webdataset", "png"]
 Scheduler = Literal["ddim", "dpm-solver++", "euler", "lcm", "pndm", "unipc"]
 
 
@@ -250,12 +250,16 @@ class ExportSettings(Settings):
     """Write polygons instead of run lengths; a choice of coco alone, as yolo always does."""
     instances: bool = False
     """One annotation per connected component instead of one per class; a choice of coco alone, as yolo always does."""
+    crowd: bool = True
+    """Keep the uncertain pixels, as a crowd annotation of category 255; a choice of coco alone."""
+    counts: Literal["string", "list"] = "string"
+    """Run lengths as pycocotools' strings or as lists of numbers, which transformers reads; a choice of coco alone."""
     licence: str | None = None
     """Licence of the model's outputs, to be stated in the dataset card; None says that it is not stated."""
 
-    @field_validator("polygons", "instances")
+    @field_validator("polygons", "instances", "crowd", "counts")
     @classmethod
-    def _check_choice(cls, chosen: bool, info: Any) -> bool:
-        if chosen and info.data.get("format") != "coco":
+    def _check_choice(cls, chosen: Any, info: Any) -> Any:
+        if chosen != cls.model_fields[info.field_name].default and info.data.get("format") != "coco":
             raise ValueError(f"--format coco, the only one with this choice, not {info.data.get('format')}")
         return chosen

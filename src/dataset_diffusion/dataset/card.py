@@ -23,6 +23,7 @@ def dataset_card(
     loading: str,
     licence: str | None = None,
     limits: tuple[str, ...] = (),
+    sharing: str | None = None,
 ) -> str:
     """A dataset card in Markdown. The same arguments give the same text.
 
@@ -32,6 +33,7 @@ def dataset_card(
         loading: Python that loads it from inside its folder.
         licence: of the model's outputs, as the user states it.
         limits: what these files do not keep, a sentence each.
+        sharing: the command that hands the folder on.
     """
     environment = jinja2.Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
@@ -47,4 +49,5 @@ def dataset_card(
         loading=loading.rstrip(),
         licence=" ".join(licence.split()) if licence else None,
         limits=limits,
+        sharing=sharing,
     )

@@ -28,8 +28,9 @@ Stamp: TypeAlias = tuple[int, int]
 REPLACING = ".replacing"
 """Folder in a dataset whose samples are just taking the place of the dataset's own; see `replacement`."""
 
-SCHEMA_VERSION = 2
-"""Version of ``dataset.json``. Version 1, of 0.1.0, holds what was asked for as ``config`` and not what was used."""
+SCHEMA_VERSION = 3
+"""Version of ``dataset.json`` and of the shards. Version 1, of 0.1.0, holds what was asked for as ``config`` and not
+what was used; up to version 2 shards have no plain columns of scores."""
 
 _MOST = 10**12
 """Samples of any dataset, or fewer; so many can still be counted."""
@@ -135,13 +136,13 @@ class DatasetManifest(BaseModel):
         version = values.get("schema_version") if isinstance(values, dict) else None
         if not isinstance(version, int):
             raise _damaged(path, "no schema version")
-        if version not in (1, SCHEMA_VERSION):
+        if not 1 <= version <= SCHEMA_VERSION:
             maker = f"dataset-diffusion=={values.get('package_version')}"
             older = f"make the dataset again, or install {maker}, which made it"
             raise DatasetError(
                 f"{path} has another schema version",
                 got=version,
-                expected=f"1 or {SCHEMA_VERSION}",
+                expected=f"1 to {SCHEMA_VERSION}",
                 fix="upgrade dataset-diffusion" if version > SCHEMA_VERSION else older,
             )
         recorded = values.pop(_provenance_key(version), {})

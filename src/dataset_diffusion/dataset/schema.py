@@ -20,7 +20,7 @@ from PIL import Image as Picture
 from dataset_diffusion.disk.pictures import open_picture
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.records import Heatmaps, Prompt, Sample
+from dataset_diffusion.records import Heatmaps, Prompt, Sample, Score
 
 ROWS_PER_GROUP = 4
 """Rows read together: few, so that a random read is cheap; several, so that reading in order opens few groups."""
@@ -54,6 +54,9 @@ def _value(dtype: str) -> dict[str, str]:
     return {"dtype": dtype, "_type": "Value"}
 
 
+PLAIN_SCORES = (Score.PRESENCE, Score.UNCERTAIN, Score.FOREGROUND)
+"""The scores of a whole sample, which have columns of their own beside ``quality`` from schema version 3 on."""
+
 # name, Arrow type, Hugging Face feature. A Python list is a list feature in every version of Hugging Face datasets.
 _COLUMNS: tuple[tuple[str, pa.DataType, Any], ...] = (
     ("index", pa.int64(), _value("int64")),
@@ -69,18 +72,27 @@ _COLUMNS: tuple[tuple[str, pa.DataType, Any], ...] = (
     ("exponents", pa.list_(pa.int32()), [_value("int32")]),
     ("ranges", pa.list_(pa.float32()), [_value("float32")]),
     ("quality", _SCORES, [{"name": _value("string"), "value": _value("float64")}]),
+    *((str(score), pa.float64(), _value("float64")) for score in PLAIN_SCORES),
     ("image_sha256", pa.string(), _value("string")),
     ("label_sha256", pa.string(), _value("string")),
 )
 
-SCHEMA = pa.schema(
-    [(name, arrow_type) for name, arrow_type, _ in _COLUMNS],
-    metadata={"huggingface": json.dumps({"info": {"features": {name: feature for name, _, feature in _COLUMNS}}})},
-)
-"""The columns of a shard.
+
+def _schema(columns: Sequence[tuple[str, pa.DataType, Any]]) -> pa.Schema:
+    features = {name: feature for name, _, feature in columns}
+    return pa.schema(
+        [(name, arrow_type) for name, arrow_type, _ in columns],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+
+
+_SCHEMA_2 = _schema([column for column in _COLUMNS if column[0] not in PLAIN_SCORES])
+SCHEMA = _schema(_COLUMNS)
+"""The columns of a shard, of schema version 3.
 
 ``heatmaps`` is float16, flattened from ``heatmaps_shape`` = (exponents, classes, h, w); ``ranges`` is float32,
-flattened from (exponents, classes, 2). `HEATMAP_COLUMNS` are null where a sample has no heatmaps, the others never.
+flattened from (exponents, classes, 2). `HEATMAP_COLUMNS` are null where a sample has no heatmaps, `PLAIN_SCORES` where
+it has none of the name, the others never.
 """
 
 
@@ -88,6 +100,7 @@ IMAGE, LABEL = "image.bytes", "label.bytes"
 """The columns of encoded pictures, without their paths."""
 
 HEATMAP_COLUMNS = ("heatmaps", "heatmaps_shape", "exponents", "ranges")
+NULLABLE_COLUMNS = (*HEATMAP_COLUMNS, *map(str, PLAIN_SCORES))
 _SHORT_COLUMNS = ("index", "seed", "prompt", "class_prompt", "class_words", "classes", "quality")
 SAMPLE_COLUMNS = (*_SHORT_COLUMNS, IMAGE, LABEL, *HEATMAP_COLUMNS)
 """The columns that a sample is made of."""
@@ -117,7 +130,7 @@ def encode_sample(sample: Sample, class_set: ClassSet, image_format: ImageFormat
         "image": {"bytes": image, "path": f"{name}.{'jpg' if image_format == 'jpeg' else 'png'}"},
         "label": {"bytes": label, "path": f"{name}.png"},
         **encode_heatmaps(sample.heatmaps),
-        "quality": encode_scores(sample.quality),
+        **encode_scores(sample.quality),
         "image_sha256": sha256(image),
         "label_sha256": sha256(label),
     }
@@ -177,9 +190,10 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, pa.Scalar]]:
     return ({name: table[name][row] for name in table.column_names} for row in range(table.num_rows))
 
 
-def encode_scores(scores: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Scores by name as the value of the column ``quality``."""
-    return [{"name": name, "value": value} for name, value in sorted(scores.items())]
+def encode_scores(scores: Mapping[str, float]) -> dict[str, Any]:
+    """Scores by name as the values of the column ``quality`` and of those that single scores have, by name."""
+    named = [{"name": name, "value": value} for name, value in sorted(scores.items())]
+    return {"quality": named, **{str(score): scores.get(score) for score in PLAIN_SCORES}}
 
 
 def encode_image(image: Image, image_format: ImageFormat) -> bytes:
@@ -252,16 +266,35 @@ def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]]) -> pa.Ta
     return table
 
 
-def shard_bytes(rows: Sequence[Mapping[str, Any]] | pa.Table) -> bytes:
-    """Rows as a Parquet file. The same rows give the same bytes, for one version of pyarrow."""
+def columns_of(schema_version: int) -> pa.Schema:
+    """The columns of a shard of a dataset of this schema version."""
+    return SCHEMA if schema_version >= 3 else _SCHEMA_2
+
+
+def as_current(table: pa.Table) -> pa.Table:
+    """Rows of any schema version as rows of `SCHEMA`."""
+    if table.schema.equals(SCHEMA):
+        return table
+    scores = [{score["name"]: score["value"] for score in row or () if score} for row in table["quality"].to_pylist()]
+    plain = {str(score): pa.array([one.get(score) for one in scores], pa.float64()) for score in PLAIN_SCORES}
+    return pa.table([plain[name] if name in plain else table[name] for name in SCHEMA.names], schema=SCHEMA)
+
+
+def shard_bytes(rows: Sequence[Mapping[str, Any]] | pa.Table, schema_version: int = 3) -> bytes:
+    """Rows of `SCHEMA` as a Parquet file. The same rows give the same bytes, for one version of pyarrow.
+
+    Before schema version 3 the heatmaps were encoded in a way that DuckDB cannot read.
+    """
+    schema = columns_of(schema_version)
+    table = rows.select(schema.names) if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
     buffer = io.BytesIO()
     pq.write_table(
-        rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=SCHEMA),
+        table.cast(schema),
         buffer,
         row_group_size=ROWS_PER_GROUP,
         compression="zstd",
         use_dictionary=False,
-        column_encoding={"heatmaps.list.element": "BYTE_STREAM_SPLIT"},
+        column_encoding=None if schema_version >= 3 else {"heatmaps.list.element": "BYTE_STREAM_SPLIT"},
         write_statistics=["index"],
         write_page_checksum=True,
     )

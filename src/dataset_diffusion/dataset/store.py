@@ -18,9 +18,10 @@ from dataset_diffusion.dataset.schema import (
     IMAGE,
     LABEL,
     SAMPLE_COLUMNS,
-    SCHEMA,
     Image,
     LabelMap,
+    as_current,
+    columns_of,
     decode_image,
     decode_label,
     decode_row,
@@ -207,7 +208,10 @@ class DatasetStore:
             yield from self._read_group(shard, group, (*columns, *hashes)).select(columns).to_pylist()
 
     def read_table(self, shard: int) -> pa.Table:
-        """Read a whole shard as it is stored, pictures still encoded. Raises as `read_shard`."""
+        """Read a whole shard, pictures still encoded, with the columns of the present schema version.
+
+        Raises as `read_shard`.
+        """
         table = self._read_whole(shard, self._file(shard))
         self._refuse_damaged(shard, table, self.shard_range(shard))
         return table
@@ -283,7 +287,7 @@ class DatasetStore:
     def _read_whole(self, shard: int, file: pq.ParquetFile) -> pa.Table:
         try:
             # Parquet names what lists hold otherwise, which would change the bytes of what is written from the table.
-            return file.read(use_threads=False).cast(SCHEMA)
+            return as_current(file.read(use_threads=False).cast(columns_of(self.manifest.schema_version)))
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
 
@@ -317,7 +321,7 @@ class DatasetStore:
         except _UNREADABLE as error:
             raise self._damaged(shard, error) from error
         self.check_unchanged()  # the shard is open by now: what changes later does not change what is read of it
-        if not file.schema_arrow.equals(SCHEMA):
+        if not file.schema_arrow.equals(columns_of(self.manifest.schema_version)):
             raise self._damaged(shard, "its columns are not this version's")
         rows = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
         if rows != len(self.shard_range(shard)):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataset_diffusion.dataset.schema import (
-    HEATMAP_COLUMNS,
+    NULLABLE_COLUMNS,
     LabelMap,
     decode_row,
     has_null,
@@ -120,9 +120,9 @@ def table_problems(table: pa.Table, indices: range, class_set: ClassSet) -> Iter
     pictures that have one beside them.
     """
     rows = list(rows_of(table))
-    names = [name for name in table.column_names if has_null(table[name], optional=name in HEATMAP_COLUMNS)]
+    names = [name for name in table.column_names if has_null(table[name], optional=name in NULLABLE_COLUMNS)]
     for position, row in enumerate(rows if names else ()):
-        if empty := [name for name in names if _is_incomplete(row[name], optional=name in HEATMAP_COLUMNS)]:
+        if empty := [name for name in names if _is_incomplete(row[name], optional=name in NULLABLE_COLUMNS)]:
             yield f"sample {indices.start + position}: empty values in {', '.join(empty)}"
     if names:
         return

@@ -92,7 +92,7 @@ class DatasetWriter(DatasetStore):
                 expected=f"{indices.start} to {indices.stop - 1} in order",
             )
         leftovers = self._leftovers  # listed before the first write, and not again: a dataset may have many shards
-        atomic_write(path, shard_bytes(rows))
+        atomic_write(path, shard_bytes(rows, self.manifest.schema_version))
         remove_files(leftovers.pop(path, ()))
         self._file.cache_clear()
         self._group.cache_clear()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -220,17 +222,18 @@ def relabel_shard(old: DatasetStore, new: DatasetWriter, settings: LabelSettings
 
 def _relabelled(table: pa.Table, store: DatasetStore, settings: LabelSettings) -> pa.Table:
     """The rows with the labels and scores that their heatmaps give."""
-    columns: dict[str, list[object]] = {"label": [], "quality": [], "label_sha256": []}
+    columns: dict[str, list[object]] = defaultdict(list)
     for row in rows_of(table):
         label, scores = _relabel(row, store, settings)
         columns["label"].append({"bytes": label, "path": row["label"]["path"].as_py()})
-        columns["quality"].append(scores)
+        for name, value in scores.items():
+            columns[name].append(value)
         columns["label_sha256"].append(sha256(label))
     return with_columns(table, columns)
 
 
-def _relabel(row: dict[str, pa.Scalar], store: DatasetStore, settings: LabelSettings) -> tuple[bytes, object]:
-    """The encoded label map and the scores of a row."""
+def _relabel(row: dict[str, pa.Scalar], store: DatasetStore, settings: LabelSettings) -> tuple[bytes, dict[str, Any]]:
+    """The encoded label map and the columns of the scores of a row."""
     settings = store.manifest.provenance.own_labels.get(sample_name(row["index"].as_py()), settings)
     heatmaps = decode_heatmaps(row)
     if heatmaps is None:

@@ -33,7 +33,7 @@ def test_what_is_saved_is_loaded(tmp_path):
 def test_dataset_json_says_where_the_samples_come_from(tmp_path):
     make(model_revision="abc").save(tmp_path)
     values = json.loads((tmp_path / "dataset.json").read_text())
-    assert values["schema_version"] == 2
+    assert values["schema_version"] == 3
     assert values["class_set"]["names"][0] == "road"
     assert values["provenance"]["generate"]["steps"] == 20
     assert values["config_hash"] == config_hash(make(model_revision="abc").provenance.asked())
@@ -131,7 +131,7 @@ def test_a_class_set_that_cannot_be_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("version", "fix"),
     [
-        (3, "upgrade dataset-diffusion"),
+        (4, "upgrade dataset-diffusion"),
         (0, "make the dataset again, or install dataset-diffusion==0.0.1, which made it"),
     ],
 )
@@ -140,7 +140,7 @@ def test_another_schema_version_is_refused(tmp_path, version, fix):
     with pytest.raises(DatasetError) as error:
         DatasetManifest.load(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path / 'dataset.json'} has another schema version; got {version}; expected 1 or 2; fix: {fix}"
+        f"{tmp_path / 'dataset.json'} has another schema version; got {version}; expected 1 to 3; fix: {fix}"
     )
 
 
@@ -233,7 +233,7 @@ def test_version_1_is_told_from_others_as_0_1_0_told_it(tmp_path, name, told_by_
 def test_version_1_is_what_the_same_settings_ask_for_today(written_by_0_1_0):
     old = DatasetManifest.load(written_by_0_1_0)
     new = old.with_provenance(old.provenance.model_copy(update={"used": USED}))
-    assert new.schema_version == 2
+    assert new.schema_version == 3
     assert old.differences(new) == new.differences(old) == []
     assert new.config_hash == old.config_hash
 

@@ -3,14 +3,19 @@ import io
 import json
 from dataclasses import replace
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from dataset_diffusion.dataset.schema import (
     HEATMAP_COLUMNS,
+    PLAIN_SCORES,
     SCHEMA,
+    as_current,
+    columns_of,
     decode_image,
     decode_label,
     decode_row,
@@ -73,8 +78,10 @@ def test_hugging_face_features_name_every_column():
 
 
 def test_heatmap_columns_are_null_without_heatmaps(make_sample, classes):
-    [row] = read(shard_bytes([encode_sample(make_sample(0, with_heatmaps=False), classes)]))
-    assert [name for name, value in row.items() if not value.is_valid] == list(HEATMAP_COLUMNS)
+    sample = make_sample(0, with_heatmaps=False)
+    [row] = read(shard_bytes([encode_sample(sample, classes)]))
+    expected = {*HEATMAP_COLUMNS, *PLAIN_SCORES} - sample.quality.keys()
+    assert {name for name, value in row.items() if not value.is_valid} == expected
 
 
 def test_labels_are_palette_images_in_the_class_sets_colours(classes):
@@ -140,3 +147,23 @@ def test_heatmaps_of_another_shape_are_one_line(make_sample, classes):
         DatasetError, match=r"^the heatmaps do not have their recorded shape; .*expected \[2, 2, 3, 5\]$"
     ):
         decode_row(read(shard_bytes([row]))[0])
+
+
+def test_duckdb_reads_every_column(make_sample, classes, tmp_path):
+    sample = make_sample(3)
+    (tmp_path / "shard.parquet").write_bytes(shard_bytes([encode_sample(sample, classes)]))
+    found = duckdb.sql(f"select * from '{tmp_path / 'shard.parquet'}'").fetchall()
+    [row] = [dict(zip(SCHEMA.names, row, strict=True)) for row in found]
+    np.testing.assert_array_equal(np.array(row["heatmaps"], np.float16), sample.heatmaps.values.ravel())
+    assert {name: row[name] for name in ("uncertain", "foreground", "presence")} == {
+        name: sample.quality.get(name) for name in ("uncertain", "foreground", "presence")
+    }
+
+
+@pytest.mark.parametrize("with_heatmaps", [True, False])
+def test_rows_of_schema_version_2_become_those_of_today(make_sample, classes, with_heatmaps):
+    rows = [encode_sample(make_sample(index, with_heatmaps), classes) for index in (0, 1)]
+    old = pq.read_table(io.BytesIO(shard_bytes(rows, 2))).cast(columns_of(2))
+    assert old.column_names == [name for name in SCHEMA.names if name not in PLAIN_SCORES]
+    assert as_current(old).equals(pa.Table.from_pylist(rows, schema=SCHEMA))
+    assert shard_bytes(as_current(old), 2) == shard_bytes(rows, 2)

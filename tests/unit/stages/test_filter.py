@@ -10,6 +10,7 @@ from tests.helpers.processes import files_of, last_line, refuse, succeed, times_
 from dataset_diffusion.dataset.decisions import Decision, Decisions, pictures_hash
 from dataset_diffusion.dataset.filtering.image_text import load_image_text
 from dataset_diffusion.dataset.provenance import FilterStep, Provenance
+from dataset_diffusion.dataset.schema import shard_bytes
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.prompts.class_sets import class_set
 
@@ -96,6 +97,9 @@ def test_the_same_command_again_writes_what_is_missing(source, tmp_path):
 def test_a_dataset_of_version_0_1_0_does_not_say_what_was_dropped_and_goes_on(source, tmp_path):
     out = tmp_path / "out"
     succeed("filter", source.path, *RULES, "--out", out)
+    store = DatasetStore.open(out)
+    for shard in range(store.manifest.num_shards):
+        store.shard_path(shard).write_bytes(shard_bytes(store.read_table(shard, reopen=True), 1))
     values = json.loads((out / "dataset.json").read_text())
     recorded = values.pop("provenance")
     step = {name: recorded["filter"][0][name] for name in ("rules", "num_samples", "config_hash")}

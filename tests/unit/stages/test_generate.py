@@ -14,6 +14,7 @@ from dataset_diffusion.config import (
     LabelSettings,
     WorkerSettings,
 )
+from dataset_diffusion.dataset.schema import shard_bytes
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.specs import MODELS
 from dataset_diffusion.disk.locks import folder_lock
@@ -88,7 +89,10 @@ MACHINE = {"batch_size": 1, "channels_last": True, "vae_slicing": True, "device"
 
 
 def as_version_1(store, **changes):
-    """Rewrite a dataset.json as 0.1.0 wrote it; gives its bytes."""
+    """Rewrite a dataset as 0.1.0 wrote it; gives the bytes of its dataset.json."""
+    opened = DatasetStore.open(store.path)
+    for shard in set(range(store.manifest.num_shards)) - set(opened.missing_shards()):
+        store.shard_path(shard).write_bytes(shard_bytes(opened.read_table(shard), 1))
     file = store.path / "dataset.json"
     values = json.loads(file.read_text())
     config = store.manifest.provenance.asked()

@@ -1,7 +1,8 @@
 """COCO: ``images/`` and ``annotations/instances_train.json``, whose category ids are the label ids.
 
 Uncertain pixels are a crowd region of a category of their own, 255: training code skips crowds, and a reader that
-paints every annotation with its category id has the label map back.
+paints every annotation with its category id has the label map back. Without ``crowd`` the
+uncertain region and its category are left out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ masks = [(one["category_id"], coco.annToMask(one)) for one in coco.imgToAnns[coc
 
 LIMITS: tuple[str, ...] = (
     "Uncertain pixels are a crowd annotation (`iscrowd: 1`) of category 255, `uncertain`, which training code skips.",
+    "With `--no-crowd` uncertain pixels are background.",
     "With `--instances` an object is an 8-connected component of a class: objects of one class that touch are one.",
 )
 
@@ -50,29 +52,45 @@ def write_index(job: Job, records: Records) -> None:
 
 
 def annotate(label: UInt8[np.ndarray, "h w"], image_id: int, settings: ExportSettings) -> Iterator[dict[str, Any]]:
-    """The annotations of a label map, without their own ids: none for id 0, a crowd annotation for 255."""
+    """The annotations of a label map, without their own ids: none for id 0, a crowd annotation for 255 if asked for."""
     for category_id in np.unique(label).tolist():
         if category_id == 0:
             continue
         uncertain = category_id == ClassSet.ignore_index
+        if uncertain and not settings.crowd:
+            continue
         mask = (label == category_id).astype(np.uint8)
         for part in _components(mask) if settings.instances and not uncertain else [mask]:
-            yield _annotation(part, category_id, image_id, polygons=settings.polygons and not uncertain)
+            yield {
+                "image_id": image_id,
+                "category_id": category_id,
+                "iscrowd": int(uncertain),
+                **_region(part, polygons=settings.polygons and not uncertain, as_list=settings.counts == "list"),
+            }
 
 
-def _annotation(mask: UInt8[np.ndarray, "h w"], category_id: int, image_id: int, polygons: bool) -> dict[str, Any]:
+def _region(mask: UInt8[np.ndarray, "h w"], *, polygons: bool, as_list: bool) -> dict[str, Any]:
+    """The pixels of an annotation, their number and their box."""
     run_lengths = coco_mask.encode(np.asfortranarray(mask))
-    segmentation: Any = {"size": list(run_lengths["size"]), "counts": run_lengths["counts"].decode()}
-    if polygons:
-        segmentation = [ring.ravel().tolist() for ring in corner_polygons(mask)]
+    counts = _counts(mask) if as_list else run_lengths["counts"].decode()
+    rings = [ring.ravel().tolist() for ring in corner_polygons(mask)] if polygons else None
     return {
-        "image_id": image_id,
-        "category_id": category_id,
-        "iscrowd": int(category_id == ClassSet.ignore_index),
         "area": int(coco_mask.area(run_lengths)),
         "bbox": coco_mask.toBbox(run_lengths).tolist(),
-        "segmentation": segmentation,
+        "segmentation": rings or {"size": list(mask.shape), "counts": counts},
     }
+
+
+def _counts(mask: UInt8[np.ndarray, "h w"]) -> list[int]:
+    """Run lengths down the columns, in turn of pixels outside and inside the mask, outside first.
+
+    Example:
+        >>> _counts(np.array([[1, 0], [1, 1]], np.uint8))
+        [0, 2, 1, 1]
+    """
+    pixels = np.concatenate([[0], mask.ravel(order="F")])
+    ends = np.flatnonzero(np.diff(pixels))
+    return np.diff(np.concatenate([[0], ends, [mask.size]])).tolist()
 
 
 def _components(mask: UInt8[np.ndarray, "h w"]) -> Iterator[UInt8[np.ndarray, "h w"]]:
@@ -84,7 +102,8 @@ def _index_lines(job: Job, split: Split, records: Records) -> Iterator[str]:
     """The JSON file of a split; the records are read once for the images and once for the annotations."""
     classes = job.class_set
     names = [{"id": i, "name": classes.name_of(i), "supercategory": classes.name} for i in classes.ids]
-    categories = [*names, {"id": classes.ignore_index, "name": "uncertain", "supercategory": "ignored"}]
+    ignored = {"id": classes.ignore_index, "name": "uncertain", "supercategory": "ignored"}
+    categories = [*names, ignored] if job.settings.crowd else names
     licences = [{"id": 1, "name": job.settings.licence or "not stated", "url": ""}]
     yield '{"info": ' + json.dumps({"description": "made with Dataset Diffusion"}) + ","
     yield f'"licenses": {json.dumps(licences)},'

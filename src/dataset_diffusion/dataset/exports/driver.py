@@ -19,7 +19,7 @@ from dataset_diffusion.dataset.card import FILE_NAME as CARD
 from dataset_diffusion.dataset.card import dataset_card
 from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.dataset.exports.job import COLUMNS, Item, Job, val_indices
-from dataset_diffusion.dataset.exports.table import CARD_HEADERS, EXPORTS
+from dataset_diffusion.dataset.exports.table import CARD_HEADERS, EXPORTS, SHARING
 from dataset_diffusion.dataset.schema import sha256
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.disk.atomic import (
@@ -36,6 +36,8 @@ from dataset_diffusion.errors import DatasetError, first_line
 
 FILE_NAME = "export.json"
 _UNFINISHED = ".unfinished"
+_LAYOUT = 2
+"""Version of what the files of an export look like. Version 1, of 0.1.0, is not named."""
 _LEFTOVERS = (".lock", f".{FILE_NAME}.")
 
 
@@ -109,6 +111,7 @@ class DatasetExport:
     def _description(self) -> dict[str, Any]:
         manifest = self.job.manifest
         return {
+            "layout": _LAYOUT,
             "settings": self.job.settings.model_dump(mode="json"),
             "dataset": hashlib.sha256(manifest.identity.encode()).hexdigest()[:16],
             "num_samples": manifest.num_samples,
@@ -134,6 +137,7 @@ class DatasetExport:
             loading=self._format.LOADING.replace("{suffix}", self.job.image_suffix),
             licence=self.job.settings.licence,
             limits=self._format.LIMITS,
+            sharing=SHARING.get(self.job.settings.format),
         )
         header = CARD_HEADERS.get(self.job.settings.format)
         return card if header is None else header(self.job) + card
@@ -162,11 +166,11 @@ def _is_whole(file: Path) -> bool:
 
 
 def _check_same(claim: dict[str, Any], folder: Path) -> None:
-    mine = {**claim["settings"], "dataset": claim["dataset"]}
+    mine = {"layout": claim["layout"], **claim["settings"], "dataset": claim["dataset"]}
     path, fix = folder / FILE_NAME, f"use another --out or delete {folder}"
     there = read_json(path, fix)
     try:
-        other = {**there["settings"], "dataset": there["dataset"]}
-    except (TypeError, KeyError) as error:
+        other = {"layout": there.get("layout", 1), **there["settings"], "dataset": there["dataset"]}
+    except (AttributeError, TypeError, KeyError) as error:
         raise DatasetError(f"cannot read {path}", got=f"no export: {first_line(error)}", fix=fix) from error
     refuse_differences(differences(other, mine), folder, "another export", DatasetError)

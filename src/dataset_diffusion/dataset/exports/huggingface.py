@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from dataset_diffusion.dataset.exports import croissant
 from dataset_diffusion.dataset.exports.job import COLUMNS, SPLITS, Item, Job, Records, Split
 from dataset_diffusion.dataset.schema import SCHEMA
 from dataset_diffusion.disk.atomic import explained_write_errors
@@ -25,6 +26,9 @@ image, label = dataset[0]["image"], dataset[0]["label"]  # numpy.array(label) ho
 LIMITS: tuple[str, ...] = (
     "The label ids have their names in the feature `classes`: `dataset.features['classes'].feature.names`.",
 )
+
+SHARING = "hf upload YOU/NAME . --repo-type dataset --exclude '.*'"
+"""The command that uploads the folder to the hub."""
 
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
 
@@ -46,7 +50,8 @@ def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[st
 
 
 def write_index(job: Job, records: Records) -> None:
-    """Nothing: the dataset card says which files belong to which split."""
+    """Write the Croissant metadata; which files belong to which split, the dataset card says too."""
+    job.write_lines(croissant.FILE_NAME, [json.dumps(croissant.metadata(job), indent=2)])
 
 
 def card_header(job: Job) -> str:

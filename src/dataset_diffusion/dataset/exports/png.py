@@ -1,4 +1,7 @@
-"""Plain pictures: ``images/``, ``labels/`` (palette PNGs whose pixels are class ids), ``classes.json``, split lists."""
+"""Plain pictures: ``images/``, ``labels/`` (grey PNGs whose levels are class ids), ``classes.json``, split lists.
+
+``labels_coloured/`` has the same label maps as palette PNGs, to look at: most readers give colours, not ids.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dataset_diffusion.dataset.exports.job import SPLITS, Item, Job, Records
+from dataset_diffusion.dataset.schema import encode_grey
 
 LOADING = """\
 from PIL import Image
@@ -18,10 +22,11 @@ LIMITS: tuple[str, ...] = ()
 
 
 def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-    job.make_folders("images", "labels")
+    job.make_folders("images", "labels", "labels_coloured")
     for item in items:
         job.write(f"images/{item.name}{job.image_suffix}", item.image)
-        job.write(f"labels/{item.name}.png", item.label_png)
+        job.write(f"labels/{item.name}.png", encode_grey(item.label))
+        job.write(f"labels_coloured/{item.name}.png", item.label_png)
         yield item.record
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from dataset_diffusion.config import ExportFormat
-from dataset_diffusion.dataset.exports import coco, huggingface, png, voc, webdataset, yolo
+from dataset_diffusion.dataset.exports import coco, huggingface, png, voc, webdataset, yolo, yolo_semantic
 from dataset_diffusion.dataset.exports.job import Item, Job, Records
 
 
@@ -36,6 +36,7 @@ EXPORTS: dict[ExportFormat, Format] = {
     "voc": voc,
     "coco": coco,
     "yolo": yolo,
+    "yolo-semantic": yolo_semantic,
     "huggingface": huggingface,
     "webdataset": webdataset,
     "png": png,
@@ -44,3 +45,6 @@ EXPORTS: dict[ExportFormat, Format] = {
 
 CARD_HEADERS: dict[ExportFormat, Callable[[Job], str]] = {"huggingface": huggingface.card_header}
 """What stands above the dataset card, where a format wants something there."""
+
+SHARING: dict[ExportFormat, str] = {"huggingface": huggingface.SHARING}
+"""The command that hands the folder on, where a format has a place for all to go to."""

@@ -21,8 +21,12 @@ path, image, objects = dataset[0]  # objects.mask, objects.class_id: 0 is the fi
 LIMITS: tuple[str, ...] = (
     "YOLO knows no ignored pixels: uncertain ones are background here.",
     "An object is an 8-connected component of a class: objects of one class that touch are one.",
-    "Objects of one or two pixels are polygons of three vertices, some equal; trainers may drop them as too small.",
+    "Objects of one pixel or one line are triangles inside their pixels; trainers may drop them as too small.",
 )
+
+
+_TRIANGLE = [[0.1, 0.1], [0.4, 0.1], [0.25, 0.4]]
+"""(x, y) inside a pixel: below a half, so that rounding gives the pixel too."""
 
 
 def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
@@ -35,12 +39,18 @@ def write_shard(job: Job, shard: int, items: Iterable[Item]) -> Iterator[dict[st
 
 
 def write_index(job: Job, records: Records) -> None:
-    """Write ``data.yaml``: the folders, relative to itself, and the names, by class ids from 0."""
+    """Write ``data.yaml``, whose names begin with the first class."""
+    write_description(job, job.class_set.names)
+
+
+def write_description(job: Job, names: Iterable[str], **more: str) -> None:
+    """Write ``data.yaml``: the folders, relative to itself, and the names, by ids from 0."""
     values = {
         "train": "images/train",
         # Trainers insist on it.
         "val": "images/val" if any(job.names("val")) else "images/train",
-        "names": dict(enumerate(job.class_set.names)),
+        **more,
+        "names": dict(enumerate(names)),
     }
     job.write("data.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
 
@@ -57,7 +67,11 @@ def label_lines(label: UInt8[np.ndarray, "h w"], class_ids: Iterable[int]) -> st
 
 
 def _fractions(ring: Ring, size: tuple[int, int]) -> str:
-    """Vertices as readers want them: three at least, and pixels that both rounding and cutting off give back."""
+    """Vertices as readers want them: three at least, no box of width zero, and pixels that both rounding and cutting
+    off give back.
+    """
     height, width = size
-    vertices = np.pad(ring, ((0, max(0, 3 - len(ring))), (0, 0)), mode="edge")
-    return " ".join(f"{value:.6f}" for value in ((vertices + 0.25) / (width, height)).ravel())
+    inside: list[float] | list[list[float]] = [0.25, 0.25]
+    if len(ring) < 3:  # one pixel or one line
+        ring, inside = np.pad(ring, ((0, 3 - len(ring)), (0, 0)), mode="edge"), _TRIANGLE
+    return " ".join(f"{value:.6f}" for value in ((ring + inside) / (width, height)).ravel())

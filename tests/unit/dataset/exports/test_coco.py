@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from tests.helpers.exporting import write_export
 from tests.helpers.label_maps import make_store
 
@@ -29,6 +30,26 @@ def test_polygons_go_around_pixels_and_crowds_stay_run_lengths():
     rings = sorted(sorted(zip(ring[::2], ring[1::2], strict=True)) for ring in thing["segmentation"])
     assert rings == [[(0, 0), (0, 1), (2, 0), (2, 1)], [(3, 0), (3, 1), (4, 0), (4, 1)]]
     assert crowd["segmentation"]["size"] == [2, 4]
+
+
+def test_without_a_crowd_uncertain_pixels_have_no_annotation_and_no_category(tmp_path):
+    assert annotations(crowd=False) == annotations()[:1]
+    write_export(
+        make_store(tmp_path / "dataset", [LABEL]).path, tmp_path / "out", ExportSettings(format="coco", crowd=False)
+    )
+    whole = json.loads((tmp_path / "out" / "annotations" / "instances_train.json").read_text())
+    assert [one["id"] for one in whole["categories"]] == [1, 2, 3]
+
+
+def test_counts_as_a_list_are_those_of_the_string():
+    as_list, crowd = annotate(LABEL, 7, ExportSettings(format="coco", counts="list"))
+    assert (as_list["segmentation"], crowd["segmentation"]["counts"]) == (
+        {"size": [2, 4], "counts": [0, 1, 1, 1, 3, 1, 1]},
+        [7, 1],
+    )
+    as_string, _ = annotate(LABEL, 7, ExportSettings(format="coco"))
+    encoded = coco_mask.frPyObjects(as_list["segmentation"], 2, 4)["counts"].decode()
+    assert encoded == as_string["segmentation"]["counts"]
 
 
 def test_nothing_to_annotate():

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.helpers.exporting import write_export
+from tests.helpers.label_maps import HARD, make_store
 
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.huggingface import card_header
@@ -30,6 +32,13 @@ def test_the_splits_are_those_that_have_samples():
 )
 def test_the_size_is_one_of_the_hubs_categories(num_samples, size):
     assert header(num_samples)["size_categories"] == [size]
+
+
+def test_the_card_says_how_to_upload(tmp_path):
+    write_export(
+        make_store(tmp_path / "dataset", [HARD["comb"]]).path, tmp_path / "out", ExportSettings(format="huggingface")
+    )
+    assert "hf upload YOU/NAME . --repo-type dataset" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_licence_is_what_the_user_states():

@@ -20,8 +20,12 @@ def test_a_line_is_a_class_from_zero_and_vertices_as_fractions():
     assert set(values[1::2]) == {"0.312500", "0.562500"}
 
 
-def test_one_pixel_is_three_equal_vertices():
-    assert label_lines(np.array([[0, 1]], np.uint8), [1]) == "0 0.625000 0.250000 0.625000 0.250000 0.625000 0.250000\n"
+@pytest.mark.parametrize("label", [[[0, 1]], [[1, 1]], [[0, 0], [1, 1]], [[1, 0], [1, 0], [1, 0]]])
+def test_one_pixel_or_one_line_is_a_triangle_and_no_box_has_width_zero(label):
+    [line] = label_lines(np.array(label, np.uint8), [1]).splitlines()
+    vertices = np.array(line.split()[1:], float).reshape(-1, 2)
+    assert len(vertices) == 3
+    assert (np.ptp(vertices, axis=0) > 0).all()
 
 
 @pytest.mark.parametrize("label", [np.zeros((3, 3), np.uint8), np.full((3, 3), 255, np.uint8)])
