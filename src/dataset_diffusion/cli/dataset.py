@@ -58,7 +58,7 @@ def prompts(
         writer: Who writes captions where none are given: templates of class names, scenes, a grammar of places, light
             and views, or llm, a chat model.
         llm: The chat model, a causal language model with a chat template: a hub id, or a local folder.
-        words: TOML file of synonyms and look-alikes of classes, as --propose writes it; None has no more than the
+        words: File (TOML) of synonyms and look-alikes of classes, as --propose writes it; None has no more than the
             package knows.
         propose: Write no prompts but, as TOML to be edited, the words that the chat model proposes for --words.
         model: The model that is to draw them, whose tokenizer tells which captions are too long; None leaves out those

@@ -78,7 +78,7 @@ def test_resolved_settings_read_back_as_they_were(write_recipe):
         (
             "sed = 1",
             "unknown setting; got sed; expected one of "
-            "seed, prompts, generate, label, calibrate, filter, train, evaluate",
+            "seed, prompts, generate, label, calibrate, filter, train, redraw, evaluate",
         ),
         (
             "[generate.capture]\nlayers = 3",

@@ -61,7 +61,9 @@ def test_weights_and_forgiveness_by_hand():
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ModelError, match=r"got 'unet'; expected one of unet-resnet18, deeplabv3-resnet18, ") as error:
+    with pytest.raises(
+        ModelError, match=r"got 'unet'; expected one of unet-resnet18, unet-efficientnet-lite0, "
+    ) as error:
         build_segmenter("unet", 3)
     assert "\n" not in str(error.value)
 
