@@ -16,8 +16,8 @@ demo: setup  ## do the whole job with the embedded model: runs/demo/report.html
 quick: setup  ## the inner loop: unit tests that load no model, train nothing and start no process
 	$(BIN)/pytest tests/unit -m "not slow"
 
-test: setup
-	$(BIN)/pytest
+test: setup  ## everything, a process with one thread for each core
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
