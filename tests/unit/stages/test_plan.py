@@ -52,6 +52,8 @@ def test_training_grows_with_what_is_trained():
     # A round trains again and looks at 3,600 images of 512 x 512 pixels twice, without a backward pass.
     labelling = once / (100 * 8 * 128**2 * 3) * 3600 * 512**2 * 2
     assert hours(self_training=1) == pytest.approx(2 * once + labelling)
+    published = hours(self_training=1, self_training_method="published")
+    assert published == pytest.approx(2 * once + labelling / 2)
 
 
 def test_rounds_of_redrawing_draw_and_train_more():
