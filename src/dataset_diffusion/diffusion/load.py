@@ -20,6 +20,7 @@ from diffusers import (
 )
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers.utils import logging as transformers_logging
@@ -128,12 +129,21 @@ def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
         library.disable_progress_bar()
     pipeline = load_pretrained(
         spec.path,
-        lambda: DiffusionPipeline.from_pretrained(spec.path, revision=spec.revision, dtype=dtype, **SAFE),
+        lambda: DiffusionPipeline.from_pretrained(
+            spec.path, revision=spec.revision, dtype=dtype, variant=_variant(Path(spec.path)), **SAFE
+        ),
         explain=lambda error: _explain(Path(spec.path), error),
         missing="cannot load the diffusion model from the hub",
         expected="a hub that can be reached, and a repository with safetensors weights",
         say_why=True,
     )
+    if not isinstance(pipeline, tuple(AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values())):
+        raise ModelError(
+            "not a text-to-image pipeline",
+            got=f"{type(pipeline).__name__} in {spec.path}",
+            expected="such as StableDiffusionPipeline",
+            fix="name the model that this one was made from",
+        )
     if not hasattr(pipeline, "unet"):
         raise ModelError("not a model with a UNet", got=f"{spec.path}, a {type(pipeline).__name__}")
     if len(pipeline.tokenizer) < _BYTES:
@@ -144,6 +154,12 @@ def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
             fix="save the pipeline again with save_pretrained",
         )
     return pipeline
+
+
+def _variant(folder: Path) -> str | None:
+    """``fp16`` where a folder has the UNet's weights as fp16 files alone, which says nothing about how it computes."""
+    weights = [file.name for file in folder.glob("unet/*.safetensors")]
+    return "fp16" if weights and all(".fp16" in name for name in weights) else None
 
 
 def _explain(folder: Path, error: Exception) -> ModelError:
