@@ -100,7 +100,7 @@ def test_what_is_no_json_is_the_kind_of_error_asked_for(tmp_path, content, error
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.json")
-    with pytest.raises(DatasetError, match="got .*not a regular file"):
+    with pytest.raises(DatasetError, match=r"got .*not a regular file"):
         read_json(tmp_path / "a.json", fix="delete it")
 
 
