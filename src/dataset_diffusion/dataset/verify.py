@@ -162,7 +162,7 @@ def _is_incomplete(cell: pa.Scalar, *, optional: bool) -> bool:
 
 def _is_changed(row: dict[str, pa.Scalar], name: str) -> bool:
     """Whether a row's picture does not have its recorded hash."""
-    return sha256(picture_bytes(row[name])) != row[f"{name}_sha256"].as_py()
+    return bool(sha256(picture_bytes(row[name])) != row[f"{name}_sha256"].as_py())
 
 
 def _list(values: list[int], limit: int = 8) -> str:

@@ -137,7 +137,8 @@ def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
         expected="a hub that can be reached, and a repository with safetensors weights",
         say_why=True,
     )
-    if not isinstance(pipeline, tuple(AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values())):
+    kinds: Any = tuple(AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values())
+    if not isinstance(pipeline, kinds):
         raise ModelError(
             "not a text-to-image pipeline",
             got=f"{type(pipeline).__name__} in {spec.path}",
