@@ -35,7 +35,7 @@ docs: setup  ## the documentation as a site: open build/site/index.html
 results: setup  ## measure everything in docs/results.md (needs npm for the icons; hours on two cores, resumes)
 	$(BIN)/python -m benchmarks.results --num-images 600 --iterations 800
 
-faults: setup  ## kill commands at random moments, fill disks, break files: docs/reliability.md; resumes
+faults: setup  ## damage files, kill commands at random moments, fill disks: docs/reliability.md; resumes
 	$(BIN)/python -m benchmarks.faults
 
 model: setup  ## train the embedded model (needs npm for the icons); the same command resumes

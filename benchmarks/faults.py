@@ -1,5 +1,7 @@
 """Kill commands at random moments, break disks and files, and write docs/reliability.md about what came of it.
 
+`--part` does some of it alone, `--part page` nothing but the page.
+
 The same command again resumes; finished rounds are kept.
 """
 
@@ -8,15 +10,21 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle, islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from benchmarks.killing import NUM_IMAGES, TARGETS, Place, kill_once, uninterrupted
 from benchmarks.mishaps import MISHAPS, happen
 from benchmarks.pages import render
+from tests.helpers.fuzzing import BYTES, READERS, SECONDS, fuzz
 
+PARTS = ("fuzz", "kill", "mishaps")
 ROOT = Path(__file__).parent.parent
 
 
@@ -24,31 +32,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("build/faults"), help="where everything happens")
     parser.add_argument("--rounds", type=int, default=100, help="commands killed, the chosen ones in turn")
+    parser.add_argument("--cases", type=int, default=400, help="damaged files of every kind that is read")
+    parser.add_argument("--part", nargs="+", default=list(PARTS), choices=[*PARTS, "page"], metavar="PART")
     parser.add_argument("--commands", nargs="+", default=list(TARGETS), choices=list(TARGETS), metavar="COMMAND")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "reliability.md", help="the report")
     options = parser.parse_args()
     place = Place(options.work.resolve())
-    place.prepare()
-    rounds = kill_commands(place, options.commands, options.rounds)
-    mishaps = [_kept(place, {"mishap": name}) or _keep(place, happen(place, name)) for name in MISHAPS]
-    options.page.write_text(page(rounds, mishaps))
-    wrong = [one for one in rounds if not is_right(one)] + [one for one in mishaps if one["wrong"]]
-    print(f"{len(rounds)} rounds, {len(mishaps)} mishaps, {len(wrong)} wrong; wrote {options.page}")
+    place.folder.mkdir(parents=True, exist_ok=True)
+    if "fuzz" in options.part:
+        damage_files(place, options.cases)
+    if {"kill", "mishaps"} & set(options.part):
+        place.prepare()
+    if "kill" in options.part:
+        kill_commands(place, options.commands, options.rounds)
+    if "mishaps" in options.part:
+        for name in MISHAPS:
+            _kept(place, {"mishap": name}) or _keep(place, happen(place, name))
+    rounds, mishaps, fuzzed = (list(_results(place, key)) for key in ("round", "mishap", "reader"))
+    options.page.write_text(page(rounds, mishaps, fuzzed))
+    wrong = [one for one in rounds if not is_right(one)] + [one for one in (*mishaps, *fuzzed) if one["wrong"]]
+    print(
+        f"{len(rounds)} rounds, {len(mishaps)} mishaps, {sum(one['cases'] for one in fuzzed)} damaged files, "
+        f"{len(wrong)} wrong; wrote {options.page}"
+    )
     raise SystemExit(bool(wrong))
 
 
-def kill_commands(place: Place, commands: list[str], count: int) -> list[dict[str, Any]]:
-    """All rounds, those of earlier calls included."""
+def damage_files(place: Place, cases: int) -> None:
+    """Damage files of every kind so many times, each kind in a process of its own that is held to its bounds."""
+    for name in READERS:
+        if _kept(place, {"reader": name, "cases": cases}) is None:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                print(json.dumps(_keep(place, pool.submit(_damage, name, cases).result())), flush=True)
+
+
+def _damage(name: str, cases: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        result: dict[str, Any] = {"reader": name, "cases": cases}
+        try:
+            return {**result, "refused": fuzz(name, Path(folder), cases, bounded=True), "wrong": ""}
+        except BaseException as error:  # whatever a reader lets through is what is looked for
+            return {**result, "refused": 0, "wrong": repr(error)[:500]}
+
+
+def kill_commands(place: Place, commands: list[str], count: int) -> None:
+    """All rounds that are not done yet."""
     wholes: dict[str, Any] = {}
-    rounds = []
     for number, name in enumerate(islice(cycle(commands), count)):
         kept = _kept(place, {"round": number, "command": name})
         if kept is None:
             wholes[name] = wholes.get(name) or uninterrupted(place, name)
             kept = _keep(place, kill_once(place, name, number, *wholes[name]))
             print(json.dumps(kept), flush=True)
-        rounds.append(kept)
-    return rounds
 
 
 def is_right(one: dict[str, Any]) -> bool:
@@ -56,7 +91,7 @@ def is_right(one: dict[str, Any]) -> bool:
     return one["same_bytes"] and not one["half_written"] and one["status"] == 0
 
 
-def page(rounds: list[dict[str, Any]], mishaps: list[dict[str, Any]]) -> str:
+def page(rounds: list[dict[str, Any]], mishaps: list[dict[str, Any]], fuzzed: list[dict[str, Any]]) -> str:
     started = Counter(one["command"] for one in rounds)
     killed = Counter(one["command"] for one in rounds if one["killed"])
     halfway = Counter(one["command"] for one in rounds if one["killed"] and one["files_left"])
@@ -66,7 +101,16 @@ def page(rounds: list[dict[str, Any]], mishaps: list[dict[str, Any]]) -> str:
         for name, number in started.items()
     ]
     return render(
-        "reliability.md.j2", rows=rows, killed=killed.total(), mishaps=mishaps, images=NUM_IMAGES, machine=_machine()
+        "reliability.md.j2",
+        rows=rows,
+        killed=killed.total(),
+        mishaps=mishaps,
+        fuzzed=fuzzed,
+        cases=sum(one["cases"] for one in fuzzed),
+        seconds=SECONDS,
+        gib=BYTES // 2**30,
+        images=NUM_IMAGES,
+        machine=_machine(),
     )
 
 
@@ -81,9 +125,14 @@ def _keep(place: Place, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kept(place: Place, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    return next((one for one in _results(place) if wanted.items() <= one.items()), None)
+
+
+def _results(place: Place, key: str = "") -> Iterator[dict[str, Any]]:
+    """The results of all calls, those that have a key."""
     file = place.folder / "results.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
-    return next((one for one in map(json.loads, lines) if wanted.items() <= one.items()), None)
+    return (one for one in map(json.loads, lines) if not key or key in one)
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def _half_written(out: Path) -> Iterator[str]:
     """Shards that have their name and are not whole."""
     if (out / "dataset.json").exists():
         store = DatasetStore.open(out)
-        for shard in sorted(set(range(store.manifest.num_shards)).difference(store.missing_shards())):
+        for shard in store.present_shards():
             yield from problems_of(store, shard)
 
 

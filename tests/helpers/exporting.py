@@ -1,4 +1,4 @@
-"""Exports without a bar and without waiting for the disk."""
+"""Exports without a bar."""
 
 from pathlib import Path
 

@@ -77,7 +77,8 @@ class Command:
     def __init__(self, *words: object, printed: Path, largest_file: int | None = None) -> None:
         self.printed = printed
         line = [str(word) for word in words]
-        self._process = _processes.Process(target=_run, args=(line, printed, largest_file), daemon=True)
+        # No daemon, which may not have workers of its own.
+        self._process = _processes.Process(target=_run, args=(line, printed, largest_file))
         self._process.start()
 
     @property

@@ -20,6 +20,11 @@ from diffusers import (
 )
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.pipelines.auto_pipeline import (
+    AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+    AUTO_INPAINT_PIPELINES_MAPPING,
+    AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+)
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers.utils import logging as transformers_logging
@@ -148,13 +153,27 @@ def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
     pipeline = load_pretrained(
         spec.path,
         lambda: DiffusionPipeline.from_pretrained(
-            spec.path, revision=spec.revision, dtype=dtype, **_left_out(Path(spec.path)), **SAFE
+            spec.path,
+            revision=spec.revision,
+            dtype=dtype,
+            variant=_variant(Path(spec.path)),
+            **_left_out(Path(spec.path)),
+            **SAFE,
         ),
         explain=lambda error: _explain(Path(spec.path), error),
         missing="cannot load the diffusion model from the hub",
         expected="a hub that can be reached, and a repository with safetensors weights",
         say_why=True,
     )
+    kinds: Any = tuple(AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values())
+    others: Any = (*AUTO_IMAGE2IMAGE_PIPELINES_MAPPING.values(), *AUTO_INPAINT_PIPELINES_MAPPING.values())
+    if (hasattr(pipeline, "unet") or isinstance(pipeline, others)) and not isinstance(pipeline, kinds):
+        raise ModelError(
+            "not a text-to-image pipeline",
+            got=f"{type(pipeline).__name__} in {spec.path}",
+            expected="such as StableDiffusionPipeline",
+            fix="name the model that this one was made from",
+        )
     if len(pipeline.tokenizer) < _BYTES:
         raise ModelError(
             "the model's tokenizer has no vocabulary",
@@ -163,6 +182,12 @@ def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
             fix="save the pipeline again with save_pretrained",
         )
     return pipeline
+
+
+def _variant(folder: Path) -> str | None:
+    """``fp16`` where a folder has the network's weights as fp16 files alone, which says nothing about how it computes."""
+    weights = [file.name for part in ("unet", "transformer") for file in folder.glob(f"{part}/*.safetensors")]
+    return "fp16" if weights and all(".fp16" in name for name in weights) else None
 
 
 def _explain(folder: Path, error: Exception) -> ModelError:
@@ -186,7 +211,7 @@ def _left_out(folder: Path) -> dict[str, None]:
     """The parts that a folder was saved without, as Stable Diffusion 3 without T5; diffusers wants to be told."""
     index = folder / "model_index.json"
     parts = json.loads(index.read_bytes()) if index.is_file() else {}
-    return {name: None for name, kind in parts.items() if kind == [None, None]}
+    return {name: None for name, kind in parts.items() if kind == [None, None]} if isinstance(parts, dict) else {}
 
 
 def _damages(folder: Path) -> Iterator[str]:

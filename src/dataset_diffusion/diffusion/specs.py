@@ -96,6 +96,10 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
+_LARGEST_SIDE = 2**15
+"""Pixels of an image that a folder's files may speak of."""
+
+
 def model_spec(name_or_path: str, lora: Sequence[str] = ()) -> ModelSpec:
     """The spec of a named model, or of a local folder or hub repository.
 
@@ -167,7 +171,9 @@ def _derived_spec(path: str, folder: Path) -> ModelSpec:
         cells = unet["sample_size"] if isinstance(unet["sample_size"], int) else min(unet["sample_size"])
         scale = 2 ** (len(autoencoder["block_out_channels"]) - 1)
         attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(cells, int) or not 1 <= cells * scale <= _LARGEST_SIDE:
+            raise ValueError(f"sample_size {cells}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             "not a diffusers folder of a text-to-image model",
             got=f"{path} ({type(error).__name__}: {error})",
@@ -232,7 +238,7 @@ def _scheduler_class(folder: Path) -> str:
     """What is wrong with a scheduler's file is for the loading of the model to say."""
     try:
         return str(json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["_class_name"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "unknown"
 
 

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import sys
@@ -112,6 +113,24 @@ def test_weights_that_are_missing(copy):
     (copy / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     message = refused(ModelError, load_model, str(copy), "cpu")
     assert message.startswith("cannot load the diffusion model; got ")
+
+
+def test_a_folder_of_fp16_files_alone_is_loaded(copy, folder):
+    whole = load_model(str(folder), "cpu")
+    for name in ("unet", "text_encoder", "vae"):
+        for file in list((copy / name).glob("*.safetensors")):
+            file.rename(file.with_name(f"{file.stem}.fp16.safetensors"))
+    loaded = load_model(str(copy), "cpu")
+    for mine, theirs in zip(loaded.pipeline.unet.parameters(), whole.pipeline.unet.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", ["StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"])
+def test_a_pipeline_that_starts_from_pictures(copy, kind):
+    index = copy / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": kind}))
+    with pytest.raises(ModelError, match=f"^not a text-to-image pipeline; got {kind} in .*; expected such as Stable"):
+        load_model(str(copy), "cpu")
 
 
 def test_weights_cut_short(copy):

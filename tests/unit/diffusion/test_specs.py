@@ -34,7 +34,10 @@ def test_a_single_checkpoint_file(tmp_path):
     assert "fix: convert it: StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)" in message
 
 
-@pytest.mark.parametrize("change", [{"sample_size": None}, {"sample_size": []}, {"down_block_types": None}])
+@pytest.mark.parametrize(
+    "change",
+    [*({"sample_size": size} for size in (None, [], [None], 64.5, 0, -3, 10**9)), {"down_block_types": None}],
+)
 def test_a_config_that_says_too_little(copy, change):
     file = copy / "unet" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))

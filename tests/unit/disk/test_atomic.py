@@ -1,9 +1,18 @@
+import errno
 import os
 import resource
 
 import pytest
 
-from dataset_diffusion.disk.atomic import atomic_write, find_leftovers, read_json, remove_files, remove_leftovers
+from dataset_diffusion.disk.atomic import (
+    atomic_write,
+    explained_write_errors,
+    find_leftovers,
+    read_json,
+    remove_files,
+    remove_leftovers,
+    sync_file_system,
+)
 from dataset_diffusion.errors import ConfigError, DatasetError
 
 
@@ -81,9 +90,50 @@ def test_a_writer_that_another_one_overtook_is_content_with_its_file(tmp_path, m
     assert names(tmp_path) == ["a.bin"]
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"[]", b"3"])
 @pytest.mark.parametrize("error", [ConfigError, DatasetError])
 def test_what_is_no_json_is_the_kind_of_error_asked_for(tmp_path, content, error):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(error, match=r"^cannot read .*a\.json; got .*; fix: delete it$"):
         read_json(tmp_path / "a.json", fix="delete it", error=error)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(DatasetError, match=r"got .*not a regular file"):
+        read_json(tmp_path / "a.json", fix="delete it")
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "make room or choose another --out"),
+        (errno.EROFS, "allow writing there or choose another --out"),
+        (errno.ENOENT, "look whether the folder was renamed or removed"),
+        (errno.EIO, "choose another --out"),
+    ],
+)
+def test_the_advice_fits_the_cause(tmp_path, number, fix):
+    with (
+        pytest.raises(DatasetError, match=f"; got {os.strerror(number)}; fix: {fix}, then run the same command again"),
+        explained_write_errors(tmp_path),
+    ):
+        raise OSError(number, os.strerror(number))
+
+
+def test_the_name_reaches_the_disk_after_the_bytes(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def record(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, (tmp_path / "a.bin").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    atomic_write(tmp_path / "a.bin", b"new")
+    assert synced == [((tmp_path / "a.bin").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_all_of_a_file_system_is_synced(tmp_path):
+    sync_file_system(tmp_path)
+    with pytest.raises(OSError, match="gone"):
+        sync_file_system(tmp_path / "gone")

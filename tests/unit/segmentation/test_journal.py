@@ -37,6 +37,22 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, task, scenes):
         resumable_step(tmp_path, task.identity)
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x80\x02}q\x00."])
+def test_a_damaged_checkpoint_is_refused(tmp_path, task, content):
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(
+        ModelError, match=rf"^cannot resume from .*{CHECKPOINT}; got .*; fix: delete it to start afresh"
+    ):
+        resumable_step(tmp_path, task.identity)
+
+
+@pytest.mark.parametrize("identity", [None, [], {"class_set": 3}, {"settings": [1]}])
+def test_a_checkpoint_of_nothing_known_is_refused(tmp_path, task, identity):
+    save(tmp_path, identity=identity, global_step=7)
+    with pytest.raises((ConfigError, ModelError), match=rf"^{tmp_path} holds "):
+        resumable_step(tmp_path, task.identity)
+
+
 def test_a_checkpoint_that_says_too_little_is_refused(tmp_path, task):
     save(tmp_path, global_step=7)
     with pytest.raises(ModelError, match=rf"^cannot resume from .*{CHECKPOINT}; got KeyError; fix: delete it to start"):

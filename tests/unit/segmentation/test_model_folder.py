@@ -74,6 +74,14 @@ def test_a_description_that_is_none(saved, text):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("change", [{"class_set": 3}, {"class_set": {"name": 1}}, {"settings": []}, {"settings": "a"}])
+def test_a_description_of_values_of_another_kind(saved, change):
+    description = json.loads((saved[1] / DESCRIPTION).read_text())
+    (saved[1] / DESCRIPTION).write_text(json.dumps(description | change))
+    with pytest.raises(ModelError, match="cannot load the segmenter in "):
+        load_segmenter(saved[1])
+
+
 def test_weights_that_do_not_fit(saved):
     description = json.loads((saved[1] / DESCRIPTION).read_text())
     description["class_set"] = ClassSet.from_names(["cat", "dog", "bus"]).to_json()

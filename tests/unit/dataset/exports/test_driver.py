@@ -83,6 +83,23 @@ def test_a_damaged_shard_of_the_dataset(tmp_path):
     assert export.missing_shards() == [1]
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
+def test_a_damaged_record_is_no_record(store, tmp_path, damage):
+    """What a flipped bit or a power cut leaves is written again; no shard counts that cannot be counted."""
+    write_export(store.path, tmp_path / "whole", PNG)
+    export = DatasetExport(store, tmp_path / "out", PNG)
+    export.begin()
+    for shard in export.missing_shards():
+        export.write_shard(shard)
+    record = tmp_path / "out" / ".unfinished" / "00001.jsonl"
+    data = record.read_bytes()
+    damaged = {"flipped": data[:90] + bytes([data[90] ^ 1]) + data[91:], "cut": data[:-20], "empty": b""}[damage]
+    record.write_bytes(damaged)
+    assert export.missing_shards() == [1]
+    write_export(store.path, tmp_path / "out", PNG)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
 def test_it_says_what_it_is(store, tmp_path):
     write_export(store.path, tmp_path, PNG)
     description = json.loads((tmp_path / "export.json").read_text())
