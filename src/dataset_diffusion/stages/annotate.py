@@ -294,7 +294,11 @@ def _score_classes(job: Annotation, reading: Reading, batches: list[list[Path]])
     """For each batch of photos, how strongly each photo draws every class, as numbers with a space between them."""
     order = {photo: number for number, photo in enumerate(job.photos)}
     words = job.classes.words
-    groups = [(tuple(job.classes.ids[group]), words[group]) for group in word_groups(job.model.tokenizer, words)]
+    groups = [
+        (tuple(job.classes.ids[group]), words[group])
+    parts = word_groups(job.model.tokenizer, words, job.model.class_limit)
+        for group in parts
+    ]
     prompts = [Prompt(0, NO_CAPTION, " ".join(some), ids, some) for ids, some in groups]
     for batch in batches:
         images = [job.model.fit_picture(read_photo(photo)) for photo in batch]

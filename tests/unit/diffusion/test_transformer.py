@@ -110,6 +110,12 @@ def test_a_network_of_no_known_family(folder, tmp_path):
     assert "SD3Transformer2DModel" in refused(ModelError, model_spec, str(copy))
 
 
+def test_a_class_prompt_is_as_long_as_the_shortest_encoder_holds(model):
+    assert model.class_limit == model.pipeline.tokenizer_max_length
+    (stream,) = thin_transformer("qwen-image").family.streams("")
+    assert thin_transformer("qwen-image").class_limit == 512 + 34 - len(stream)
+
+
 def test_self_attention_is_pooled_to_the_resolution(model):
     (drawn,) = model.generate([DOG], [1], CaptureSettings(self_attention_resolution=2), height=80, width=112)
     assert drawn.attention.cross_attention.shape == (1, 5, 7)
