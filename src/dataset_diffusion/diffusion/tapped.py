@@ -243,7 +243,7 @@ class TappedCapture(AttentionReader):
         if not self._family.is_joint:
             call = self._attention_call
             image = self._rows(call["hidden_states"])[:, :1]
-            with AttentionTap(lambda seen: (keys.append(seen.key), seen.run())[1]):
+            with AttentionTap(partial(_keep_keys, keys)):
                 self._attention(image, encoder_hidden_states=self._tokens)
             return keys[0]
         count = self._tokens.shape[1]
@@ -297,6 +297,11 @@ class TappedCapture(AttentionReader):
     @property
     def _half(self) -> slice:
         return slice(self._images, None) if self._family.guidance == "last half" else slice(0, self._images)
+
+
+def _keep_keys(keys: list[Tensor], seen: SeenAttention) -> Tensor:
+    keys.append(seen.key)
+    return seen.run()
 
 
 def bind(module: nn.Module, args: tuple[Any, ...], kwargs: Call) -> Call:
