@@ -163,7 +163,7 @@ class TappedCapture(AttentionReader):
         if self._reading and not self._inside:
             self._attention, self._attention_call = layer, bind(layer, args, kwargs)
             tap = AttentionTap(partial(see, name))
-            tap.__enter__()
+            tap.__enter__()  # type: ignore[no-untyped-call]
             self._taps.append(tap)
 
     def _leave_attention(self, layer: nn.Module, args: Any, output: Any) -> None:
@@ -171,7 +171,7 @@ class TappedCapture(AttentionReader):
             self._close_tap()
 
     def _close_tap(self) -> None:
-        self._taps.pop().__exit__(None, None, None)
+        self._taps.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     # What is seen there
 
