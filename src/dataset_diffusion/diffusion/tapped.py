@@ -24,7 +24,7 @@ from dataset_diffusion.diffusion.capture import (
 )
 from dataset_diffusion.diffusion.families.base import Call, Family, Texts
 from dataset_diffusion.diffusion.softmax import joined_mask, self_attention, token_probabilities
-from dataset_diffusion.diffusion.tap import AttentionTap, SeenAttention, take
+from dataset_diffusion.diffusion.tap import AttentionTap, Places, SeenAttention, take
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import AttentionMaps
 
@@ -60,8 +60,12 @@ class TappedCapture(AttentionReader):
         guided: bool,
         calls: Container[int] | None = None,
     ) -> None:
-        averaged = isinstance(cross_attention, AttentionLayers)
-        super().__init__(family.network, token_positions, self_attention.grid, {} if averaged else cross_attention)
+        super().__init__(
+            family.network,
+            token_positions,
+            self_attention.grid,
+            {} if isinstance(cross_attention, AttentionLayers) else cross_attention,
+        )
         self._family, self._texts, self._grid = family, texts, grid
         self._pool, self._start_places = pool, start
         self._averaged = set(cross_attention.names) if isinstance(cross_attention, AttentionLayers) else set()
@@ -204,7 +208,8 @@ class TappedCapture(AttentionReader):
         self._add_self(query, key, 1.0)
 
     def _read(self, name: str, seen: SeenAttention) -> None:
-        cells = everything = slice(None)
+        cells: Places = slice(None)
+        everything: Places = slice(None)
         if self._family.is_joint:
             cells, everything = self._family.image_places(self._network_call, self._cells, seen.query.shape[2])
         query = take(seen.query, cells)
@@ -237,7 +242,8 @@ class TappedCapture(AttentionReader):
 
     def _class_keys(self, name: str, image_key: Tensor, image_value: Tensor) -> Tensor | None:
         """The class prompt's keys in a layer; in a joint one it attends to the image there, and goes on to the next."""
-        if self._texts is None:
+        texts = self._texts
+        if texts is None:
             return None
         keys: list[Tensor] = []
         if not self._family.is_joint:
@@ -254,7 +260,7 @@ class TappedCapture(AttentionReader):
             total = seen.query.shape[2]
             text = slice(total - count, total) if self._family.image_first else slice(0, count)
             keys.append(seen.key[:, :, text])
-            mask = joined_mask(None, image_key.shape[2], self._family.class_mask(self._texts), count)
+            mask = joined_mask(None, image_key.shape[2], self._family.class_mask(texts), count)
             output = torch.zeros_like(seen.query)  # of which the image's token gets nothing: it is thrown away
             output[:, :, text] = functional.scaled_dot_product_attention(
                 seen.query[:, :, text],

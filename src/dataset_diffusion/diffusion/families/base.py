@@ -245,7 +245,8 @@ class Family:
         """Latents of images in [-1, 1], as the pipeline denoises them."""
         autoencoder = self.pipeline.vae
         latents: Tensor = autoencoder.encode(pixels).latent_dist.mode()
-        return (latents - (autoencoder.config.get("shift_factor") or 0.0)) * float(autoencoder.config.scaling_factor)
+        shift = float(autoencoder.config.get("shift_factor") or 0.0)
+        return (latents - shift) * float(autoencoder.config.scaling_factor)
 
     def noisy(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
         """Latents at a noise level, in training timesteps."""
