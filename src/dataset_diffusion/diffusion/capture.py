@@ -126,8 +126,12 @@ class AttentionCapture(AttentionReader):
         guided: bool,
         calls: Container[int] | None = None,
     ) -> None:
-        averaged = isinstance(cross_attention, AttentionLayers)
-        super().__init__(network, token_positions, self_attention.grid, {} if averaged else cross_attention)
+        super().__init__(
+            network,
+            token_positions,
+            self_attention.grid,
+            {} if isinstance(cross_attention, AttentionLayers) else cross_attention,
+        )
         self._class_states = class_states
         self._guided = guided
         self._readers: dict[str, Any] = {}

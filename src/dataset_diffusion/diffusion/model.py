@@ -65,6 +65,11 @@ class DiffusionModel(ABC):
         """The tokenizer by which class prompts are read."""
         return self.pipeline.tokenizer
 
+    @property
+    def class_limit(self) -> int:
+        """Tokens that a class prompt may have, special ones counted."""
+        return int(self.tokenizer.model_max_length)
+
     def generate(
         self,
         prompts: Sequence[Prompt],

@@ -44,12 +44,12 @@ def token_probabilities(
     values = functional.pad(columns * _VALUE, (0, padding)).to(query.dtype)[:, None]
     at_once = max(1, numbers_at_once // (batch * max(cells, key.shape[2]) * width))
     found = []
-    for some, theirs in zip(query.split(at_once, 1), key.split(at_once, 1), strict=True):
+    for some, theirs in zip(torch.split(query, at_once, 1), torch.split(key, at_once, 1), strict=True):
         parts = [
             functional.scaled_dot_product_attention(
                 some, theirs, part.expand(-1, some.shape[1], -1, -1), attn_mask=mask, scale=scale
             )
-            for part in values.split(width, -1)
+            for part in torch.split(values, width, -1)
         ]
         found.append(torch.cat(parts, -1)[..., : columns.shape[-1]].float() / _VALUE)
     return torch.cat(found, 1)
@@ -99,9 +99,11 @@ def self_attention(
     total = torch.zeros(batch, len(sizes), len(sizes), device=query.device)
     rows = max(1, min(cells, numbers_at_once // (batch * cells)))
     at_once = max(1, numbers_at_once // (batch * cells * rows))
-    for places in torch.arange(cells, device=query.device).split(rows):
+    for places in torch.split(torch.arange(cells, device=query.device), rows):
         mean = torch.zeros(batch, len(places), cells, device=query.device)
-        for some, theirs in zip(query[:, :, places].split(at_once, 1), key.split(at_once, 1), strict=True):
+        for some, theirs in zip(
+            torch.split(query[:, :, places], at_once, 1), torch.split(key, at_once, 1), strict=True
+        ):
             mean += _rows_of(some, theirs, scale, linear).sum(1)
         total.index_add_(1, squares[places], _sum_squares(mean / heads, grid, pool))
     return total / sizes[:, None]
@@ -126,5 +128,6 @@ def _sum_squares(
     maps: Float32[Tensor, "b rows cells"], grid: tuple[int, int], pool: int
 ) -> Float32[Tensor, "b rows coarse"]:
     height, width = grid
-    squared = functional.pad(maps.unflatten(-1, grid), (0, -width % pool, 0, -height % pool))
-    return squared.unflatten(-1, (-1, pool)).unflatten(-3, (-1, pool)).sum((-1, -3)).flatten(-2)
+    squared = functional.pad(torch.unflatten(maps, -1, grid), (0, -width % pool, 0, -height % pool))
+    squares = torch.unflatten(torch.unflatten(squared, -1, (-1, pool)), -3, (-1, pool))
+    return squares.sum((-1, -3)).flatten(-2)

@@ -24,7 +24,7 @@ from dataset_diffusion.diffusion.capture import (
 )
 from dataset_diffusion.diffusion.families.base import Call, Family, Texts
 from dataset_diffusion.diffusion.softmax import joined_mask, self_attention, token_probabilities
-from dataset_diffusion.diffusion.tap import AttentionTap, SeenAttention, take
+from dataset_diffusion.diffusion.tap import AttentionTap, Places, SeenAttention, take
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.records import AttentionMaps
 
@@ -60,8 +60,12 @@ class TappedCapture(AttentionReader):
         guided: bool,
         calls: Container[int] | None = None,
     ) -> None:
-        averaged = isinstance(cross_attention, AttentionLayers)
-        super().__init__(family.network, token_positions, self_attention.grid, {} if averaged else cross_attention)
+        super().__init__(
+            family.network,
+            token_positions,
+            self_attention.grid,
+            {} if isinstance(cross_attention, AttentionLayers) else cross_attention,
+        )
         self._family, self._texts, self._grid = family, texts, grid
         self._pool, self._start_places = pool, start
         self._averaged = set(cross_attention.names) if isinstance(cross_attention, AttentionLayers) else set()
@@ -163,7 +167,7 @@ class TappedCapture(AttentionReader):
         if self._reading and not self._inside:
             self._attention, self._attention_call = layer, bind(layer, args, kwargs)
             tap = AttentionTap(partial(see, name))
-            tap.__enter__()
+            tap.__enter__()  # type: ignore[no-untyped-call]
             self._taps.append(tap)
 
     def _leave_attention(self, layer: nn.Module, args: Any, output: Any) -> None:
@@ -171,7 +175,7 @@ class TappedCapture(AttentionReader):
             self._close_tap()
 
     def _close_tap(self) -> None:
-        self._taps.pop().__exit__(None, None, None)
+        self._taps.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     # What is seen there
 
@@ -204,7 +208,8 @@ class TappedCapture(AttentionReader):
         self._add_self(query, key, 1.0)
 
     def _read(self, name: str, seen: SeenAttention) -> None:
-        cells = everything = slice(None)
+        cells: Places = slice(None)
+        everything: Places = slice(None)
         if self._family.is_joint:
             cells, everything = self._family.image_places(self._network_call, self._cells, seen.query.shape[2])
         query = take(seen.query, cells)
@@ -237,13 +242,14 @@ class TappedCapture(AttentionReader):
 
     def _class_keys(self, name: str, image_key: Tensor, image_value: Tensor) -> Tensor | None:
         """The class prompt's keys in a layer; in a joint one it attends to the image there, and goes on to the next."""
-        if self._texts is None:
+        texts = self._texts
+        if texts is None:
             return None
         keys: list[Tensor] = []
         if not self._family.is_joint:
             call = self._attention_call
             image = self._rows(call["hidden_states"])[:, :1]
-            with AttentionTap(lambda seen: (keys.append(seen.key), seen.run())[1]):
+            with AttentionTap(partial(_keep_keys, keys)):
                 self._attention(image, encoder_hidden_states=self._tokens)
             return keys[0]
         count = self._tokens.shape[1]
@@ -254,7 +260,7 @@ class TappedCapture(AttentionReader):
             total = seen.query.shape[2]
             text = slice(total - count, total) if self._family.image_first else slice(0, count)
             keys.append(seen.key[:, :, text])
-            mask = joined_mask(None, image_key.shape[2], self._family.class_mask(self._texts), count)
+            mask = joined_mask(None, image_key.shape[2], self._family.class_mask(texts), count)
             output = torch.zeros_like(seen.query)  # of which the image's token gets nothing: it is thrown away
             output[:, :, text] = functional.scaled_dot_product_attention(
                 seen.query[:, :, text],
@@ -297,6 +303,11 @@ class TappedCapture(AttentionReader):
     @property
     def _half(self) -> slice:
         return slice(self._images, None) if self._family.guidance == "last half" else slice(0, self._images)
+
+
+def _keep_keys(keys: list[Tensor], seen: SeenAttention) -> Tensor:
+    keys.append(seen.key)
+    return seen.run()
 
 
 def bind(module: nn.Module, args: tuple[Any, ...], kwargs: Call) -> Call:

@@ -40,6 +40,12 @@ class TransformerModel(DiffusionModel):
         return self.family.tokenizer
 
     @property
+    def class_limit(self) -> int:
+        """As the base class says."""
+        bare = len(self.tokenizer("").input_ids)
+        return min(stream.limit - len(stream) + bare for stream in self.family.streams(""))
+
+    @property
     def size_multiple(self) -> int:
         """As the base class says."""
         return self.family.pixels_per_cell

@@ -7,6 +7,8 @@ with these weights.
 
 from __future__ import annotations
 
+from typing import Any
+
 from dataset_diffusion.diffusion.native import NATIVE, native_layers
 from dataset_diffusion.diffusion.spec import FLOW_TIMESTEPS, ModelSpec
 from dataset_diffusion.reading import LayerChoice
@@ -52,7 +54,11 @@ def _row(
     )
 
 
-_FLUX = {"cross": _blocks(15, 18), "own": ("transformer_blocks.12", "transformer_blocks.18"), "timesteps": (151,)}
+_FLUX: dict[str, Any] = {
+    "cross": _blocks(15, 18),
+    "own": ("transformer_blocks.12", "transformer_blocks.18"),
+    "timesteps": (151,),
+}
 
 TRANSFORMERS: dict[str, ModelSpec] = {
     "sd35-medium": _row(

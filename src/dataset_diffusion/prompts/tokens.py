@@ -70,8 +70,8 @@ def token_indices(
     return indices
 
 
-def word_groups(tokenizer: Tokenizer, words: Sequence[str]) -> list[slice]:
-    """Words in as few groups of neighbours as the tokenizer's limit allows, of about one size.
+def word_groups(tokenizer: Tokenizer, words: Sequence[str], limit: int | None = None) -> list[slice]:
+    """Words in as few groups of neighbours as the limit of tokens (None: the tokenizer's) allows, of about one size.
 
     A single word that is longer than the limit is a group.
     """
@@ -79,7 +79,7 @@ def word_groups(tokenizer: Tokenizer, words: Sequence[str]) -> list[slice]:
         size = -(-len(words) // count)
         groups = [slice(start, start + size) for start in range(0, len(words), size)]
         lengths = (len(tokenizer(" ".join(words[group]), verbose=False).input_ids) for group in groups)
-        if all(length <= tokenizer.model_max_length for length in lengths):
+        if all(length <= (limit or tokenizer.model_max_length) for length in lengths):
             break
     return groups
 

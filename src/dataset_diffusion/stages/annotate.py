@@ -283,8 +283,7 @@ def _present(job: Annotation, photos: list[Path], file: Path) -> list[Scene | No
         "classes": job.classes.words,
         "seed": job.seed,
     }
-    who = f"presence {config_hash(follows_from)}"
-    said = _ask(job, photos, who, partial(_score_classes, job, reading), file)
+    said = _ask(job, photos, f"presence {config_hash(follows_from)}", partial(_score_classes, job, reading), file)
     scores = np.array([list(map(float, one.split())) for one in said])
     present = stand_out(scores) >= job.settings.presence_threshold
     return [Scene("", tuple((np.flatnonzero(row) + 1).tolist())) for row in present]
@@ -293,8 +292,9 @@ def _present(job: Annotation, photos: list[Path], file: Path) -> list[Scene | No
 def _score_classes(job: Annotation, reading: Reading, batches: list[list[Path]]) -> Iterator[Captions]:
     """For each batch of photos, how strongly each photo draws every class, as numbers with a space between them."""
     order = {photo: number for number, photo in enumerate(job.photos)}
-    words = job.classes.words
-    groups = [(tuple(job.classes.ids[group]), words[group]) for group in word_groups(job.model.tokenizer, words)]
+    model, words = job.model, job.classes.words
+    parts = word_groups(model.tokenizer, words, model.class_limit)
+    groups = [(tuple(job.classes.ids[part]), words[part]) for part in parts]
     prompts = [Prompt(0, NO_CAPTION, " ".join(some), ids, some) for ids, some in groups]
     for batch in batches:
         images = [job.model.fit_picture(read_photo(photo)) for photo in batch]

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from tests.helpers.tiny_transformers import sd3, thin_transformer
 
+from dataset_diffusion import DiffusionModel
 from dataset_diffusion.config import CaptureSettings, GenerateSettings, LabelOptions
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.load import load_from_settings, load_model
@@ -50,6 +51,15 @@ def test_a_folder_is_recognised_by_its_network(folder):
     model = load_model(str(folder), device="cpu")
     assert isinstance(model, TransformerModel)
     assert model.cross_attention_heads() == {f"transformer_blocks.{number}": 4 for number in range(3)}
+
+
+def test_a_pipeline_of_your_own_draws_and_is_read(folder):
+    loaded = load_model(str(folder), device="cpu")
+    own = DiffusionModel.from_pipeline(loaded.pipeline)
+    assert isinstance(own, TransformerModel)
+    assert (own.spec.cross_attention, own.spec.height) == (loaded.spec.cross_attention, loaded.spec.height)
+    (mine,), (theirs,) = (model.generate([DOG], [1], CaptureSettings(), steps=1) for model in (own, loaded))
+    assert mine.attention.cross_attention.equal(theirs.attention.cross_attention)
 
 
 def test_a_dataset_is_generated_and_continued_byte_for_byte(folder, tmp_path):
@@ -98,6 +108,12 @@ def test_a_network_of_no_known_family(folder, tmp_path):
     config = copy / "transformer" / "config.json"
     config.write_text(config.read_text().replace("SD3Transformer2DModel", "MochiTransformer3DModel"))
     assert "SD3Transformer2DModel" in refused(ModelError, model_spec, str(copy))
+
+
+def test_a_class_prompt_is_as_long_as_the_shortest_encoder_holds(model):
+    assert model.class_limit == model.pipeline.tokenizer_max_length
+    (stream,) = thin_transformer("qwen-image").family.streams("")
+    assert thin_transformer("qwen-image").class_limit == 512 + 34 - len(stream)
 
 
 def test_self_attention_is_pooled_to_the_resolution(model):

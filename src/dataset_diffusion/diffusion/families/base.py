@@ -71,7 +71,6 @@ class Family:
         linear: whether that one is linear (`softmax.self_attention`).
         image_first: whether the image's tokens stand before the text's.
         guidance: which half of a guided batch is the text prompt's; or that calls alternate, the text prompt's first.
-        text_limit: tokens of the text prompt.
         latents, clock: names of the network's arguments for what is denoised and for the noise level.
         fewest_steps: that the pipeline can be called with.
         is_drawn_alone: whether what the network is given of a text depends on the others of a batch.
@@ -82,7 +81,6 @@ class Family:
     linear: ClassVar[bool] = False
     image_first: ClassVar[bool] = False
     guidance: ClassVar[Literal["last half", "first half", "own call"]] = "last half"
-    text_limit: int = 512
     latents: ClassVar[str] = "hidden_states"
     clock: ClassVar[str] = "timestep"
     fewest_steps: ClassVar[int] = 1
@@ -95,6 +93,11 @@ class Family:
     def network(self) -> Any:
         """What denoises."""
         return self.pipeline.transformer
+
+    @property
+    def text_limit(self) -> int:
+        """Tokens that a text prompt may have."""
+        return 512
 
     @property
     def is_joint(self) -> bool:
@@ -242,7 +245,8 @@ class Family:
         """Latents of images in [-1, 1], as the pipeline denoises them."""
         autoencoder = self.pipeline.vae
         latents: Tensor = autoencoder.encode(pixels).latent_dist.mode()
-        return (latents - (autoencoder.config.get("shift_factor") or 0.0)) * float(autoencoder.config.scaling_factor)
+        shift = float(autoencoder.config.get("shift_factor") or 0.0)
+        return (latents - shift) * float(autoencoder.config.scaling_factor)
 
     def noisy(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
         """Latents at a noise level, in training timesteps."""

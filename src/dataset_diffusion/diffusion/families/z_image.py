@@ -28,6 +28,11 @@ class ZImage(Family):
         """As the base class says."""
         return int(self.pipeline.vae_scale_factor * self.network.config.all_patch_size[0])
 
+    def options(self, scale: float, negative_prompts: list[str], steps: int) -> dict[str, Any]:
+        """As the base class says; this pipeline's guidance is off at 0."""
+        guidance = super().options(scale, negative_prompts, steps)
+        return guidance if self.is_guided(scale) else {"guidance_scale": 0.0}
+
     def encode(self, texts: list[str], length: int = CLASS_TOKENS) -> Texts:
         """As the base class says; a text has as many tokens as it needs."""
         found, _ = self.pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False)
