@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dataset_diffusion.records import Generation as Generation
     from dataset_diffusion.records import Prompt as Prompt
     from dataset_diffusion.records import Sample as Sample
+    from dataset_diffusion.segmentation.model_folder import load_segmenter as load_segmenter
 
 _MODULE_OF = {
     "AttentionMaps": "records",
@@ -48,6 +49,7 @@ _MODULE_OF = {
     "evaluate_labels": "evaluation.scorers.semantic",
     "label": "labelling.label",
     "load_model": "diffusion.load",
+    "load_segmenter": "segmentation.model_folder",
     "normalize": "labelling.heatmaps",
     "propagate": "labelling.propagate",
     "token_indices": "prompts.tokens",

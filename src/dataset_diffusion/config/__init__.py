@@ -113,6 +113,9 @@ from dataset_diffusion.config.segmenter import (
     LearnSettings as LearnSettings,
 )
 from dataset_diffusion.config.segmenter import (
+    PredictSettings as PredictSettings,
+)
+from dataset_diffusion.config.segmenter import (
     TrainSettings as TrainSettings,
 )
 from dataset_diffusion.config.segmenter import (

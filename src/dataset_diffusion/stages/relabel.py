@@ -74,6 +74,10 @@ def relabel_dataset(
     with folder_lock(source):
         resume_replacement(source)
         old, manifest, label = _open(source, settings)
+        if old.manifest.provenance.corrections:
+            raise DatasetError(
+                "relabelling in place would undo what was corrected by hand", got=str(source), fix="choose an --out"
+            )
         if old.manifest.differences(manifest):
             new = begin_replacement(old, manifest)
             _write_missing(old, new, label, workers)
@@ -124,7 +128,7 @@ def read_again(
     chosen = spec.resolve_reading(reading).model_copy(update={"when": "drawn"})
     label = settings.resolve(chosen.label)
     used = provenance.used.model_copy(update={"reading": chosen})
-    changed = manifest.with_provenance(provenance.model_copy(update={"label": label, "used": used}))
+    changed = manifest.with_provenance(provenance.model_copy(update={"label": label, "used": used, "corrections": ()}))
     with folder_lock(out):
         new = DatasetWriter.create(out, changed)
         if missing := new.missing_shards():
@@ -171,7 +175,7 @@ def _open(dataset: Path, asked: LabelOptions | LabelSettings) -> tuple[DatasetSt
     used = store.manifest.provenance.used
     settings = asked.resolve(LabelSettings() if used is None else used.reading.label)
     check_exponent(settings.exponent, exponents)
-    provenance = store.manifest.provenance.model_copy(update={"label": settings})
+    provenance = store.manifest.provenance.model_copy(update={"label": settings, "corrections": ()})
     return store, store.manifest.with_provenance(provenance), settings
 
 

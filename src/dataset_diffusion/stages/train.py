@@ -35,6 +35,7 @@ def train(
     seed: int,
     device: str | None = None,
     skip_bad: Skipped | None = None,
+    corrected_weight: int = 1,
 ) -> ModelFolder:
     """Train a segmenter on finished datasets, on the real images that the settings name, or on a mixture.
 
@@ -45,6 +46,7 @@ def train(
         seed: the run's seed.
         device: ``cpu``, ``cuda``, …; None takes the best one there is.
         skip_bad: collects the real images that cannot be used, which are left out; None raises.
+        corrected_weight: how often an image whose label map was corrected by hand counts, >= 1.
 
     Returns:
         The segmenter, whose weights are not read yet.
@@ -55,10 +57,12 @@ def train(
             another command is training in ``out``.
         ModelError: as `train_segmenter` does.
     """
+    if corrected_weight < 1:
+        raise ConfigError("bad value of --corrected-weight", got=corrected_weight, expected="1 or more")
     stores = [DatasetStore.open(dataset) for dataset in datasets]
     # Nothing is read for a model that is there.
     preload_bytes = 0 if (out / DESCRIPTION).exists() else PRELOAD_BYTES
-    synthetic = SegmentationData(stores, preload_bytes) if stores else None
+    synthetic = SegmentationData(stores, preload_bytes, corrected_weight) if stores else None
     real = _open_real(settings, skip_bad)
     data = synthetic or real
     if data is None:
@@ -67,7 +71,8 @@ def train(
         raise ConfigError("self-training labels synthetic images", got="no dataset", fix="leave out --self-training")
     if synthetic and real:
         _check_same_classes(synthetic.class_set, real.class_set)
-    data_id = sha256("".join(store.manifest.identity for store in stores).encode()).hexdigest()[:16]
+    weighed = f"corrected {corrected_weight}" if corrected_weight > 1 else ""
+    data_id = sha256("".join([*(store.manifest.identity for store in stores), weighed]).encode()).hexdigest()[:16]
     mixed_in = real if synthetic else None
     task = TrainingTask(data, data.class_set, settings, seed, real=mixed_in, data_id=data_id, device=device)
     _, processes = process_and_count()
