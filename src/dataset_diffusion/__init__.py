@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from dataset_diffusion.labelling.heatmaps import normalize as normalize
     from dataset_diffusion.labelling.label import label as label
     from dataset_diffusion.labelling.propagate import propagate as propagate
-    from dataset_diffusion.prompts.class_sets import ClassSet as ClassSet
-    from dataset_diffusion.prompts.class_sets import class_set as class_set
+    from dataset_diffusion.prompts.class_sets import ClassSet as ClassSet, class_set as class_set
     from dataset_diffusion.prompts.compose import build_prompts as build_prompts
     from dataset_diffusion.prompts.tokens import token_indices as token_indices
     from dataset_diffusion.reading import Reading as Reading
-    from dataset_diffusion.records import AttentionMaps as AttentionMaps
-    from dataset_diffusion.records import Generation as Generation
-    from dataset_diffusion.records import Prompt as Prompt
-    from dataset_diffusion.records import Sample as Sample
+    from dataset_diffusion.records import (
+        AttentionMaps as AttentionMaps,
+        Generation as Generation,
+        Prompt as Prompt,
+        Sample as Sample,
+    )
+    from dataset_diffusion.segmentation.model_folder import load_segmenter as load_segmenter
 
 _MODULE_OF = {
     "AttentionMaps": "records",
@@ -48,6 +50,7 @@ _MODULE_OF = {
     "evaluate_labels": "evaluation.scorers.semantic",
     "label": "labelling.label",
     "load_model": "diffusion.load",
+    "load_segmenter": "segmentation.model_folder",
     "normalize": "labelling.heatmaps",
     "propagate": "labelling.propagate",
     "token_indices": "prompts.tokens",

@@ -132,6 +132,8 @@ class Score(StrEnum):
     COMPONENTS = "components"
     UNCERTAIN = "uncertain"
     FOREGROUND = "foreground"
+    CORRECTED = "corrected"
+    """1 where the label map was corrected by hand; other samples have no such score."""
 
     def of(self, class_id: int) -> str:
         """The name of a class's own score: ``area.7``."""

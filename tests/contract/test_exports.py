@@ -7,6 +7,7 @@ import json
 import re
 import tempfile
 import tracemalloc
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,10 @@ from transformers import DetrImageProcessor
 from transformers.image_utils import AnnotationFormat, ChannelDimension
 
 from dataset_diffusion.config import ExportFormat, ExportSettings
+from dataset_diffusion.dataset.corrections import read_corrections
 from dataset_diffusion.dataset.exports.driver import DatasetExport
 from dataset_diffusion.dataset.exports.table import EXPORTS
+from dataset_diffusion.dataset.schema import decode_label
 from dataset_diffusion.stages.export import export_dataset
 
 IDS = [0, *range(1, CLASSES.num_classes + 1), 255]
@@ -137,6 +140,33 @@ def read_webdataset(out, split):
         yield Read(row["json"]["index"], np.array(image), np.array(row["label.png"].getchannel(0)))
 
 
+def read_cvat(out, split):
+    for image in ElementTree.parse(out / "annotations.xml").getroot().findall("image"):
+        if image.get("subset") != split:
+            continue
+        ids = {**{name: CLASSES.id_of(name) for name in CLASSES.names}, "uncertain": 255}
+        label = np.zeros((int(image.get("height")), int(image.get("width"))), np.uint8)
+        for mask in image.findall("mask"):
+            left, top, width, height = (int(mask.get(name)) for name in ("left", "top", "width", "height"))
+            counts = [int(count) for count in mask.get("rle").split(",")]
+            inside = np.repeat(np.arange(len(counts)) % 2, counts).reshape(height, width) == 1
+            label[top : top + height, left : left + width][inside] = ids[mask.get("label")]
+        picture = Image.open(out / "images" / image.get("name"))
+        yield Read(int(image.get("id")), np.array(picture), label)
+
+
+def read_label_studio(out, split):
+    """By its own kind of result, as `import-labels` reads them."""
+    tasks = json.loads((out / "tasks.json").read_text())
+    tasks = [one for one in tasks if one["data"]["split"] == split]
+    annotated = out.parent / f"{split}.json"
+    annotated.write_text(json.dumps([one | {"annotations": one["predictions"]} for one in tasks]))
+    labels = dict(read_corrections(annotated, CLASSES, lambda data, _: decode_label(data)))
+    for one in tasks:
+        image = np.array(Image.open(out / one["data"]["image"].rpartition("=")[2]))
+        yield Read(one["data"]["index"], image, labels.get(one["data"]["index"], np.zeros(image.shape[:2], np.uint8)))
+
+
 def read_png(out, split):
     classes = {row["id"]: row["name"] for row in json.loads((out / "classes.json").read_text())}
     assert classes == {0: "background", 255: "uncertain", **dict(enumerate(CLASSES.names, start=1))}
@@ -178,6 +208,8 @@ KINDS = [
     Kind("huggingface", read_huggingface),
     Kind("webdataset", read_webdataset),
     Kind("png", read_png),
+    Kind("cvat", read_cvat),
+    Kind("label-studio", read_label_studio),
 ]
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=str)

@@ -12,8 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 from tests.helpers.factories import FORKLIFTS, make_heatmaps, make_sample, write_dataset
 from tests.helpers.folders import FOLDERS

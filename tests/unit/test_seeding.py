@@ -1,8 +1,7 @@
 import random
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dataset_diffusion.seeding import random_from, sample_generator, sample_seed
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dataset_diffusion.cli.dataset import annotate, export, filter_samples, generate, prompts, relabel, studio, verify
+from dataset_diffusion.cli.dataset import (
+    annotate,
+    export,
+    filter_samples,
+    generate,
+    import_labels,
+    prompts,
+    relabel,
+    studio,
+    verify,
+)
 from dataset_diffusion.cli.run import demo, doctor, report, run
-from dataset_diffusion.cli.segmenter import calibrate, evaluate, train
+from dataset_diffusion.cli.segmenter import calibrate, evaluate, predict, train
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
@@ -20,7 +30,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "filter": filter_samples,
     "train": train,
     "evaluate": evaluate,
+    "predict": predict,
     "export": export,
+    "import-labels": import_labels,
     "report": report,
     "studio": studio,
     "verify": verify,

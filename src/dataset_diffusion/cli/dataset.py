@@ -67,8 +67,7 @@ def prompts(
         report: File to write counts per class and which classes come together to, as JSON; None writes none.
         skip_bad: Leave out captions and photos that cannot be used, and list them.
     """
-    from dataset_diffusion.stages.prompts import make_prompts, summarize
-    from dataset_diffusion.stages.prompts import propose as propose_words
+    from dataset_diffusion.stages.prompts import make_prompts, propose as propose_words, summarize
 
     settings = make_settings(
         PromptSettings,
@@ -261,6 +260,26 @@ def _tell(address: str) -> None:
     print(f"studio: {address} (Ctrl-C ends it)", flush=True)
 
 
+def import_labels(
+    dataset: Annotated[Path, Positional, arg(metavar="DATASET")],
+    corrected: Annotated[Path, Positional, arg(metavar="FOLDER|FILE")],
+    *,
+    out: Path,
+) -> None:
+    """Write a dataset with corrected label maps in the place of the old ones. The same command again resumes.
+
+    Args:
+        dataset: Folder of the dataset that was exported.
+        corrected: Folder of PNGs named as the samples (00000012.png), or a file of CVAT (.xml) or Label Studio (.json).
+        out: Folder of the new dataset.
+    """
+    from dataset_diffusion.stages import import_labels as stage
+
+    store = stage.import_labels(dataset, corrected, out)
+    step = store.manifest.provenance.corrections[-1]
+    print(f"{len(step.samples)} of {len(store)} label maps corrected, in {out}")
+
+
 def verify(
     dataset: Annotated[str, Positional, arg(metavar="DATASET")],
     repair: bool = False,
@@ -293,4 +312,5 @@ def verify(
             got=f"the {len(found.problems)} problems listed before",
             fix=f"`dataset-diffusion verify {dataset} --repair` generates missing and damaged shards again",
         )
-    print(f"{dataset}: {len(found.store)} samples in {found.store.manifest.num_shards} shards, all whole")
+    corrected = f", {found.num_corrected} of them corrected by hand" if found.num_corrected else ""
+    print(f"{dataset}: {len(found.store)} samples in {found.store.manifest.num_shards} shards, all whole{corrected}")

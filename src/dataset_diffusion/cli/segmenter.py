@@ -12,6 +12,7 @@ from dataset_diffusion.cli.common import Flat, print_scores, print_skipped
 from dataset_diffusion.config import (
     CalibrateSettings,
     EvaluateSettings,
+    PredictSettings,
     TrainSettings,
 )
 from dataset_diffusion.errors import Skipped
@@ -26,6 +27,7 @@ def train(
     seed: int = 0,
     device: str | None = None,
     skip_bad: bool = False,
+    corrected_weight: int = 1,
     settings: Annotated[TrainSettings, Flat] = TrainSettings(),
 ) -> None:
     """Train a segmenter on datasets, on real photos, or on both. The same command again resumes.
@@ -36,12 +38,15 @@ def train(
         seed: The run's seed.
         device: cpu, cuda, cuda:1, mps; None takes the best one there is.
         skip_bad: Leave out real photos whose files cannot be used, and list them.
+        corrected_weight: How often an image whose label map was corrected by hand counts, beside 1 for the others.
     """
     from dataset_diffusion.stages import train as stage
 
     skipped = Skipped() if skip_bad else None
     try:
-        stage.train(dataset, settings, out, seed=seed, device=device, skip_bad=skipped)
+        stage.train(
+            dataset, settings, out, seed=seed, device=device, skip_bad=skipped, corrected_weight=corrected_weight
+        )
     finally:
         print_skipped(skipped)
     print(f"trained {out}")
@@ -87,6 +92,32 @@ def evaluate(
     if "miou" in results:  # else the labels are not public
         print_scores(results)
         print(f"wrote {out}")
+
+
+def predict(
+    model: Annotated[Path, Positional, arg(metavar="MODEL")],
+    photos: Annotated[Path, Positional, arg(metavar="PHOTOS")],
+    *,
+    out: Path,
+    device: str | None = None,
+    skip_bad: bool = False,
+    settings: Annotated[PredictSettings, Flat] = PredictSettings(),
+) -> None:
+    """Label photos with a trained segmenter: label maps, overlays, class shares. The same command again resumes.
+
+    Args:
+        model: Folder of a trained segmenter.
+        photos: Folder of photos or of a video's frames, or one photo.
+        out: Folder of the label maps (labels), the overlays (overlays) and the table of class shares (shares.csv).
+        device: cpu, cuda, cuda:1, mps; None takes the best one there is.
+        skip_bad: Leave out photos that cannot be read, and list them.
+    """
+    from dataset_diffusion.stages import predict as stage
+
+    skipped = Skipped() if skip_bad else None
+    done = stage.predict(model, photos, settings, out, device=device, skip_bad=skipped)
+    print_skipped(skipped)
+    print(f"{len(done)} photos labelled in {out / stage.LABELS}, class shares in {out / stage.SHARES}")
 
 
 def calibrate(

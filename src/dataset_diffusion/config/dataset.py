@@ -26,7 +26,9 @@ STORED_EXPONENTS = (0, 1, 2, 4, 8)
 Refinement = Literal["none", "pamr", "fast"]
 ClassesFrom = Literal["captions", "captioner", "names", "folders", "presence"]
 Writer = Literal["templates", "scenes", "llm"]
-ExportFormat = Literal["voc", "coco", "yolo", "yolo-semantic", "huggingface", "webdataset", "png"]
+ExportFormat = Literal[
+    "voc", "coco", "yolo", "yolo-semantic", "huggingface", "webdataset", "png", "cvat", "label-studio"
+]
 Scheduler = Literal["ddim", "dpm-solver++", "euler", "lcm", "pndm", "unipc"]
 
 

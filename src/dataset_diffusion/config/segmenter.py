@@ -145,6 +145,15 @@ class TrainSettings(Settings):
         return real_root
 
 
+class PredictSettings(Settings):
+    """How photos are shown to a segmenter."""
+
+    sliding_window: PositiveInt = 1024
+    """Side of the square window that larger photos are predicted by, in pixels."""
+    batch_size: PositiveInt = 8
+    """Neighbouring photos predicted at once, where they have the same size."""
+
+
 class EvaluateSettings(Settings):
     """What the segmenter is tested on."""
 

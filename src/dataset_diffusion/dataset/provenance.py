@@ -71,6 +71,20 @@ class FilterStep(_Record):
     dropped: tuple[int, ...] | None = None
 
 
+class Correction(_Record):
+    """One import of label maps that were corrected by hand.
+
+    Attributes:
+        samples: indices of the corrected samples in the dataset that it was done to, ascending.
+        sha256: hash of their indices and label maps.
+        config_hash: that of the dataset it was done to.
+    """
+
+    samples: tuple[int, ...]
+    sha256: str
+    config_hash: str
+
+
 class Provenance(_Record):
     """What the samples follow from, beside the model's weights and the class set. What is not known is None.
 
@@ -82,6 +96,7 @@ class Provenance(_Record):
         label: how the labels were asked for.
         own_labels: how single samples were asked for otherwise, by their names when they were relabelled.
         filter: the filterings of the samples, the first one first.
+        corrections: the imports of corrected label maps, the first one first.
         used: what generated or read the images; None where no model did, and in datasets of version 0.1.0.
     """
 
@@ -93,6 +108,7 @@ class Provenance(_Record):
     # Left out where there are none, as in every dataset made before decisions could be applied.
     own_labels: dict[str, LabelSettings] = Field(default={}, exclude_if=lambda own: not own)
     filter: tuple[FilterStep, ...] = ()
+    corrections: tuple[Correction, ...] = ()
     used: Used | None = None
 
     @property
@@ -114,9 +130,12 @@ class Provenance(_Record):
 
     def asked(self) -> dict[str, Any]:
         """What was asked for, as JSON values by name. What is not known is left out."""
-        values = self.model_dump(mode="json", exclude={"filter": True, "used": True, "photos": {"left_out"}})
+        values = self.model_dump(
+            mode="json", exclude={"filter": True, "corrections": True, "used": True, "photos": {"left_out"}}
+        )
         if (generate := values["generate"]) is not None:  # hashes of version 0.1.0, which had no choice of reading
             values["generate"] = {name: one for name, one in generate.items() if name not in _LATER or one is not None}
         known = {name: value for name, value in values.items() if value is not None}
         steps = [step.model_dump(mode="json", exclude={"dropped"}, exclude_none=True) for step in self.filter]
-        return known | ({"filter": steps} if steps else {})
+        corrected = [one.model_dump(mode="json") for one in self.corrections]
+        return known | ({"filter": steps} if steps else {}) | ({"corrections": corrected} if corrected else {})

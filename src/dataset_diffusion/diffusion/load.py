@@ -185,7 +185,7 @@ def _read_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
 
 
 def _variant(folder: Path) -> str | None:
-    """``fp16`` where a folder has the network's weights as fp16 files alone, which says nothing about how it computes."""
+    """``fp16`` where a folder has its weights as fp16 files alone, which says nothing about how it computes."""
     weights = [file.name for part in ("unet", "transformer") for file in folder.glob(f"{part}/*.safetensors")]
     return "fp16" if weights and all(".fp16" in name for name in weights) else None
 

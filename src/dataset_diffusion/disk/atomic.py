@@ -99,13 +99,18 @@ def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None
 
 def read_json(path: Path, fix: str, error: Callable[..., DatasetDiffusionError] = DatasetError) -> dict[str, Any]:
     """The JSON object in a file; this kind of error with this fix where it cannot be read or is none."""
-    try:
-        values = json.loads(read_regular(path).decode())
-    except (OSError, ValueError, RecursionError) as reason:
-        raise error(f"cannot read {path}", got=str(reason), fix=fix) from reason
+    values = read_any_json(path, fix, error)
     if not isinstance(values, dict):
         raise error(f"cannot read {path}", got=type(values).__name__, expected="a JSON object", fix=fix)
     return values
+
+
+def read_any_json(path: Path, fix: str, error: Callable[..., DatasetDiffusionError] = DatasetError) -> Any:
+    """What a JSON file holds, object or not; this kind of error with this fix where it cannot be read."""
+    try:
+        return json.loads(read_regular(path).decode())
+    except (OSError, ValueError, RecursionError) as reason:
+        raise error(f"cannot read {path}", got=str(reason), fix=fix) from reason
 
 
 def remove_leftovers(path: Path) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image as Picture
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import Image as Picture, ImageOps, UnidentifiedImageError
 
 from dataset_diffusion.errors import DatasetError, first_line
 

@@ -159,15 +159,22 @@ class ClassSet:
         return replace(self, synonyms=tuple(own + more for own, more in zip(self.synonyms, known, strict=True)))
 
 
-def class_set(name: str) -> ClassSet:
-    """One of the known class sets.
+def class_set(name: str | Sequence[str]) -> ClassSet:
+    """One of the known class sets, or one of your own class names.
 
     Args:
-        name: ``voc``, ``coco``, ``cityscapes``, ``celebamask-hq``, ``dis5k``, or ``emoji`` (the embedded model's).
+        name: ``voc``, ``coco``, ``cityscapes``, ``celebamask-hq``, ``dis5k``, or ``emoji`` (the embedded model's); or
+            class names, in a list or with commas between.
 
     Raises:
-        ConfigError: unknown name.
+        ConfigError: unknown name, or class names that cannot be used.
+
+    Example:
+        >>> class_set("forklift,pallet") == class_set(["forklift", "pallet"])
+        True
     """
+    if not isinstance(name, str) or "," in name:
+        return resolve_classes(name)
     sets = _load_class_sets()
     if name not in sets:
         raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from dataset_diffusion.dataset.corrections import corrected_samples
 from dataset_diffusion.dataset.counts import LabelCounts, count_labels
 from dataset_diffusion.disk.atomic import atomic_write, remove_leftovers
 from dataset_diffusion.report.charts import confusion_chart, training_chart
@@ -84,7 +85,13 @@ def _story(contents: Contents, statistics: LabelCounts | None) -> Iterator[str]:
         else:
             generated = "generated" if store.manifest.provenance.photos is None else "given, read"
             yield f"{count} images of {classes}, {generated} by the diffusion model {store.manifest.model} and labelled"
-            yield "by the attention it paid to each class's words. No pixel was labelled by hand."
+            by_hand = len(corrected_samples(store)) if store.is_complete else 0
+            yield "by the attention it paid to each class's words."
+            yield (
+                f"{by_hand:,} of the label maps were corrected by hand."
+                if by_hand
+                else "No pixel was labelled by hand."
+            )
     elif contents.num_prompts is not None:
         yield f"{contents.num_prompts:,} prompts are written, and no image is generated yet."
     if model is not None:

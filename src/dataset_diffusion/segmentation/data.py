@@ -9,6 +9,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dataset_diffusion.dataset.corrections import corrected_samples
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.labelling.probabilities import label_probabilities
@@ -23,13 +24,19 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
 
     Yields (image, label): uint8 RGB in [0, 255], "3 h w", and int64 class ids, "h w" (0 background, 255 ignored).
     Where all of it, decoded, takes at most ``preload_bytes``, it is read into memory once. Datasets that are
-    incomplete, damaged or of different classes are refused.
+    incomplete, damaged or of different classes are refused. Images whose label maps were corrected by hand are there
+    ``corrected_weight`` times.
     """
 
-    def __init__(self, stores: DatasetStore | Sequence[DatasetStore], preload_bytes: int = 0) -> None:
+    def __init__(
+        self, stores: DatasetStore | Sequence[DatasetStore], preload_bytes: int = 0, corrected_weight: int = 1
+    ) -> None:
         self.stores = (stores,) if isinstance(stores, DatasetStore) else tuple(stores)
         _check(self.stores)
         self._places = [(store, index) for store in self.stores for index in range(len(store))]
+        if corrected_weight > 1:
+            corrected = {(store, index) for store in self.stores for index in corrected_samples(store)}
+            self._places += [place for place in self._places if place in corrected] * (corrected_weight - 1)
         fits = preload_bytes > 0 and sum(map(_decoded_bytes, self.stores)) <= preload_bytes
         self._memory = [self._read(index) for index in range(len(self))] if fits else None
 

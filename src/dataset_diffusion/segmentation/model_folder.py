@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -22,6 +24,7 @@ from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION, WEIGHTS
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
+from dataset_diffusion.segmentation.predict import Views, predict
 from dataset_diffusion.version import __version__
 
 
@@ -77,6 +80,15 @@ class TrainedSegmenter:
     class_set: ClassSet
     settings: TrainSettings
 
+    def predict(self, image: UInt8[np.ndarray, "h w 3"], sliding_window: int = 1024) -> UInt8[np.ndarray, "h w"]:
+        """Class ids (0 background, 1..K) of an RGB picture in [0, 255] of any size.
+
+        Args:
+            image: the picture.
+            sliding_window: side of the square window by which larger pictures are seen, in pixels.
+        """
+        return next(predict(self.model, [image], Views(window=sliding_window)))
+
 
 @dataclass(frozen=True)
 class ModelFolder:
@@ -110,12 +122,17 @@ def save_segmenter(segmenter: Segmenter, identity: Identity, folder: Path) -> No
     write_json(folder / DESCRIPTION, {**identity.to_json(), "package_version": __version__})
 
 
-def load_segmenter(path: Path, device: str | None = None) -> TrainedSegmenter:
+def load_segmenter(path: str | Path, device: str | None = None) -> TrainedSegmenter:
     """Read a model folder.
 
     Args:
         path: what ``train_segmenter`` returned.
         device: where to put it; None takes the accelerator there is, or the CPU.
+
+    Example:
+        >>> segmenter = load_segmenter("runs/demo/model")  # doctest: +SKIP
+        >>> segmenter.predict(image).shape  # doctest: +SKIP
+        (128, 128)
 
     Raises:
         ModelError: no finished segmenter there, or one that does not fit its description.

@@ -79,6 +79,10 @@ def relabel_dataset(
     with folder_lock(source):
         resume_replacement(source)
         old, manifest, label = _open(source, settings, decisions)
+        if old.manifest.provenance.corrections:
+            raise DatasetError(
+                "relabelling in place would undo what was corrected by hand", got=str(source), fix="choose an --out"
+            )
         if old.manifest.differences(manifest):
             new = begin_replacement(old, manifest)
             _write_missing(old, new, label, workers)
@@ -129,7 +133,8 @@ def read_again(
     chosen = spec.resolve_reading(reading).model_copy(update={"when": "drawn"})
     label = settings.resolve(chosen.label)
     used = provenance.used.model_copy(update={"reading": chosen})
-    changed = manifest.with_provenance(provenance.model_copy(update={"label": label, "own_labels": {}, "used": used}))
+    changes = {"label": label, "own_labels": {}, "used": used, "corrections": ()}
+    changed = manifest.with_provenance(provenance.model_copy(update=changes))
     with folder_lock(out):
         new = DatasetWriter.create(out, changed)
         if missing := new.missing_shards():
@@ -181,7 +186,8 @@ def _open(
     own = {} if decisions is None else decisions.own_labels
     for one in (settings, *own.values()):
         check_exponent(one.exponent, exponents)
-    provenance = store.manifest.provenance.model_copy(update={"label": settings, "own_labels": own})
+    changes = {"label": settings, "own_labels": own, "corrections": ()}
+    provenance = store.manifest.provenance.model_copy(update=changes)
     return store, store.manifest.with_provenance(provenance), settings
 
 

@@ -37,6 +37,7 @@ def train(
     device: str | None = None,
     skip_bad: Skipped | None = None,
     start: Path | None = None,
+    corrected_weight: int = 1,
 ) -> ModelFolder:
     """Train a segmenter on finished datasets, on the real images that the settings name, or on a mixture.
 
@@ -48,6 +49,7 @@ def train(
         device: ``cpu``, ``cuda``, …; None takes the best one there is.
         skip_bad: collects the real images that cannot be used, which are left out; None raises.
         start: folder of a segmenter to go on from, of the same kind and classes; None begins anew.
+        corrected_weight: how often an image whose label map was corrected by hand counts, >= 1.
 
     Returns:
         The segmenter, whose weights are not read yet.
@@ -58,10 +60,12 @@ def train(
             another command is training in ``out``.
         ModelError: as `train_segmenter` does.
     """
+    if corrected_weight < 1:
+        raise ConfigError("bad value of --corrected-weight", got=corrected_weight, expected="1 or more")
     stores = [DatasetStore.open(dataset) for dataset in datasets]
     # Nothing is read for a model that is there.
     preload_bytes = 0 if (out / DESCRIPTION).exists() else PRELOAD_BYTES
-    synthetic = SegmentationData(stores, preload_bytes) if stores else None
+    synthetic = SegmentationData(stores, preload_bytes, corrected_weight) if stores else None
     real = _open_real(settings, skip_bad)
     data = synthetic or real
     if data is None:
@@ -73,6 +77,8 @@ def train(
     trained_on = [store.manifest.identity for store in stores]
     if start is not None:
         trained_on.append(read_description(start)["data_id"])
+    if corrected_weight > 1:
+        trained_on.append(f"corrected {corrected_weight}")
     data_id = sha256("".join(trained_on).encode()).hexdigest()[:16]
     mixed_in = real if synthetic else None
     task = TrainingTask(

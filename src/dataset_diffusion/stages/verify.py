@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from dataset_diffusion.config import WorkerSettings
+from dataset_diffusion.dataset.corrections import corrected_samples
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.verify import find_problems, missing_shard_problems, unknown_files
 from dataset_diffusion.disk.places import Location
@@ -21,6 +22,11 @@ class Verification:
     store: DatasetStore
     repaired: list[Path]
     problems: list[str]
+
+    @property
+    def num_corrected(self) -> int:
+        """Samples whose label maps were corrected by hand."""
+        return len(corrected_samples(self.store))
 
 
 def verify_dataset(

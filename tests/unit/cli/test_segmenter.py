@@ -1,7 +1,7 @@
 import pytest
 from tests.helpers.processes import help_entries
 
-from dataset_diffusion.config import CalibrateSettings, EvaluateSettings, TrainSettings
+from dataset_diffusion.config import CalibrateSettings, EvaluateSettings, PredictSettings, TrainSettings
 
 
 @pytest.mark.parametrize(
@@ -9,6 +9,7 @@ from dataset_diffusion.config import CalibrateSettings, EvaluateSettings, TrainS
     [
         ("train", TrainSettings, ""),
         ("evaluate", EvaluateSettings, ""),
+        ("predict", PredictSettings, ""),
         ("calibrate", CalibrateSettings, ""),
     ],
 )

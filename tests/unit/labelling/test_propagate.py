@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.labelling.maps import resize

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 from backgrounds import BACKGROUNDS
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 from sprites import ICONS
 

@@ -1,6 +1,5 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dataset_diffusion.prompts.class_sets import ClassSet, class_set
 from dataset_diffusion.prompts.mentions import find_classes, find_words, gist, has_word, parse_class_prompt

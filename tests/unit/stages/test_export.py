@@ -4,7 +4,7 @@ from tests.helpers.processes import files_of, refuse, succeed, times_of
 
 from dataset_diffusion.disk.locks import folder_lock
 
-FORMATS = "coco, huggingface, png, voc, webdataset, yolo, yolo-semantic"
+FORMATS = "coco, cvat, huggingface, label-studio, png, voc, webdataset, yolo, yolo-semantic"
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 from dataset_diffusion.config import ExportSettings
 from dataset_diffusion.dataset.exports.job import SPLITS, Item, Job, Records, Split
 from dataset_diffusion.dataset.exports.polygons import corner_polygons
+from dataset_diffusion.dataset.exports.run_lengths import run_lengths
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 LOADING = """\
@@ -71,26 +72,14 @@ def annotate(label: UInt8[np.ndarray, "h w"], image_id: int, settings: ExportSet
 
 def _region(mask: UInt8[np.ndarray, "h w"], *, polygons: bool, as_list: bool) -> dict[str, Any]:
     """The pixels of an annotation, their number and their box."""
-    run_lengths = coco_mask.encode(np.asfortranarray(mask))
-    counts = _counts(mask) if as_list else run_lengths["counts"].decode()
+    encoded = coco_mask.encode(np.asfortranarray(mask))
+    counts = run_lengths(mask.ravel(order="F")) if as_list else encoded["counts"].decode()
     rings = [ring.ravel().tolist() for ring in corner_polygons(mask)] if polygons else None
     return {
-        "area": int(coco_mask.area(run_lengths)),
-        "bbox": coco_mask.toBbox(run_lengths).tolist(),
+        "area": int(coco_mask.area(encoded)),
+        "bbox": coco_mask.toBbox(encoded).tolist(),
         "segmentation": rings or {"size": list(mask.shape), "counts": counts},
     }
-
-
-def _counts(mask: UInt8[np.ndarray, "h w"]) -> list[int]:
-    """Run lengths down the columns, in turn of pixels outside and inside the mask, outside first.
-
-    Example:
-        >>> _counts(np.array([[1, 0], [1, 1]], np.uint8))
-        [0, 2, 1, 1]
-    """
-    pixels = np.concatenate([[0], mask.ravel(order="F")])
-    ends = np.flatnonzero(np.diff(pixels))
-    return np.diff(np.concatenate([[0], ends, [mask.size]])).tolist()
 
 
 def _components(mask: UInt8[np.ndarray, "h w"]) -> Iterator[UInt8[np.ndarray, "h w"]]:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_diffusion.config import ExportSettings
-from dataset_diffusion.dataset.card import FILE_NAME as CARD
-from dataset_diffusion.dataset.card import dataset_card
+from dataset_diffusion.dataset.card import FILE_NAME as CARD, dataset_card
 from dataset_diffusion.dataset.counts import LabelCounts
 from dataset_diffusion.dataset.exports.job import COLUMNS, Item, Job, val_indices
 from dataset_diffusion.dataset.exports.table import CARD_HEADERS, EXPORTS, SHARING

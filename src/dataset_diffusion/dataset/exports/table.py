@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from dataset_diffusion.config import ExportFormat
-from dataset_diffusion.dataset.exports import coco, huggingface, png, voc, webdataset, yolo, yolo_semantic
+from dataset_diffusion.dataset.exports import (
+    coco,
+    cvat,
+    huggingface,
+    label_studio,
+    png,
+    voc,
+    webdataset,
+    yolo,
+    yolo_semantic,
+)
 from dataset_diffusion.dataset.exports.job import Item, Job, Records
 
 
@@ -40,6 +50,8 @@ EXPORTS: dict[ExportFormat, Format] = {
     "huggingface": huggingface,
     "webdataset": webdataset,
     "png": png,
+    "cvat": cvat,
+    "label-studio": label_studio,
 }
 """Every format by its name."""
 

@@ -244,9 +244,11 @@ class Family:
     def encode_images(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c latent_h latent_w"]:
         """Latents of images in [-1, 1], as the pipeline denoises them."""
         autoencoder = self.pipeline.vae
-        latents: Tensor = autoencoder.encode(pixels).latent_dist.mode()
+        encoded = autoencoder.encode(pixels)  # a tiny autoencoder has no distribution
+        latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         shift = float(autoencoder.config.get("shift_factor") or 0.0)
-        return (latents - shift) * float(autoencoder.config.scaling_factor)
+        scaled: Tensor = (latents - shift) * float(autoencoder.config.scaling_factor)
+        return scaled
 
     def noisy(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
         """Latents at a noise level, in training timesteps."""

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dataset_diffusion.evaluation.scorers.face_parsing import FaceParsingScorer, face_parsing_scores
