@@ -255,7 +255,8 @@ class Family:
         config = self.pipeline.scheduler.config
         if self.is_flow:
             level = timestep / config.num_train_timesteps
-            return (1 - level) * latents + level * noise
+            between: Tensor = (1 - level) * latents + level * noise
+            return between
         steps = torch.full((len(latents),), timestep, device=latents.device)
         found: Tensor = DDIMScheduler.from_config(config).add_noise(latents, noise, steps)
         return found
