@@ -159,7 +159,7 @@ def test_what_is_decided_is_saved_and_applied(page, address, dataset):
     page.keyboard.press("d")  # drops the second and moves on
     page.keyboard.press("k")
     page.keyboard.press("Enter")
-    assert page.locator("#detail-title").inner_text() == "Picture 3"
+    page.locator("#detail-title", has_text="Picture 3").wait_for()
     label_as(page, NEW)
     wait_for_label(page, label_of(dataset, 3, NEW))
     page.check('input[name="scope"][value="one"]')

@@ -193,6 +193,8 @@ addEventListener("keydown", (event) => {
   actions[key]();
 });
 
+addEventListener("pagehide", () => state.flush());
+
 // What to do with it
 
 const quoted = (path) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);

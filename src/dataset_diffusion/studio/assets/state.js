@@ -23,6 +23,7 @@ export class State extends EventTarget {
   #cache = new Map();
   #sending = Promise.resolve();
   #timer = null;
+  #waiting = null;
 
   /** Everything about the dataset but its pictures. */
   static async load() {
@@ -116,10 +117,18 @@ export class State extends EventTarget {
     else this.decisions.samples[nameOf(index)] = { ...this.decision(index), label: settings };
     this.dispatchEvent(new CustomEvent("relabelled", { detail: index }));
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
+    this.#waiting = () => {
       if (index === null) this.#send("label", JSON.stringify(settings));
       else this.decide(index, { label: settings });
-    }, 250);
+    };
+    this.#timer = setTimeout(() => this.flush(), 250);
+  }
+
+  /** Send what waits for the hand to rest: the page may be about to close. */
+  flush() {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    waiting?.();
   }
 
   async correct(index, label) {
@@ -141,7 +150,7 @@ export class State extends EventTarget {
 
   /** One change after the other, so that the last one stays. */
   #send(address, body, method = "PUT") {
-    const sent = this.#sending.then(() => ask(address, { method, body }));
+    const sent = this.#sending.then(() => ask(address, { method, body, keepalive: typeof body === "string" }));
     this.#sending = sent.then(
       () => this.dispatchEvent(new Event("saved")),
       (error) => this.dispatchEvent(new CustomEvent("problem", { detail: error.message })),
