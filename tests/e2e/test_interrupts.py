@@ -8,7 +8,7 @@ from tests.helpers.processes import Command, files_of
 
 pytestmark = pytest.mark.slow
 
-NUM_SAMPLES = 150
+NUM_SAMPLES = 40
 
 
 @pytest.fixture(scope="module")
