@@ -254,9 +254,8 @@ class Family:
         """Latents at a noise level, in training timesteps."""
         config = self.pipeline.scheduler.config
         if self.is_flow:
-            level = timestep / config.num_train_timesteps
-            between: Tensor = (1 - level) * latents + level * noise
-            return between
+            level = timestep / int(config.num_train_timesteps)
+            return (1 - level) * latents + level * noise
         steps = torch.full((len(latents),), timestep, device=latents.device)
         found: Tensor = DDIMScheduler.from_config(config).add_noise(latents, noise, steps)
         return found
