@@ -9,7 +9,6 @@ from typing import Any
 
 from benchmarks.label_quality import SCENES
 
-from dataset_diffusion.cli.run import DEMO
 from dataset_diffusion.config import (
     EvaluateSettings,
     GenerateSettings,
@@ -19,12 +18,15 @@ from dataset_diffusion.config import (
     TrainSettings,
 )
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.recipe import load_recipe
 from dataset_diffusion.stages.evaluate import evaluate
 from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import generate_dataset
 from dataset_diffusion.stages.prompts import make_prompts
 from dataset_diffusion.stages.relabel import relabel_dataset
 from dataset_diffusion.stages.train import train as train_stage
+
+DEMO = load_recipe(Path("demo"))
 
 SEGMENTERS = {"DeepLabV3": "deeplabv3-resnet18", "Mask2Former": "mask2former-small"}
 """The paper's segmenters in the sizes that a CPU trains in minutes."""

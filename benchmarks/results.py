@@ -24,7 +24,6 @@ from benchmarks.pages import render
 from PIL import Image
 
 from dataset_diffusion.calibration.thresholds import choose_labels
-from dataset_diffusion.cli.run import DEMO
 from dataset_diffusion.config import (
     CalibrateSettings,
     EvaluateSettings,
@@ -34,6 +33,7 @@ from dataset_diffusion.config import (
 )
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.load import load_model
+from dataset_diffusion.recipe import load_recipe
 from dataset_diffusion.records import Sample
 from dataset_diffusion.report.figures import colored_heatmap, colored_label
 from dataset_diffusion.segmentation.model_folder import load_segmenter
@@ -45,6 +45,8 @@ from dataset_diffusion.stages.filter import filter_samples
 from dataset_diffusion.stages.generate import generate_dataset
 from dataset_diffusion.stages.prompts import make_prompts
 from dataset_diffusion.stages.train import train as train_stage
+
+DEMO = load_recipe(Path("demo"))
 
 ROOT = Path(__file__).parent.parent
 HELD_OUT = ROOT / "src" / "dataset_diffusion" / "assets" / "scenes"

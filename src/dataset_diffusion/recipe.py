@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from dataset_diffusion.config import RunConfig, as_config_error
 from dataset_diffusion.errors import ConfigError, DatasetDiffusionError
 
+RECIPES = Path(str(files("dataset_diffusion"))) / "assets" / "recipes"
+
 DESCRIPTIONS = ("model_index.json", "config.json", "dataset.json")
 """What lies in the folder of a diffusion model, of a transformers model and of a dataset."""
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes that ship with the package."""
+    return tuple(sorted(file.stem for file in RECIPES.glob("*.toml")))
 
 
 def load_recipe(path: Path) -> RunConfig:
@@ -22,20 +31,29 @@ def load_recipe(path: Path) -> RunConfig:
 
 
 class Recipe:
-    """A TOML recipe. Relative paths in it are relative to its folder.
+    """A TOML recipe. Relative paths in it are relative to its folder; in one that ships, to the current folder.
+
+    Args:
+        path: the file, or the name of a recipe that ships.
+        changes: settings in the place of the recipe's, as in ``train.iterations=100``: TOML values, or plain text.
 
     Attributes:
         config: the settings, their paths resolved.
 
     Raises:
-        ConfigError: the file is missing, is not TOML, or holds a setting that does not exist or is out of range.
+        ConfigError: there is no such file or recipe, it is not TOML, or it or a change names a setting that does not
+            exist or is out of range.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._folder = path.resolve().parent
+    def __init__(self, path: Path, changes: Sequence[str] = ()) -> None:
+        ships = not path.exists() and str(path) in recipe_names()
+        self._folder = Path.cwd() if ships else path.resolve().parent
         self._written: dict[str, str] = {}
+        values = _read(RECIPES / f"{path}.toml" if ships else path)
+        for change in changes:
+            _apply(change, values)
         try:
-            self.config = RunConfig.model_validate(_read(path), context=self)
+            self.config = RunConfig.model_validate(values, context=self)
         except ValidationError as error:
             raise as_config_error(error, path, kind=RunConfig) from error
 
@@ -78,12 +96,33 @@ class Recipe:
         return resolved
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
-            "cannot read the recipe", got=str(path), expected=f"a TOML file ({error.strerror})"
+            "cannot read the recipe",
+            got=str(path),
+            expected=f"a TOML file ({error.strerror}), or one of {', '.join(recipe_names())}",
         ) from error
     except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: numbers of ten thousand digits
-        raise ConfigError("the recipe is not TOML", got=f"{path}: {error}", fix="see configs/ for examples") from error
+        raise ConfigError(
+            "the recipe is not TOML", got=f"{path}: {error}", fix=f"see {RECIPES} for examples"
+        ) from error
+
+
+def _apply(change: str, values: dict[str, Any]) -> None:
+    """Put ``train.iterations=100`` into nested settings."""
+    name, found, text = change.partition("=")
+    *tables, key = name.strip().split(".")
+    if not found or not all((*tables, key)):
+        raise ConfigError("bad value of --set", got=change, expected="a setting and its value, train.iterations=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text.strip()
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise ConfigError("bad value of --set", got=change, expected=f"a setting; {table} has none inside")
+    values[key] = value

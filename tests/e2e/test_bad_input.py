@@ -5,6 +5,7 @@ from tests.helpers.processes import succeed
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.diffusion.specs import MODELS
+from dataset_diffusion.recipe import RECIPES
 from dataset_diffusion.segmentation.models import SEGMENTERS
 
 BETA = MODELS["embedded"].resolve_reading().label.uncertainty_threshold
@@ -273,13 +274,14 @@ RUN = {
     "missing recipe": (
         "no.toml",
         None,
-        "cannot read the recipe; got no.toml; expected a TOML file (No such file or directory)",
+        "cannot read the recipe; got no.toml; expected a TOML file (No such file or directory), "
+        "or one of celebamask-hq, cityscapes, coco, demo, dis5k, voc",
     ),
     "not TOML": (
         "r.toml",
         "classes: [cat, dog]",
         "the recipe is not TOML; got r.toml: Expected '=' after a key in a key/value pair (at line 1, column 8); "
-        "fix: see configs/ for examples",
+        f"fix: see {RECIPES} for examples",
     ),
     "unknown table": (
         "r.toml",

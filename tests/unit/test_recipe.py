@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from tests.helpers.processes import refuse, succeed
 
 from dataset_diffusion.config import NameOrFolder, RecipePath, RunConfig
+from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.recipe import DESCRIPTIONS, Recipe, load_recipe
 
 PATHS = ["prompts.captions", "prompts.instances", "evaluate.root", "train.real_root"]
@@ -142,3 +143,36 @@ def test_a_plan_names_paths_as_the_recipe_does(folder, tmp_path):
     assert printed[0].endswith(", from ../c.txt")
     assert printed[1].startswith("draw      ./sd, ") or printed[1].startswith("generate  ./sd, ")
     assert printed[-1] == "missing   ../c.txt"
+
+
+def test_changes_stand_in_the_place_of_the_recipes_settings(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[train]\niterations = 5\n[generate]\nsteps = 3")
+    changes = ["train.iterations=100", "filter.rules=['presence >= 0.4']", "generate.model = sd15", "seed=4"]
+    config = Recipe(file, changes).config
+    assert (config.train.iterations, config.filter.rules, config.seed) == (100, ("presence >= 0.4",), 4)
+    assert (config.generate.model, config.generate.steps) == ("sd15", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.iterations", "bad value of --set; got train.iterations; expected a setting and its value, train.ite"),
+        (".=3", "bad value of --set; got .=3; expected a setting and its value"),
+        ("seed.x=3", "bad value of --set; got seed.x=3; expected a setting; seed has none inside"),
+        ("train.steps=3", "demo: unknown setting; got train.steps; expected one of segmenter, iterations"),
+        ("train.iterations=0", "demo: bad value of `train.iterations`; got 0; expected greater than or equal to 1"),
+    ],
+)
+def test_a_change_that_makes_no_sense(change, message):
+    with pytest.raises(ConfigError) as error:
+        Recipe(Path("demo"), ["seed=1", change])
+    assert str(error.value).startswith(message)
+
+
+def test_paths_of_a_recipe_that_ships_are_relative_to_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = Path("data") / "VOCdevkit" / "VOC2012"
+    assert Recipe(Path("voc")).config.evaluate.root == tmp_path / root
+    (tmp_path / "voc").write_text("[evaluate]\nroot = '/mine'")  # a file of the name comes first
+    assert Recipe(Path("voc")).config.evaluate.root == Path("/mine")

@@ -5,51 +5,54 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from dataset_diffusion.cli.common import print_scores
 from dataset_diffusion.config import (
-    FilterSettings,
     RunConfig,
-    TrainSettings,
 )
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.recipe import Recipe
 
-DEMO = RunConfig(
-    filter=FilterSettings(rules=("presence >= 0.4",)),
-    train=TrainSettings(iterations=600),
-)
-"""The demo's recipe, as in configs/demo.toml: sized for two CPU cores and ten minutes."""
+DEMO = Path("demo")
+"""The demo's recipe, by name: sized for two CPU cores and ten minutes."""
 
 
-def demo(out: Path = Path("runs/demo"), seed: int = 0) -> None:
+def demo(
+    out: Path = Path("runs/demo"), seed: int = 0, num_images: int | None = None, iterations: int | None = None
+) -> None:
     """Do the whole job with the embedded model, on a CPU: prompts, images, labels, a trained segmenter, its score.
 
     Args:
         out: Folder of the run.
         seed: The run's seed.
+        num_images: Number of images; None takes the recipe's, 240.
+        iterations: Training steps; None takes the recipe's, 600.
     """
-    _run(DEMO.model_copy(update={"seed": seed}), out)
+    asked = {"seed": seed, "prompts.num_images": num_images, "train.iterations": iterations}
+    _run(Recipe(DEMO, [f"{name}={value}" for name, value in asked.items() if value is not None]).config, out)
 
 
 def run(
-    config: Annotated[Path, Positional, arg(metavar="CONFIG.toml")],
+    config: Annotated[Path, Positional, arg(metavar="CONFIG.toml|NAME")],
     out: Path,
     dry_run: bool = False,
     costs: Path | None = None,
+    changes: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", help_behavior_hint="(default: none)")] = (),
 ) -> None:
     """Do every stage of a recipe. The same command again resumes.
 
     Args:
-        config: A TOML recipe; see configs/.
+        config: A TOML recipe, or the name of one that ships: celebamask-hq, cityscapes, coco, demo, dis5k, voc. Paths
+            in a file are relative to it, those of one that ships to the current folder.
         out: Folder of the run.
         dry_run: Print what the run would do and cost, and write nothing.
         costs: With --dry-run, how fast the device is, as benchmarks/training_cost.py measures it; None assumes a GPU.
+        changes: A setting in the place of the recipe's, as in --set train.iterations=100; paths are as in the recipe.
     """
     if costs is not None and not dry_run:
         raise ConfigError("--costs is for a plan", got=costs, fix="add --dry-run")
-    recipe = Recipe(config)
+    recipe = Recipe(config, changes)
     if dry_run:
         from dataset_diffusion.stages.plan import plan, read_costs
 

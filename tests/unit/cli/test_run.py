@@ -1,8 +1,23 @@
-from pathlib import Path
+import pytest
+from tests.helpers.processes import refuse, succeed
 
-from dataset_diffusion.cli.run import DEMO
-from dataset_diffusion.recipe import load_recipe
+from dataset_diffusion.recipe import recipe_names
 
 
-def test_the_demo_is_the_recipe_in_configs():
-    assert load_recipe(Path(__file__).parents[3] / "configs" / "demo.toml") == DEMO
+@pytest.mark.parametrize("name", recipe_names())
+def test_help_names_the_recipes_that_ship(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert f" {name}" in succeed("run", "--help")
+
+
+def test_a_recipe_that_does_not_exist_names_those_that_ship(tmp_path):
+    message = refuse("run", "vocc", "--out", tmp_path / "run")
+    assert message.startswith(
+        "error: cannot read the recipe; got vocc; expected a TOML file (No such file or directory)"
+    )
+    assert "or one of celebamask-hq, cityscapes, coco, demo, dis5k, voc" in message
+
+
+def test_numbers_of_the_demo_that_make_no_sense(tmp_path):
+    message = refuse("demo", "--num-images", 0, "--out", tmp_path / "run")
+    assert "bad value of `prompts.num_images`; got 0; expected greater than or equal to 1" in message
