@@ -11,8 +11,15 @@ from dataset_diffusion.config import NameOrFolder, RecipePath, RunConfig
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.recipe import DESCRIPTIONS, Recipe, load_recipe
 
-PATHS = ["prompts.captions", "prompts.instances", "evaluate.root", "train.real_root"]
-NAMES_OR_FOLDERS = ["prompts.captioner", "generate.model", "filter.image_text", "train.real", "evaluate.benchmark"]
+PATHS = ["prompts.captions", "prompts.instances", "prompts.words", "evaluate.root", "train.real_root"]
+NAMES_OR_FOLDERS = [
+    "prompts.captioner",
+    "prompts.llm",
+    "generate.model",
+    "filter.image_text",
+    "train.real",
+    "evaluate.benchmark",
+]
 
 
 def fields(model=RunConfig, prefix=""):
