@@ -20,13 +20,6 @@ NAMES_OR_FOLDERS = [
     "train.real",
     "evaluate.benchmark",
 ]
-    "prompts.captioner",
-    "prompts.llm",
-    "generate.model",
-    "filter.image_text",
-    "train.real",
-    "evaluate.benchmark",
-]
 
 
 def fields(model=RunConfig, prefix=""):
