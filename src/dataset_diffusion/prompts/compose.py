@@ -76,7 +76,8 @@ def build_prompts(
 
     Captions that mention no class are left out, and so are near-duplicates (see ``find_scenes``). Each prompt is made
     for the class that the prompts before it name least, from that class's caption used least, so that rare classes are
-    named as often as the others. Classes that no caption mentions get captions from templates. A larger ``num_images``
+    named as often as the others. Classes that no caption mentions get captions from templates, after those of equal
+    need that captions mention. A larger ``num_images``
     adds prompts and changes none.
 
     Args:
@@ -188,13 +189,16 @@ def _in_order(known: Iterable[int], mentioned: Sequence[int]) -> tuple[int, ...]
 
 
 def _balance(found: FoundScenes, classes: ClassSet, num: int, seed: int, emphasis: Emphasis = EVEN) -> Iterator[Scene]:
-    """Scenes, each for the class that those before it name least; each class uses its scenes in turn."""
+    """Scenes, each for the class that those before it name least; each class uses its scenes in turn.
+
+    Of classes that are named equally little those that captions mention come first.
+    """
     generator, scenes = random_from(seed, "balance"), found.scenes
     decks = _deal(found, classes, generator)
     uses = [0] * len(scenes)
     counts = dict.fromkeys(generator.sample(classes.ids, classes.num_classes), 0)
     for _ in range(num):
-        wanted = min(counts, key=lambda one: counts[one] / emphasis.of(one))
+        wanted = min(counts, key=lambda one: (counts[one] / emphasis.of(one), not decks[one]))
         if decks[wanted]:
             scene = scenes[_draw(decks[wanted], uses)]
         else:

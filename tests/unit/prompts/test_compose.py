@@ -193,3 +193,9 @@ def test_known_classes_are_named_those_that_the_caption_mentions_first():
     found = find_scenes(captions, classes, given=[(1, 2, 3), (2,), (), None, (3,)])
     assert [scene.classes for scene in found.scenes] == [(3, 1, 2), (2,), (2,), (3,)]
     assert (found.num_captions, found.num_without_class, found.num_repeated) == (5, 1, 0)
+
+
+def test_a_given_caption_comes_before_templates():
+    first, second = build_prompts(["a cat and a bus in the snow"], "emoji", num_images=2)
+    assert first.text == "a cat and a bus in the snow; cat bus"
+    assert set(second.classes).isdisjoint(first.classes)
