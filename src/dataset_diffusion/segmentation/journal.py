@@ -97,6 +97,8 @@ def resumable_step(out: Path, identity: Identity) -> int:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         begun, step = checkpoint["identity"], int(checkpoint["global_step"])
+        if not isinstance(begun, dict):
+            raise TypeError(f"an identity that is {type(begun).__name__}")
     except Exception as error:  # whatever unpickling comes across in damaged bytes
         raise ModelError(
             f"cannot resume from {path}", got=type(error).__name__, fix="delete it to start afresh"

@@ -73,8 +73,8 @@ def test_an_unknown_scheduler():
 
 def test_a_folder_of_something_else(tmp_path):
     message = refused(ModelError, load_model, str(tmp_path), "cpu")
-    assert "not a diffusers folder of a UNet model" in message
-    assert "expected unet/config.json and vae/config.json" in message
+    assert "not a diffusers folder of a text-to-image model" in message
+    assert "expected unet/config.json, or transformer/config.json, and vae/config.json" in message
 
 
 @pytest.mark.parametrize("component", ["text_encoder", "vae", "scheduler"])
@@ -82,7 +82,7 @@ def test_a_missing_component(copy, component):
     shutil.rmtree(copy / component)
     message = refused(ModelError, load_model, str(copy), "cpu")
     if component == "vae":
-        assert message.startswith(f"not a diffusers folder of a UNet model; got {copy} (FileNotFoundError: ")
+        assert message.startswith(f"not a diffusers folder of a text-to-image model; got {copy} (FileNotFoundError: ")
     else:
         assert message.startswith(f"cannot load the diffusion model; got {copy} (without {component}/); expected ")
     assert "; fix: " in message

@@ -59,7 +59,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
 def test_places_that_cannot_be_written_are_refused(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "prompts.jsonl"):
-        with pytest.raises(DatasetError, match=r"^cannot write .*; got .*; fix: .* choose another --out"):
+        with pytest.raises(DatasetError, match=r"^cannot write .*; got .*; fix: .*choose another --out"):
             write_prompts(path, [], EMOJI)
 
 
