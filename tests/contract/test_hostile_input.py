@@ -210,6 +210,7 @@ def test_a_shard_whose_values_are_missing_or_absurd(tmp_path):
     row = encode_sample(SAMPLE, VOC)
     values = {
         "int": st.none() | st.integers(-(2**31), 2**31 - 1),
+        "double": st.none() | st.floats(),
         "string": st.none() | st.text(max_size=5),
         "list<element: int": st.none() | st.lists(st.none() | st.integers(-2, 300), max_size=4),
         "list<element: string": st.none() | st.lists(st.none() | st.text(max_size=3), max_size=3),
