@@ -63,4 +63,4 @@ def test_a_dataset_at_a_url(store, tmp_path):
     fsspec.filesystem("memory").put(str(store.path), "/verified/set", recursive=True)
     assert succeed("verify", "memory://verified/set").startswith("memory://verified/set: 9 samples in 5 shards")
     succeed("export", "memory://verified/set", "--format", "png", "--out", tmp_path / "export")
-    assert len(list((tmp_path / "export").rglob("*.png"))) == 2 * 9
+    assert len(list((tmp_path / "export").rglob("*.png"))) == 3 * 9  # images, label maps, and those in colour
