@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
+from dataset_diffusion.disk.atomic import write_file
 from dataset_diffusion.reading import Reading
 from dataset_diffusion.records import Heatmaps
 
@@ -46,9 +46,7 @@ def _write(file: Path, found: Pass) -> None:
         arrays |= {f"exponents {index}": np.array(one.exponents)}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the keywords are arrays
-    with explained_write_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(file, buffer.getvalue())
+    write_file(file, buffer.getvalue())
 
 
 def _read(file: Path) -> Pass | None:

@@ -90,11 +90,16 @@ def sync_file_system(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None:
-    """Write JSON as `atomic_write` does, indented for people to read, in a folder that is made if need be."""
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file as `atomic_write` does, in a folder that is made if need be."""
     with explained_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, (json.dumps(values, indent=2, ensure_ascii=ensure_ascii) + "\n").encode())
+    atomic_write(path, data)
+
+
+def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None:
+    """Write JSON as `atomic_write` does, indented for people to read, in a folder that is made if need be."""
+    write_file(path, (json.dumps(values, indent=2, ensure_ascii=ensure_ascii) + "\n").encode())
 
 
 def read_json(path: Path, fix: str, error: Callable[..., DatasetDiffusionError] = DatasetError) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset_diffusion.dataset.schema import decode_label, encode_label
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers
+from dataset_diffusion.disk.atomic import remove_leftovers, write_file
 from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.run_folder import DESCRIPTION
 from dataset_diffusion.segmentation.model_folder import load_segmenter
@@ -88,9 +88,7 @@ def _kept(file: Path, task: TrainingTask, make: Callable[[], Iterator[Target]], 
                 listener.on_label(number, len(task.data))
         buffer = io.BytesIO()
         pq.write_table(pa.table({name: pa.array(column, pa.binary()) for name, column in columns.items()}), buffer)
-        with explained_write_errors(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(file, buffer.getvalue())
+        write_file(file, buffer.getvalue())
         remove_leftovers(file)
     try:
         labels = pq.read_table(file).combine_chunks()

@@ -13,7 +13,7 @@ import numpy as np
 
 from dataset_diffusion.config import PredictSettings
 from dataset_diffusion.dataset.schema import decode_label, encode_image, encode_label
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, read_json, write_json
+from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, read_json, write_file, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.disk.photos import list_photos
@@ -92,10 +92,7 @@ def _claim(out: Path, model: Path, settings: PredictSettings) -> None:
     if not path.exists():
         write_json(path, asked)
         return
-    fix = f"use another --out or delete {out}"
-    there = read_json(path, fix)
-    if not isinstance(there, dict):
-        raise DatasetError(f"cannot read {path}", got=type(there).__name__, fix=fix)
+    there = read_json(path, fix=f"use another --out or delete {out}")
     refuse_differences(differences(there, asked), out, "other predictions", DatasetError)
 
 
@@ -125,15 +122,9 @@ def _predict_missing(
         for label in predict_images(segmenter.model, images(), views, settings.batch_size):
             name, image = waiting.popleft()
             # The label map last: a photo that has one is done.
-            _write(out / OVERLAYS / f"{name}.jpg", encode_image(overlay(image, label, segmenter.class_set), "jpeg"))
-            _write(out / LABELS / f"{name}.png", encode_label(label, segmenter.class_set))
+            write_file(out / OVERLAYS / f"{name}.jpg", encode_image(overlay(image, label, segmenter.class_set), "jpeg"))
+            write_file(out / LABELS / f"{name}.png", encode_label(label, segmenter.class_set))
             advance()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with explained_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, data)
 
 
 def _shares(out: Path, names: list[str], classes: ClassSet) -> str:

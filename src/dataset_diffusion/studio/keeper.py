@@ -12,7 +12,7 @@ from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.dataset.decisions import FILE_NAME, Decision, Decisions, load_decisions, pictures_hash
 from dataset_diffusion.dataset.schema import decode_label, encode_label, sample_name
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors
+from dataset_diffusion.disk.atomic import explained_write_errors, write_file
 from dataset_diffusion.errors import DatasetError
 
 
@@ -56,9 +56,7 @@ class Keeper:
         if unknown := set(np.unique(label).tolist()) - known:
             raise DatasetError("a corrected label map has ids that are no class's", got=min(unknown))
         with self._lock:
-            with explained_write_errors(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
-            atomic_write(self._file(index), encode_label(label, self._store.class_set))
+            write_file(self._file(index), encode_label(label, self._store.class_set))
             self._change(index, corrected=True)
 
     def forget(self, index: int) -> None:

@@ -10,10 +10,10 @@ from jaxtyping import UInt8
 
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.segmentation.model_folder import TrainedSegmenter
 from dataset_diffusion.segmentation.predict import predict
 
-IGNORED = 255
 _PREDICTIONS_IN_MEMORY = 64
 
 
@@ -77,5 +77,5 @@ def disagreement(label: UInt8[np.ndarray, "h w"], prediction: UInt8[np.ndarray, 
         >>> disagreement(np.array([[1, 1, 0, 255]], np.uint8), np.array([[1, 0, 0, 1]], np.uint8))
         0.3333
     """
-    known = label != IGNORED
+    known = label != ClassSet.ignore_index
     return round(float((label != prediction)[known].mean()), 4) if known.any() else 0.0
