@@ -140,5 +140,6 @@ def _value_of(option: str, words: Sequence[str]) -> str:
 def _options_like(token: str, command: Command) -> list[str]:
     """The command's option that a misspelt one is most like, if any is."""
     parser = tyro.extras.get_parser(command)
-    options = [option for action in parser._actions for option in action.option_strings]
-    return difflib.get_close_matches(token.partition("=")[0], options, n=1, cutoff=0.7)
+    options = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+    word = token.partition("=")[0].lstrip("-")
+    return [f"--{option}" for option in difflib.get_close_matches(word, options, n=1, cutoff=0.65)]

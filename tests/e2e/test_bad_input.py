@@ -99,7 +99,7 @@ GENERATE = {
     ),
     "no diffusers folder": (
         ["--model", "."],
-        "not a diffusers folder of a UNet model; got . ",
+        "not a diffusers folder of a text-to-image model; got . (",
     ),
     "thresholds out of order": (
         ["--threshold", "0.4", "--uncertainty-threshold", "0.5"],

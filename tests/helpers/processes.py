@@ -87,8 +87,8 @@ class Command:
 
     @property
     def lines(self) -> list[str]:
-        """What the command printed."""
-        return self.printed.read_text().splitlines()
+        """What the command printed so far."""
+        return self.printed.read_text().splitlines() if self.printed.exists() else []
 
     @property
     def last_line(self) -> str:

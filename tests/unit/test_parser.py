@@ -22,7 +22,7 @@ def _wide_terminal(monkeypatch):
         ("colour --out d", f"no such command; got colour; expected one of {NAMES}"),
         ("--seed 3 generate", f"no such command; got --seed; expected one of {NAMES}"),
         ("generate", "missing --prompts and --out; fix: see dataset-diffusion generate --help"),
-        ("run", "missing CONFIG.toml and --out; fix: see dataset-diffusion run --help"),
+        ("run", "missing CONFIG.toml|NAME and --out; fix: see dataset-diffusion run --help"),
         ("run a.toml", "missing --out; fix: see dataset-diffusion run --help"),
         ("report", "missing RUN; fix: see dataset-diffusion report --help"),
         ("generate --prompts p --out d --step 3", "no such option; got --step; fix: did you mean --steps?"),

@@ -87,8 +87,9 @@ class ImageSettings(Settings):
 
     model: NameOrFolder = "embedded"
     """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
-    lora: tuple[str, ...] = Field(default=(), exclude_if=lambda adapters: not adapters)
-    """LoRA adapters, each a safetensors file or a hub id (owner/name) with its scale after a colon, as FILE:0.8."""
+    lora: tuple[str, ...] | None = Field(default=None, exclude_if=lambda adapters: not adapters)
+    """LoRA adapters, each a safetensors file or a hub id (owner/name) with its scale after a colon, as FILE:0.8.
+    None uses none."""
     steps: PositiveInt | None = None
     """Denoising steps; None takes the model's own."""
     scheduler: Scheduler | None = None

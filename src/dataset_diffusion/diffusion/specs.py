@@ -100,14 +100,14 @@ _LARGEST_SIDE = 2**15
 """Pixels of an image that a folder's files may speak of."""
 
 
-def model_spec(name_or_path: str, lora: Sequence[str] = ()) -> ModelSpec:
+def model_spec(name_or_path: str, lora: Sequence[str] | None = None) -> ModelSpec:
     """The spec of a named model, or of a local folder or hub repository.
 
     Where those hold the weights of a named model it is that model's spec, else one derived from their files.
 
     Args:
         name_or_path: a name of ``MODELS``, a hub id, or a folder.
-        lora: adapters, as `find_adapters` takes them.
+        lora: adapters, as `find_adapters` takes them; None uses none.
 
     Raises:
         ModelError: not a known name, an existing folder or of the form ``owner/name``; or no such adapter.

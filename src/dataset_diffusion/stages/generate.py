@@ -132,12 +132,12 @@ def check_generation(
     Raises:
         ConfigError, ModelError, PromptError: no such model or device, or one that cannot generate a prompt.
     """
-    if line := what_is_taken(settings.model, model_spec(settings.model).resolve(settings)):
+    on_cpu = {"device": "cpu", "compile": False, "cpu_offload": False}
+    is_local = workers.executor == "local"
+    model = _checked_model(prompts, settings if is_local else settings.model_copy(update=on_cpu))
+    if line := what_is_taken(settings.model, model_spec(settings.model, settings.lora).resolve(settings)):
         tell(line)
-    if workers.executor == "local":
-        return _checked_model(prompts, settings)
-    _checked_model(prompts, settings.model_copy(update={"device": "cpu", "compile": False, "cpu_offload": False}))
-    return None
+    return model if is_local else None
 
 
 def count_refused(store: DatasetStore, shards: Iterable[int]) -> int:

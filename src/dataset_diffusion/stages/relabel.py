@@ -127,7 +127,7 @@ def read_again(
             got=str(source),
             fix="dataset-diffusion annotate with the other --reading and --out",
         )
-    spec = model_spec(manifest.model, provenance.generate.lora if provenance.generate else ())
+    spec = model_spec(manifest.model, provenance.generate.lora if provenance.generate else None)
     if (found := model_fingerprint(spec)) != manifest.model_revision:
         raise ModelError("not the model that made the dataset", got=found, expected=manifest.model_revision)
     chosen = spec.resolve_reading(reading).model_copy(update={"when": "drawn"})
@@ -151,7 +151,7 @@ def _read_shards(
     provenance = new.manifest.provenance
     assert provenance.used is not None
     assert provenance.label is not None
-    lora = provenance.generate.lora if provenance.generate else ()
+    lora = provenance.generate.lora if provenance.generate else None
     model = load_from_settings(GenerateSettings(model=new.manifest.model or "", lora=lora, device=device))
     attend = partial(model.attend, capture=provenance.used.reading)
     with progress("Read again and label", len(new), "images", done=len(new) - new.count(missing)) as advance:

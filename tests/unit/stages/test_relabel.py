@@ -260,8 +260,8 @@ def test_an_image_without_its_recorded_hash_is_not_copied(tmp_path):
     store = write_dataset(tmp_path / "old", OLD, num_samples=1)
     store.write_rows(0, with_columns(store.read_table(0), {"image_sha256": ["0" * 64]}))
     assert last_line("relabel", store.path, "--out", tmp_path / "new") == (
-        f"sample 0 of {store.path} is damaged; got image bytes that do not have their recorded SHA-256; "
-        "fix: see dataset-diffusion verify"
+        f"{(shard := store.shard_path(0))} is damaged; got sample 0: the image does not have its recorded SHA-256; "
+        f"fix: delete {shard} and run the command that made the dataset again"
     )
 
 

@@ -119,7 +119,7 @@ def test_the_pages_recipe_makes_the_same_run_again(tmp_path):
     recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
     recipe.write_text(RECIPE)
     succeed("run", recipe, "--out", out)
-    (shown,) = re.findall(r"<pre><code>(seed = .*?)</code></pre>", (out / "report.html").read_text(), re.DOTALL)
+    (shown,) = re.findall(r"<code>(seed = .*?)</code></pre>", (out / "report.html").read_text(), re.DOTALL)
     recipe.write_text(unescape(shown))
     assert load_recipe(recipe).model_dump(mode="json") == json.loads((out / "config.json").read_text())
 
