@@ -7,7 +7,8 @@ setup: .venv/installed  ## make the environment that everything below uses
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt \
+		--editable . --group dev
 	touch $@
 
 demo: setup  ## do the whole job with the embedded model: runs/demo/report.html

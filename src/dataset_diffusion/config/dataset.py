@@ -23,7 +23,7 @@ from dataset_diffusion.errors import ConfigError
 STORED_EXPONENTS = (0, 1, 2, 4, 8)
 """The self-attention exponents whose heatmaps a dataset keeps, so that relabelling needs no model."""
 
-Refinement = Literal["none", "pamr", "fast"]
+Refinement = Literal["none", "pamr", "fast", "sam2", "sam3"]
 ClassesFrom = Literal["captions", "captioner", "names", "folders", "presence"]
 Writer = Literal["templates", "scenes", "llm"]
 ExportFormat = Literal[
@@ -138,6 +138,13 @@ class _CheckedLabels(Settings):
             raise ValueError(f"at most the threshold, {threshold}")
         return uncertainty_threshold
 
+    @field_validator("segments", check_fields=False)
+    @classmethod
+    def _check_use(cls, segments: str | None, info: Any) -> str | None:
+        if segments is not None and info.data.get("refine") not in ("sam2", "sam3"):
+            raise ValueError("left out unless refine is sam2 or sam3")
+        return segments
+
     def resolve(self, own: LabelSettings) -> LabelSettings:
         """What is asked for, and the reading's own where nothing is; a ConfigError where they do not fit."""
         chosen = own.model_dump() | self.model_dump(exclude_none=True)
@@ -165,7 +172,9 @@ class LabelSettings(_CheckedLabels):
     """From this up to the threshold a pixel is uncertain and ignored; below, background (beta, 0 to the threshold)."""
     refine: Refinement = "none"
     """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement); `fast` does so on a
-    smaller copy of it, which is the same up to 192 pixels."""
+    smaller copy of it, which is the same up to 192 pixels; `sam2` and `sam3` to those of a model's segments."""
+    segments: NameOrFolder | None = Field(default=None, exclude_if=lambda weights: weights is None)
+    """Weights for `sam2` or `sam3`, a hub id or folder; None takes facebook/sam2.1-hiera-small or facebook/sam3."""
 
 
 class LabelOptions(_CheckedLabels):
@@ -179,7 +188,9 @@ class LabelOptions(_CheckedLabels):
     """From this up to the threshold a pixel is uncertain and ignored; below, background (beta; published: 0.5)."""
     refine: Refinement | None = None
     """`pamr` moves the labels' borders to those in the image (pixel-adaptive mask refinement); `fast` does so on a
-    smaller copy of it, which is the same up to 192 pixels."""
+    smaller copy of it, which is the same up to 192 pixels; `sam2` and `sam3` to those of a model's segments."""
+    segments: NameOrFolder | None = Field(default=None, exclude_if=lambda weights: weights is None)
+    """Weights for `sam2` or `sam3`, a hub id or folder; None takes facebook/sam2.1-hiera-small or facebook/sam3."""
 
 
 class AnnotateSettings(Settings):

@@ -13,6 +13,7 @@ from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.labelling.maps import check_size, float_maps, resize
 from dataset_diffusion.labelling.refine import refine_heatmaps, refine_small
+from dataset_diffusion.labelling.segments import WEIGHTS, refine_by_segments
 from dataset_diffusion.records import Heatmaps
 
 BACKGROUND, UNCERTAIN = 0, 255
@@ -173,6 +174,8 @@ def _refined(
         got = "no image" if image is None else f"an image of {image.shape[0]} x {image.shape[1]} pixels"
         raise ConfigError("refinement needs the labelled image", got=got, expected=f"{size[0]} x {size[1]} pixels")
     maps = float_maps(maps, "heatmaps")
+    if settings.refine in WEIGHTS:
+        return refine_by_segments(maps, image, settings.refine, settings.segments)
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     if settings.refine == "fast":
         return low + (high - low) * refine_small(maps, image)
