@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.pictures import read_each
 from dataset_diffusion.evaluation.readers.scenes import SCENES as HELD_OUT
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels
-from dataset_diffusion.labelling.assign import label_map
+from dataset_diffusion.labelling.assign import UNCERTAIN, label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.reading import LearnedLayers, Reading
-from dataset_diffusion.records import Heatmaps, LayerMaps
+from dataset_diffusion.records import Heatmaps, LayerMaps, Prompt
 from dataset_diffusion.stages.calibrate import dataset_examples
 
 Row = dict[str, Any]
@@ -38,6 +38,9 @@ LABELLED = 64
 """Labelled scenes that the readings of the ablation are learned from."""
 LEFT_OUT = (1, 3, 5, 7, 9, 11)
 """Classes that a reading is not shown, to see whether it knows classes."""
+
+BACKGROUND_WORDS = ("grass", "snow", "sand", "sea", "sky", "night", "table", "wall")
+"""Of the places in the scenes' captions; no class."""
 
 ABLATION: dict[str, dict[str, bool]] = {
     "every layer, heads averaged": {"heads": False, "start_token": False, "competition": False},
@@ -59,11 +62,22 @@ class Scenes:
         return Scenes([self.examples[one] for one in numbers], [self.maps[one] for one in numbers])
 
 
-def look_at(model: DiffusionModel, folder: Path, count: int) -> Scenes:
-    """The first scenes of a dataset."""
+def look_at(model: DiffusionModel, folder: Path, count: int, words: Sequence[str] = ()) -> Scenes:
+    """The first scenes of a dataset; ``words`` are read after the classes of each."""
     examples = dataset_examples(DatasetStore.open(folder), CalibrateSettings(num_images=count))
     attend = partial(model.attend_layers, reading=_unlearned(model))
-    return Scenes(examples, list(read_each((example.picture for example in examples), attend, 16)))
+    pictures = (one._replace(prompt=_with_words(one.prompt, words)) for one in (each.picture for each in examples))
+    return Scenes(examples, list(read_each(pictures, attend, 16)))
+
+
+def _with_words(prompt: Prompt, words: Sequence[str]) -> Prompt:
+    ids = tuple(range(UNCERTAIN - len(words), UNCERTAIN))  # of no class
+    return replace(
+        prompt,
+        class_prompt=" ".join((prompt.class_prompt, *words)),
+        classes=(*prompt.classes, *ids),
+        class_words=(*prompt.class_words, *words),
+    )
 
 
 def learn(model: DiffusionModel, scenes: Scenes, seed: int = 0, **features: bool) -> Reading:
@@ -77,7 +91,12 @@ def heatmaps_of(reading: Reading, scenes: Scenes) -> list[Heatmaps]:
     """Heatmaps by a learned reading, from maps that are there."""
     learned = reading.cross_attention
     assert isinstance(learned, LearnedLayers)
-    return [class_heatmaps(read_layers(maps, learned), STORED_EXPONENTS[:4]) for maps in scenes.maps]
+    read = (read_layers(maps, learned) for maps in scenes.maps)
+    own = (
+        replace(one, cross_attention=one.cross_attention[: len(example.classes)])
+        for one, example in zip(read, scenes.examples, strict=True)
+    )
+    return [class_heatmaps(one, STORED_EXPONENTS[:4]) for one in own]
 
 
 def ious(reading: Reading, scenes: Scenes, **changes: Any) -> dict[int, float]:
@@ -112,6 +131,18 @@ def ablation(model: DiffusionModel, scenes: Scenes, held_out: Scenes) -> list[Ro
         title = f"the same, {exponent} products with the self-attention"
         rows.append({"the reading sees": title, "mIoU": miou(whole, held_out, exponent=exponent)})
     rows.append({"the reading sees": "all, borders not refined", "mIoU": miou(whole, held_out, refine="none")})
+    return rows
+
+
+def background_words(model: DiffusionModel, folder: Path, held_out: Path, count: int) -> list[Row]:
+    """What further competitors give: words of places, read with the classes, that no pixel is labelled with."""
+    rows = []
+    for title, words in (
+        ("the prompt's classes alone", ()),
+        (f"and with {', '.join(BACKGROUND_WORDS)}", BACKGROUND_WORDS),
+    ):
+        learned = learn(model, look_at(model, folder, LABELLED, words))
+        rows.append({"classes compete with": title, "mIoU": miou(learned, look_at(model, held_out, count, words))})
     return rows
 
 
@@ -170,6 +201,7 @@ def main() -> None:
         by_number(model, scenes, held_out),
         ablation(model, scenes, held_out),
         classes_left_out(model, scenes, held_out),
+        background_words(model, options.scenes, options.held_out, options.held_out_count),
     ):
         if rows:
             print(table(rows), end="\n\n", flush=True)

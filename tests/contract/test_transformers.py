@@ -173,13 +173,13 @@ def test_only_the_conditional_half_is_read(model):
     """The first call has the same latents with guidance and without; the negative prompt's maps are others."""
     if not model.family.is_guided(5.0):
         pytest.skip("this network draws nothing twice")
-    capture, once = CaptureSettings(every=100), {"steps": 1}
-    guided, unguided = (draw(model, capture, guidance_scale=scale, **once) for scale in (5.0, 1.0))
+    capture = CaptureSettings(every=100)
+    guided, unguided = (draw(model, capture, guidance_scale=scale) for scale in (5.0, 1.0))
     swapped = [
         replace(prompt, text=other)
         for prompt, other in zip(PROMPTS, ("ugly; cat bus", "ugly; teddy bear"), strict=True)
     ]
-    negative = model.generate(swapped, SEEDS, capture, **SIZE, guidance_scale=1.0, **once)
+    negative = model.generate(swapped, SEEDS, capture, **SIZE, guidance_scale=1.0)
     for one, two, three in zip(guided, unguided, negative, strict=True):
         found, expected, other = (each.attention.cross_attention for each in (one, two, three))
         torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-4)
@@ -243,7 +243,7 @@ def test_bfloat16_reads_about_the_same(model):
     model.pipeline.to(torch.bfloat16)
     try:
         (rounded,) = model.attend(image, [CAT_AND_BUS], [7])
-        assert draw(model, steps=1)[0].image.shape == (SIDE, SIDE * 3 // 2, 3)
+        assert draw(model)[0].image.shape == (SIDE, SIDE * 3 // 2, 3)
     finally:
         model.pipeline.to(torch.float32)
     assert rounded.cross_attention.dtype == torch.float32

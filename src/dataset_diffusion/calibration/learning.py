@@ -122,8 +122,8 @@ def _average(model: DiffusionModel, reading: Reading, examples: Sequence[Example
 
 
 def _cells(maps: LayerMaps, example: Example, features: LearnedLayers) -> tuple[Tensor, Tensor, Tensor]:
-    """Features, coverage and weight of every class and cell of a picture."""
-    columns = cell_features(maps.cross_attention, features)
+    """Features, coverage and weight of every class and cell of a picture. Words after the classes only compete."""
+    columns = cell_features(maps.cross_attention, features)[: len(example.classes)]
     known = torch.from_numpy((example.target != UNCERTAIN).astype(np.float32))
     covered = torch.stack([torch.from_numpy((example.target == one).astype(np.float32)) for one in example.classes])
     size = (columns.shape[-2], columns.shape[-1])
