@@ -95,16 +95,12 @@ class Command:
         """The last line of it."""
         return self.lines[-1] if self.lines else ""
 
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self._process.pid or 0, number)
+    @property
+    def process_id(self) -> int:
+        return self._process.pid or 0
 
-    def kill_after(self, seconds: float) -> bool:
-        """Kill the command if it runs for so long; whether it did."""
-        self._process.join(seconds)
-        if not self.is_running:
-            return False
-        self.send(signal.SIGKILL)
-        return self.wait() == -signal.SIGKILL
+    def send(self, number: int) -> None:
+        os.kill(self.process_id, number)
 
     def wait(self, seconds: float | None = 300) -> int:
         """Exit status; the negative number of the signal that killed it."""
