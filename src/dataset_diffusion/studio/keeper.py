@@ -12,6 +12,7 @@ from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.dataset.decisions import FILE_NAME, Decision, Decisions, load_decisions, pictures_hash
 from dataset_diffusion.dataset.schema import decode_label, encode_label, sample_name
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.verify import label_problems
 from dataset_diffusion.disk.atomic import explained_write_errors, write_file
 from dataset_diffusion.errors import DatasetError
 
@@ -51,10 +52,8 @@ class Keeper:
         Raises:
             DatasetError: it has ids that are no class's, or it cannot be written.
         """
-        ignored = self._store.class_set.ignore_index
-        known = {0, ignored, *range(1, self._store.class_set.num_classes + 1)}
-        if unknown := set(np.unique(label).tolist()) - known:
-            raise DatasetError("a corrected label map has ids that are no class's", got=min(unknown))
+        if problem := next(label_problems(label, self._store.class_set), None):
+            raise DatasetError("a corrected label map cannot be kept", got=problem)
         with self._lock:
             write_file(self._file(index), encode_label(label, self._store.class_set))
             self._change(index, corrected=True)

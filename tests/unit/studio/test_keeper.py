@@ -42,7 +42,7 @@ def test_a_corrected_label_map_lies_beside_the_decisions_until_it_is_taken_back(
 
 
 def test_ids_that_are_no_class_are_refused(dataset, folder):
-    with pytest.raises(DatasetError, match="has ids that are no class's; got 3"):
+    with pytest.raises(DatasetError, match="cannot be kept; got label ids outside the class set: 3"):
         Keeper(dataset, folder).correct(0, np.full((12, 20), 3, np.uint8))
     assert not folder.exists()
 
