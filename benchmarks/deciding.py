@@ -13,6 +13,7 @@ from threading import Thread
 from tests.helpers.processes import Command
 
 LABEL = {"exponent": 1, "threshold": 0.5, "uncertainty_threshold": 0.3}
+TIMES = 20  # that everything is decided, the same way
 STILL_THERE = 0  # the signal that does nothing to a process, and fails where there is none
 
 
@@ -35,7 +36,7 @@ def _decide(studio: Command, num_samples: int) -> None:
 
 def _decide_all(address: str, num_samples: int) -> None:
     _put(f"{address}label", LABEL)
-    for index in range(num_samples):
+    for index in TIMES * tuple(range(num_samples)):
         sample = f"{address}samples/{index}"
         decision = {"keep": index % 4 != 0, "label": LABEL if index % 3 == 0 else None}
         _put(f"{sample}/decision", decision)

@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.killing import NUM_IMAGES, TARGETS, Place, kill_in_a_round, uninterrupted
+from benchmarks.killing import MOST_KILLS, NUM_IMAGES, TARGETS, Place, kill_in_a_round, uninterrupted
 from benchmarks.mishaps import MISHAPS, happen
 from benchmarks.pages import render
 from tests.helpers.fuzzing import BYTES, READERS, SECONDS, fuzz
@@ -102,6 +102,8 @@ def page(rounds: list[dict[str, Any]], mishaps: list[dict[str, Any]], fuzzed: li
         "reliability.md.j2",
         rows=rows,
         killed=killed.total(),
+        rounds=len(rounds),
+        most_kills=MOST_KILLS,
         mishaps=mishaps,
         fuzzed=fuzzed,
         cases=sum(one["cases"] for one in fuzzed),
