@@ -39,7 +39,7 @@ benchmark = "none"
 """
 
 COMMANDS = {
-    "prompts": (("prompts", "--num-images", 50, "--out", "OUT/prompts.jsonl"), 1),
+    "prompts": (("prompts", "--num-images", 50, "--out", "OUT/prompts.jsonl"), 0),
     "annotate": (("annotate", "PHOTOS", "--out", "OUT", "--batch-size", 1, "--shard-size", 1, *ON_CPU), 4),
     "relabel": ((*RELABEL, "--num-workers", 1), 6),
     "filter": (("filter", "DATASET", "--out", "OUT", "--rule", "uncertain <= 1"), 6),
