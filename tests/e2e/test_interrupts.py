@@ -49,7 +49,7 @@ COMMANDS = {
         ("calibrate", "SCENES", "--model", "embedded", "--out", "OUT/reading.json", *LEARNING),
         4,
     ),
-    "train": (("train", "DATASET", "--out", "OUT", "--self-training", 1, *TRAINING), 3),
+    "train": (("train", "FEW", "--out", "OUT", *TRAINING), 3),
     "evaluate": (
         ("evaluate", "MODEL", "--benchmark", "FEW", "--out", "OUT/r.json", "--save-predictions", "OUT/all", *ON_CPU),
         2,
@@ -70,7 +70,7 @@ def paths(tmp_path_factory):
         return make_sample(index, size=(96, 96), heatmaps=make_heatmaps(index, size=(24, 24)), quality=scores)
 
     dataset = write_dataset(folder / "dataset", sample, num_samples=NUM_SAMPLES, shard_size=1)
-    few = write_dataset(folder / "few", sample, num_samples=3)
+    few = write_dataset(folder / "few", [make_sample(index, size=(32, 32)) for index in range(3)])
     succeed("train", few.path, "--out", folder / "model", *TRAINING)
     scenes = DatasetStore.open(SCENES)
     write_dataset(folder / "scenes", [scenes[index] for index in range(8)], scenes.class_set, shard_size=8)
