@@ -13,12 +13,14 @@ from dataset_diffusion.dataset.decisions import FILE_NAME, Decision, Decisions, 
 from dataset_diffusion.dataset.schema import decode_label, encode_label, sample_name
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.verify import label_problems
-from dataset_diffusion.disk.atomic import explained_write_errors, write_file
+from dataset_diffusion.disk.atomic import explained_write_errors, find_leftovers, remove_files, write_file
 from dataset_diffusion.errors import DatasetError
 
 
 class Keeper:
-    """The decisions about a dataset, on disk after every change. Several threads may change them.
+    """The decisions about a dataset, on disk after every change. Several threads may change them, of one process.
+
+    What a killed one left half-written is removed.
 
     Args:
         store: the dataset.
@@ -31,6 +33,9 @@ class Keeper:
     def __init__(self, store: DatasetStore, folder: Path) -> None:
         self._store, self.folder = store, folder
         self._lock = Lock()
+        for file, left in find_leftovers(folder).items():
+            if file.name == FILE_NAME or file.suffix == ".png":
+                remove_files(left)
         begun = (folder / FILE_NAME).exists()
         self.decisions = (
             load_decisions(folder, store.manifest) if begun else Decisions(pictures=pictures_hash(store.manifest))

@@ -53,3 +53,14 @@ def test_a_lost_correction_is_told(dataset, folder):
     (folder / "00000000.png").unlink()
     with pytest.raises(DatasetError, match="cannot read"):
         keeper.corrected(0)
+
+
+def test_what_a_killed_studio_left_half_written_is_removed(dataset, folder):
+    Keeper(dataset, folder).decide(4, keep=True, label=None)
+    left = [folder / name for name in (".decisions.json.0badcafe.tmp", ".00000004.png.0badcafe.tmp")]
+    others = [folder / name for name in (".notes.txt.0badcafe.tmp", "notes.tmp")]
+    for file in (*left, *others):
+        file.write_bytes(b"half")
+    Keeper(dataset, folder)
+    assert not any(file.exists() for file in left)
+    assert all(file.exists() for file in others)
