@@ -14,12 +14,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import cycle, islice
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.killing import NUM_IMAGES, TARGETS, Place, kill_once, uninterrupted
+from benchmarks.killing import MOST_KILLS, NUM_IMAGES, TARGETS, Place, kill_in_a_round, uninterrupted
 from benchmarks.mishaps import MISHAPS, happen
 from benchmarks.pages import render
 from tests.helpers.fuzzing import BYTES, READERS, SECONDS, fuzz
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("build/faults"), help="where everything happens")
-    parser.add_argument("--rounds", type=int, default=100, help="commands killed, the chosen ones in turn")
+    parser.add_argument("--rounds", type=int, default=12, help="of kills, of every command")
     parser.add_argument("--cases", type=int, default=400, help="damaged files of every kind that is read")
     parser.add_argument("--part", nargs="+", default=list(PARTS), choices=[*PARTS, "page"], metavar="PART")
     parser.add_argument("--commands", nargs="+", default=list(TARGETS), choices=list(TARGETS), metavar="COMMAND")
@@ -78,32 +78,32 @@ def _damage(name: str, cases: int) -> dict[str, Any]:
 def kill_commands(place: Place, commands: list[str], count: int) -> None:
     """All rounds that are not done yet."""
     wholes: dict[str, Any] = {}
-    for number, name in enumerate(islice(cycle(commands), count)):
-        kept = _kept(place, {"round": number, "command": name})
-        if kept is None:
+    for number, name in product(range(count), commands):
+        if _kept(place, {"round": number, "command": name}) is None:
             wholes[name] = wholes.get(name) or uninterrupted(place, name)
-            kept = _keep(place, kill_once(place, name, number, *wholes[name]))
-            print(json.dumps(kept), flush=True)
+            print(json.dumps(_keep(place, kill_in_a_round(place, name, number, *wholes[name]))), flush=True)
 
 
 def is_right(one: dict[str, Any]) -> bool:
     """Nothing half-written was left, and the command, run again, made the bytes of an uninterrupted one."""
-    return one["same_bytes"] and not one["half_written"] and one["status"] == 0
+    return one["ended"] and not one["differing"] and not any(kill["half_written"] for kill in one["kills"])
 
 
 def page(rounds: list[dict[str, Any]], mishaps: list[dict[str, Any]], fuzzed: list[dict[str, Any]]) -> str:
     started = Counter(one["command"] for one in rounds)
-    killed = Counter(one["command"] for one in rounds if one["killed"])
-    halfway = Counter(one["command"] for one in rounds if one["killed"] and one["files_left"])
+    killed = Counter(one["command"] for one in rounds for _ in one["kills"])
+    halfway = Counter(one["command"] for one in rounds for kill in one["kills"] if kill["files_left"])
     right = Counter(one["command"] for one in rounds if is_right(one))
     rows = [
         {"command": name, "rounds": number, "killed": killed[name], "halfway": halfway[name], "right": right[name]}
-        for name, number in started.items()
+        for name, number in sorted(started.items(), key=lambda item: list(TARGETS).index(item[0]))
     ]
     return render(
         "reliability.md.j2",
         rows=rows,
         killed=killed.total(),
+        rounds=len(rounds),
+        most_kills=MOST_KILLS,
         mishaps=mishaps,
         fuzzed=fuzzed,
         cases=sum(one["cases"] for one in fuzzed),

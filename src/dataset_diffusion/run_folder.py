@@ -59,12 +59,19 @@ class RunFolder:
     @property
     def labelled(self) -> Path:
         """The dataset whose labels count: the last turn's, or else the generated one."""
-        read_again = sorted(
-            self.turns.glob("*/dataset"), key=lambda folder: (len(folder.parent.name), folder.parent.name)
-        )
-        return read_again[-1] if read_again else self.dataset
+        return [self.dataset, *_datasets(self.turns)][-1]
+
+    @property
+    def redrawn(self) -> list[Path]:
+        """The datasets of the rounds of redrawing that are there, in order."""
+        return _datasets(self.rounds)
 
     @property
     def is_begun(self) -> bool:
         """Whether it holds what is made before anything is scored."""
         return self.prompts.exists() or self.dataset.is_dir() or self.model.is_dir()
+
+
+def _datasets(numbered: Path) -> list[Path]:
+    """The datasets in folders that have numbers for names, in their order."""
+    return sorted(numbered.glob("*/dataset"), key=lambda folder: (len(folder.parent.name), folder.parent.name))

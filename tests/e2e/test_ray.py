@@ -12,7 +12,7 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.processes import files_of, refuse, succeed
+from tests.helpers.processes import files_of, refuse, run_command, succeed
 from tests.helpers.tiny_captioner import save_tiny_captioner
 
 from dataset_diffusion.config import PromptSettings, WorkerSettings
@@ -69,6 +69,28 @@ def one_worker_killed():
     assert len(killed) == 1
 
 
+@contextmanager
+def interrupted_when(happened):
+    """Ctrl-C comes to this process once something has happened."""
+
+    def interrupt():
+        while not happened():
+            if stopped.wait(0.005):
+                return
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = Event()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
+    thread = Thread(target=interrupt, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+
+
 def busy_workers():
     """Process ids of workers that are at work; Ray's daemon, their parent, is a child of this process."""
     found = []
@@ -92,6 +114,18 @@ def test_a_dataset_drawn_in_two_parts_of_which_ray_draws_one(prompts, drawn, tmp
         printed = succeed(*words, "--part", "1/2", *ON_RAY, "--num-workers", 2)
     assert printed.endswith("part 1/2 is done; 3 of 6 shards are for the other parts\n")
     succeed(*words, "--part", "2/2")
+    assert files_of(tmp_path / "dataset") == files_of(drawn)
+
+
+def test_ctrl_c_is_a_stop_with_ray_too(prompts, drawn, tmp_path):
+    words = ("generate", "--prompts", prompts, "--out", tmp_path / "dataset", *DRAWING, *ON_RAY, "--num-workers", 2)
+    shards = tmp_path / "dataset" / "shards"
+    with interrupted_when(lambda: list(shards.glob("[0-9]*.parquet"))):
+        stopped = run_command(*words)
+    assert (stopped.status, stopped.err.splitlines()[-1]) == (130, "interrupted: the same command resumes")
+    done = {file: file.stat().st_mtime_ns for file in shards.glob("[0-9]*.parquet")}
+    succeed(*words)
+    assert done == {file: file.stat().st_mtime_ns for file in done}
     assert files_of(tmp_path / "dataset") == files_of(drawn)
 
 

@@ -52,6 +52,7 @@ def test_an_interrupt_exits_with_130_and_the_same_command_resumes(generate, unin
     command.send(signal.SIGINT)
     assert command.wait() == 130
     assert (tmp_path / "printed").read_text().splitlines()[-1] == "interrupted: the same command resumes"
+    assert not list(dataset.rglob(".*.tmp"))
     done = times_of(dataset)
     assert 1 <= num_shards(dataset) < NUM_SHARDS
     assert Command(*generate(dataset), printed=tmp_path / "printed").wait() == 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from dataset_diffusion.__main__ import main
 
@@ -72,13 +73,23 @@ class Command:
         words: the command line.
         printed: file that takes what it prints.
         largest_file: bytes after which writing to a file fails, as it does on a full disk; None sets no limit.
+        interrupted: a folder and a number: Ctrl-C comes when so many files below it have been opened for writing and it
+            opens one more; None lets it work.
     """
 
-    def __init__(self, *words: object, printed: Path, largest_file: int | None = None) -> None:
+    def __init__(
+        self,
+        *words: object,
+        printed: Path,
+        largest_file: int | None = None,
+        interrupted: tuple[Path, int] | None = None,
+    ) -> None:
         self.printed = printed
         line = [str(word) for word in words]
+        # The bytes that a model gives depend on the number of threads: as many as here.
+        asked = (line, printed, largest_file, interrupted, torch.get_num_threads())
         # No daemon, which may not have workers of its own.
-        self._process = _processes.Process(target=_run, args=(line, printed, largest_file))
+        self._process = _processes.Process(target=_run, args=asked)
         self._process.start()
 
     @property
@@ -95,16 +106,12 @@ class Command:
         """The last line of it."""
         return self.lines[-1] if self.lines else ""
 
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self._process.pid or 0, number)
+    @property
+    def process_id(self) -> int:
+        return self._process.pid or 0
 
-    def kill_after(self, seconds: float) -> bool:
-        """Kill the command if it runs for so long; whether it did."""
-        self._process.join(seconds)
-        if not self.is_running:
-            return False
-        self.send(signal.SIGKILL)
-        return self.wait() == -signal.SIGKILL
+    def send(self, number: int) -> None:
+        os.kill(self.process_id, number)
 
     def wait(self, seconds: float | None = 300) -> int:
         """Exit status; the negative number of the signal that killed it."""
@@ -145,7 +152,14 @@ def times_of(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def _run(words: list[str], printed: Path, largest_file: int | None) -> None:
+def _run(
+    words: list[str],
+    printed: Path,
+    largest_file: int | None,
+    interrupted: tuple[Path, int] | None,
+    threads: int,
+) -> None:
+    torch.set_num_threads(threads)
     with printed.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -153,21 +167,28 @@ def _run(words: list[str], printed: Path, largest_file: int | None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if interrupted is not None:
+        _when_opened(*interrupted, signal.SIGINT)
     main(words)
 
 
 def _call_and_count(function: Callable[..., None], arguments: tuple[object, ...], below: Path, opened: int) -> None:
+    _when_opened(below, opened, signal.SIGKILL)
+    function(*arguments)
+
+
+def _when_opened(below: Path, opened: int, number: signal.Signals) -> None:
+    """Send this process a signal, once, when so many files below a folder were opened for writing, and one more is."""
     left = opened
 
     def count(event: str, details: tuple[object, ...]) -> None:
         nonlocal left
         if event == "open" and str(details[0]).startswith(str(below)) and details[1] != "r":
             left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if left == -1:
+                os.kill(os.getpid(), number)
 
     sys.addaudithook(count)
-    function(*arguments)
 
 
 def help_entries(command):

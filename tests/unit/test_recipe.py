@@ -104,6 +104,22 @@ def test_a_name_stays_a_name(folder, name, value):
     assert load_with(folder, name, f"./{value}") == f"{folder}/{value}"
 
 
+@pytest.mark.parametrize(
+    ("written", "resolved"),
+    [
+        ("style.safetensors", "{}/style.safetensors"),
+        ("style.safetensors:0.8", "{}/style.safetensors:0.8"),
+        ("../style.safetensors:1", "{}/../style.safetensors:1"),
+        ("/data/style.safetensors", "/data/style.safetensors"),
+        ("owner/name", "owner/name"),
+        ("owner/name-v1.5:0.8", "owner/name-v1.5:0.8"),
+    ],
+)
+def test_the_file_of_an_adapter_is_relative_to_the_recipe(folder, written, resolved):
+    config = load_recipe(write(folder, f'[generate]\nlora = ["{written}"]'))
+    assert config.generate.lora == (resolved.format(folder),)
+
+
 def test_settings_from_elsewhere_stay_as_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()

@@ -127,6 +127,7 @@ def relabel(
     *,
     workers: Annotated[WorkerSettings, Flat] = WorkerSettings(),
     reading: str | None = None,
+    device: str | None = None,
     decisions: Path | None = None,
     settings: Annotated[LabelOptions, Flat] = LabelOptions(),
 ) -> None:
@@ -137,10 +138,13 @@ def relabel(
         out: Folder of the relabelled dataset; None relabels the dataset in its place.
         reading: Let the model look at the pictures again, by this reading (plain, published or a file of `calibrate`);
             None takes the heatmaps that are stored.
+        device: Where the model looks at them: cpu, cuda, cuda:1, mps; None takes the best one there is.
         decisions: File of decisions that `studio` saved, or its folder: label as they say.
     """
     from dataset_diffusion.stages.relabel import read_again, relabel_dataset
 
+    if reading is None and device is not None:
+        raise ConfigError("stored heatmaps are labelled without a model", got=f"--device {device}", fix="add --reading")
     if reading is None:
         store = relabel_dataset(dataset, settings, out, workers=workers, decisions=decisions)
     elif decisions is not None:
@@ -150,7 +154,7 @@ def relabel(
     elif workers != WorkerSettings():
         raise ConfigError("pictures are read again in this process alone", fix="leave out the options of workers")
     else:
-        store = read_again(dataset, settings, out, reading=reading)
+        store = read_again(dataset, settings, out, reading=reading, device=device)
     print(f"{len(store)} images relabelled in {store.path}")
 
 

@@ -1,6 +1,7 @@
 """Every setting of a run. One frozen model per stage; TOML in, resolved JSON out. Imports no torch."""
 
 from dataset_diffusion.config.base import (
+    AdapterName as AdapterName,
     Dtype as Dtype,
     Fraction as Fraction,
     NameOrFile as NameOrFile,

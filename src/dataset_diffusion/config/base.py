@@ -33,6 +33,11 @@ def _resolve_file(name: str, info: Any) -> str:
     return name if info.context is None else cast(str, info.context.resolve_file(name))
 
 
+def _resolve_adapter(name: str, info: Any) -> str:
+    is_file = re.search(r"\.safetensors(:[^:/]*)?$", name) is not None
+    return str(_resolve_path(Path(name), info)) if is_file else name
+
+
 # The context of a validation is the recipe that the settings are from; on the command line there is none.
 RecipePath = Annotated[Path, AfterValidator(_resolve_path)]
 """A file or folder; in a recipe, relative to the recipe."""
@@ -40,6 +45,10 @@ NameOrFolder = Annotated[str, AfterValidator(_resolve_name)]
 """A name that is known here or on a hub, or a folder; in a recipe, a folder is relative to the recipe."""
 NameOrFile = Annotated[str, AfterValidator(_resolve_file)]
 """A name that is known here, or a file; in a recipe, a file is relative to the recipe."""
+
+
+AdapterName = Annotated[str, AfterValidator(_resolve_adapter)]
+"""A safetensors file or a hub id, and maybe a scale after a colon; in a recipe, a file is relative to the recipe."""
 
 
 class Settings(BaseModel):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator
 
 from dataset_diffusion.config.base import (
+    AdapterName,
     Dtype,
     Fraction,
     NameOrFile,
@@ -87,7 +88,7 @@ class ImageSettings(Settings):
 
     model: NameOrFolder = "embedded"
     """Model by name, hub id (owner/name, owner/name@commit), or a local diffusers folder."""
-    lora: tuple[str, ...] | None = Field(default=None, exclude_if=lambda adapters: not adapters)
+    lora: tuple[AdapterName, ...] | None = Field(default=None, exclude_if=lambda adapters: not adapters)
     """LoRA adapters, each a safetensors file or a hub id (owner/name) with its scale after a colon, as FILE:0.8.
     None uses none."""
     steps: PositiveInt | None = None

@@ -61,10 +61,11 @@ def pixels_of(label: LabelMap) -> dict[int, int]:
     return {int(label_id): int(counts[label_id]) for label_id in np.flatnonzero(counts)}
 
 
-def count_labels(store: DatasetStore) -> LabelCounts:
-    """Count over the shards that are there."""
+def count_labels(*stores: DatasetStore) -> LabelCounts:
+    """Count over the shards of datasets that are there."""
     counts = LabelCounts()
-    for shard in store.present_shards():
-        for row in store.read_shard(shard, ("index", "classes", "label")):
-            counts.add(pixels_of(store.decode_label(row["index"], row["label"]["bytes"])), row["classes"])
+    for store in stores:
+        for shard in store.present_shards():
+            for row in store.read_shard(shard, ("index", "classes", "label")):
+                counts.add(pixels_of(store.decode_label(row["index"], row["label"]["bytes"])), row["classes"])
     return counts

@@ -209,9 +209,14 @@ def _explain(folder: Path, error: Exception) -> ModelError:
 
 def _left_out(folder: Path) -> dict[str, None]:
     """The parts that a folder was saved without, as Stable Diffusion 3 without T5; diffusers wants to be told."""
+    return {name: None for name, kind in _parts(folder).items() if kind == [None, None]}
+
+
+def _parts(folder: Path) -> dict[str, Any]:
+    """The library and class of each part that a folder's index names; nothing where there is none."""
     index = folder / "model_index.json"
     parts = json.loads(index.read_bytes()) if index.is_file() else {}
-    return {name: None for name, kind in parts.items() if kind == [None, None]} if isinstance(parts, dict) else {}
+    return parts if isinstance(parts, dict) else {}
 
 
 def _damages(folder: Path) -> Iterator[str]:
@@ -221,9 +226,7 @@ def _damages(folder: Path) -> Iterator[str]:
             json.loads(file.read_bytes())
         except ValueError as error:
             yield f"{file.relative_to(folder)} is not JSON: {error}"
-    index = folder / "model_index.json"
-    parts = json.loads(index.read_bytes()) if index.is_file() else {}
-    for name, kind in parts.items() if isinstance(parts, dict) else ():
+    for name, kind in _parts(folder).items():
         if isinstance(kind, list) and all(kind) and not (folder / name).is_dir():
             yield f"without {name}/"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
 from dataset_diffusion.diffusion.capture import AttentionReader
@@ -203,7 +204,7 @@ class DiffusionModel(ABC):
     def cross_attention_heads(self) -> dict[str, int]:
         """Every cross-attention layer by name, and its number of heads."""
 
-    @abstractmethod
+    @torch.inference_mode()
     def _look_at(
         self,
         images: Sequence[UInt8[np.ndarray, "h w 3"]],
@@ -213,6 +214,32 @@ class DiffusionModel(ABC):
         timesteps: Sequence[int],
     ) -> AttentionReader:
         """Encode images, add noise, and call the network once per noise level."""
+        height, width, _ = images[0].shape
+        self.check(prompts, self._plan(reading, height=height, width=width))
+        dtype = self.pipeline.vae.dtype
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device, dtype) / 127.5 - 1
+        latents = self._encode_images(pixels)
+        noise = torch.cat([torch.randn(1, *latents.shape[1:], generator=sample_generator(seed)) for seed in seeds])
+        noise = noise.to(latents)
+        call_network = self._network_call(prompts, seeds, (height, width))
+        with self._reader(prompts, reading, False, (height, width)) as attention:
+            for timestep in timesteps:
+                call_network(self._noisy(latents, noise, timestep), timestep)
+        return attention
+
+    @abstractmethod
+    def _encode_images(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c latent_h latent_w"]:
+        """Latents of images in [-1, 1], as the pipeline denoises them."""
+
+    @abstractmethod
+    def _noisy(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+        """Latents at a noise level, in training timesteps."""
+
+    @abstractmethod
+    def _network_call(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], size: tuple[int, int]
+    ) -> Callable[[Tensor, int], object]:
+        """What calls the network for the text prompts: with noisy latents of images of a size, and their timestep."""
 
     @abstractmethod
     def _reader(

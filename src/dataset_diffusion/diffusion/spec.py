@@ -38,6 +38,11 @@ class GenerationPlan:
     width: int
     reading: Reading | None
 
+    @property
+    def num_calls(self) -> int:
+        """Calls of the network for the text prompt while an image is drawn. PNDM takes its second step twice."""
+        return self.steps + (self.scheduler in ("pndm", "PNDMScheduler"))
+
 
 @dataclass(frozen=True)
 class ModelSpec:

@@ -118,15 +118,15 @@ def model_spec(name_or_path: str, lora: Sequence[str] | None = None) -> ModelSpe
         return _pinned(MODELS[name_or_path])
     folder = Path(name_or_path)
     if folder.is_dir():
-        derived = _derived_spec(name_or_path, folder)
-        holds = name_of_folder(folder, MODELS)
-        return derived if holds is None else replace(MODELS[holds], path=name_or_path, revision=None, holds=holds)
+        if (holds := name_of_folder(folder, MODELS)) is not None:
+            return replace(MODELS[holds], path=name_or_path, revision=None, holds=holds)
+        return _derived_spec(name_or_path, folder)
     if not folder.is_file() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@.+)?", name_or_path, re.ASCII):
         hub_id, _, revision = name_or_path.partition("@")
         snapshot = _download_configs(hub_id, revision or None)
-        derived = replace(_derived_spec(hub_id, snapshot), revision=snapshot.name)
-        holds = name_of_repository(hub_id, MODELS)
-        return derived if holds is None else replace(MODELS[holds], path=hub_id, revision=snapshot.name, holds=holds)
+        if (holds := name_of_repository(hub_id, MODELS)) is not None:
+            return replace(MODELS[holds], path=hub_id, revision=snapshot.name, holds=holds)
+        return replace(_derived_spec(hub_id, snapshot), revision=snapshot.name)
     if folder.is_file():
         raise ModelError(
             "the model is a single file",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from dataset_diffusion.config import CaptureSettings
 from dataset_diffusion.diffusion.capture import AttentionLayers, AttentionReader
@@ -96,27 +96,17 @@ class TransformerModel(DiffusionModel):
             return alone(images, prompts, seeds, reading)
         return [alone([i], [p], [seed], reading)[0] for i, p, seed in zip(images, prompts, seeds, strict=True)]
 
-    @torch.inference_mode()
-    def _look_at(
-        self,
-        images: Sequence[UInt8[np.ndarray, "h w 3"]],
-        prompts: Sequence[Prompt],
-        seeds: Sequence[int],
-        reading: Reading,
-        timesteps: Sequence[int],
-    ) -> AttentionReader:
-        height, width, _ = images[0].shape
-        self.check(prompts, self._plan(reading, height=height, width=width))
-        autoencoder, family = self.pipeline.vae, self.family
-        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device, autoencoder.dtype) / 127.5 - 1
-        latents = family.encode_images(pixels)
-        noise = torch.cat([torch.randn(1, *latents.shape[1:], generator=sample_generator(seed)) for seed in seeds])
-        call = self._recorded_call(prompts, seeds, (height, width))
-        with self._reader(prompts, reading, False, (height, width)) as attention:
-            for timestep in timesteps:
-                noisy = family.noisy(latents, noise.to(latents), timestep).to(family.network.dtype)
-                family.network(**family.replay(call, noisy, timestep))
-        return attention
+    def _encode_images(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c latent_h latent_w"]:
+        return self.family.encode_images(pixels)
+
+    def _noisy(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+        return self.family.noisy(latents, noise, timestep).to(self.family.network.dtype)
+
+    def _network_call(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], size: tuple[int, int]
+    ) -> Callable[[Tensor, int], object]:
+        recorded = self._recorded_call(prompts, seeds, size)
+        return lambda noisy, timestep: self.family.network(**self.family.replay(recorded, noisy, timestep))
 
     def _recorded_call(self, prompts: Sequence[Prompt], seeds: Sequence[int], size: tuple[int, int]) -> Call:
         """The arguments with which the pipeline first calls the network, which is not run."""

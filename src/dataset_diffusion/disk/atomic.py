@@ -98,8 +98,12 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, values: object, *, ensure_ascii: bool = True) -> None:
-    """Write JSON as `atomic_write` does, indented for people to read, in a folder that is made if need be."""
+    """Write JSON as `atomic_write` does, indented for people to read, in a folder that is made if need be.
+
+    What killed writers of it left behind is removed.
+    """
     write_file(path, (json.dumps(values, indent=2, ensure_ascii=ensure_ascii) + "\n").encode())
+    remove_leftovers(path)
 
 
 def read_json(path: Path, fix: str, error: Callable[..., DatasetDiffusionError] = DatasetError) -> dict[str, Any]:

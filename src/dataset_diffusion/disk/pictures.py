@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,14 @@ def decode_photo(data: bytes) -> Photo:
         levels = (np.asarray(picture) >> 8).astype(np.uint8)
         return np.repeat(levels[..., None], 3, axis=2)
     return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def check_one_size(what: str, got: Sequence[int], expected: Sequence[int]) -> None:
+    """Refuse two pictures of different sizes, (height, width), with a DatasetError about what they are."""
+    if tuple(got) != tuple(expected):
+        raise DatasetError(
+            f"{what} differ in size", got=" x ".join(map(str, got)), expected=" x ".join(map(str, expected))
+        )
 
 
 def open_picture(data: bytes, *, header_only: bool = False) -> Picture.Image:

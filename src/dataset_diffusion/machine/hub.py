@@ -59,7 +59,7 @@ def load_pretrained(
         prepare_hub()
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError, SafetensorError) as error:
         if local and explain is not None:
             raise explain(error) from error
         raise ModelError(

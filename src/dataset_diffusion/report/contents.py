@@ -89,6 +89,7 @@ class Contents:
         num_prompts: images that the run is to have.
         prompt_quality: how varied and even their prompts are, see `statistics.prompt_quality`.
         store: the dataset, complete or not.
+        redrawn: the datasets of the rounds of redrawing, in order.
         model: the finished segmenter.
         training_log: the steps it was, or is being, trained for.
     """
@@ -100,10 +101,16 @@ class Contents:
     num_prompts: int | None = None
     prompt_quality: dict[str, int | float] | None = None
     store: DatasetStore | None = None
+    redrawn: tuple[DatasetStore, ...] = ()
     model: TrainedModel | None = None
     training_log: tuple[TrainingStep, ...] = ()
     results: Results | None = None
     examples: tuple[Example, ...] = ()
+
+    @property
+    def stores(self) -> tuple[DatasetStore, ...]:
+        """All datasets."""
+        return () if self.store is None else (self.store, *self.redrawn)
 
     def command(self, stage: Stage) -> str:
         """The command that makes a part that is missing; ``recipe.toml`` is the run's own settings."""
@@ -144,12 +151,13 @@ def digest_of(folder: Path) -> str:
     run = RunFolder(folder)
     files = [run.config, run.prompts, run.model / DESCRIPTION, run.model / TRAINING_LOG, run.results, run.examples]
     digest = sha256(__version__.encode())
+    labelled = [run.labelled, *run.redrawn]
     try:
-        for file in (*files, folder / FILE_NAME, run.labelled / FILE_NAME):
+        for file in (*files, folder / FILE_NAME, *(place / FILE_NAME for place in labelled)):
             digest.update(sha256(read_regular(file)).digest() if file.exists() else b"none")
     except OSError as error:
         raise DatasetError("a file of the folder cannot be read", got=str(error)) from error
-    shards = (path.name for place in (folder, run.labelled) for path in sorted(place.glob("shards/*.parquet")))
+    shards = (path.name for place in (folder, *labelled) for path in sorted(place.glob("shards/*.parquet")))
     digest.update("\n".join(shards).encode())
     return digest.hexdigest()
 
@@ -176,6 +184,7 @@ def _read_run(run: RunFolder) -> Contents:
         num_prompts=None if prompts is None else len(prompts[0]),
         prompt_quality=None if prompts is None else prompt_quality(*prompts),
         store=store,
+        redrawn=tuple(DatasetStore.open(path) for path in run.redrawn if (path / FILE_NAME).exists()),
         model=model,
         training_log=_read(run.model / TRAINING_LOG, _parse_log) or (),
         results=results,

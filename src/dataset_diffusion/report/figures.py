@@ -12,7 +12,7 @@ from PIL import Image as Picture
 from scipy.ndimage import morphological_gradient
 
 from dataset_diffusion.dataset.schema import Image, LabelMap, encode_label
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.disk.pictures import check_one_size
 from dataset_diffusion.prompts.class_sets import ClassSet
 
 HEATMAP_COLORS = "magma"
@@ -21,12 +21,7 @@ OPACITY = 0.5
 
 def overlay(image: Image, label: LabelMap, class_set: ClassSet) -> Image:
     """The image with its label map on top: regions tinted in their class's colour and outlined, background as it is."""
-    if image.shape[:2] != label.shape:
-        raise DatasetError(
-            "image and label map differ in size",
-            got=" x ".join(map(str, label.shape)),
-            expected=" x ".join(map(str, image.shape[:2])),
-        )
+    check_one_size("image and label map", label.shape, image.shape[:2])
     region: Bool[np.ndarray, "h w"] = label != 0
     outline = region & (morphological_gradient(label, size=(3, 3)) > 0)
     opacity = np.where(outline, 1.0, OPACITY * region)[..., None]

@@ -11,7 +11,7 @@ import numpy as np
 
 from dataset_diffusion.dataset.schema import Image, LabelMap
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.disk.pictures import check_one_size
 from dataset_diffusion.evaluation.examples import MAX_EXAMPLES, Example
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.records import Sample
@@ -55,15 +55,16 @@ class ExampleRow:
     tiles: tuple[Tile, ...]
 
 
-def sample_rows(store: DatasetStore, exponent: int | None) -> Iterator[SampleRow]:
-    """Up to `MAX_SAMPLES` samples, spread evenly over what is there.
+def sample_rows(stores: Sequence[DatasetStore], exponent: int | None) -> Iterator[SampleRow]:
+    """Up to `MAX_SAMPLES` samples of datasets, spread evenly over what is there.
 
     The heatmaps are those of ``exponent``; where they are not stored, or it is None, those after most products.
     """
-    shards = store.present_shards()
-    there = store.count(shards)
+    parts = [(store, store.shard_range(shard)) for store in stores for shard in store.present_shards()]
+    there = sum(len(indices) for _, indices in parts)
     chosen = np.linspace(0, there - 1, min(MAX_SAMPLES, there)).round().astype(int).tolist()
-    return (_sample_row(store[_nth(store, shards, place)], store.class_set, exponent) for place in chosen)
+    found = (_nth(parts, place) for place in chosen)
+    return (_sample_row(store[index], store.class_set, exponent) for store, index in found)
 
 
 def example_rows(examples: Iterable[Example], class_set: ClassSet) -> Iterator[ExampleRow]:
@@ -71,11 +72,11 @@ def example_rows(examples: Iterable[Example], class_set: ClassSet) -> Iterator[E
     return (_example_row(example, class_set) for example in islice(examples, MAX_EXAMPLES))
 
 
-def _nth(store: DatasetStore, shards: Sequence[int], place: int) -> int:
-    """The index of the sample that is number ``place``, from 0, of those in some shards."""
-    for indices in map(store.shard_range, shards):
+def _nth(parts: Iterable[tuple[DatasetStore, range]], place: int) -> tuple[DatasetStore, int]:
+    """The dataset and the index of the sample that is number ``place``, from 0, of those in some shards."""
+    for store, indices in parts:
         if place < len(indices):
-            return indices[place]
+            return store, indices[place]
         place -= len(indices)
     raise IndexError(place)
 
@@ -106,12 +107,8 @@ def _heatmap_tiles(sample: Sample, class_set: ClassSet, exponent: int | None, si
 
 def _example_row(example: Example, class_set: ClassSet) -> ExampleRow:
     image, truth, prediction = example.image, example.truth, example.prediction
-    if not image.shape[:2] == truth.shape == prediction.shape:
-        raise DatasetError(
-            "an example's image, truth and prediction differ in size",
-            got=f"{image.shape[:2]}, {truth.shape} and {prediction.shape}",
-            expected="one (height, width)",
-        )
+    check_one_size("an example's truth and image", truth.shape, image.shape[:2])
+    check_one_size("an example's prediction and truth", prediction.shape, truth.shape)
     scored = truth != class_set.ignore_index
     present = np.union1d(truth[scored], prediction[scored])
     return ExampleRow(

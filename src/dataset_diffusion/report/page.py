@@ -44,7 +44,7 @@ def write_report(run: str | PathLike[str]) -> Path:
 def _render(contents: Contents, digest: str) -> str:
     """The page as HTML, with a digest of what it is about."""
     class_set, store, results = contents.class_set, contents.store, contents.results
-    statistics = None if store is None else count_labels(store)
+    statistics = count_labels(*contents.stores) if contents.stores else None
     confusion = np.array(results.confusion_matrix, dtype=np.int64) if results and results.confusion_matrix else None
     asked = {} if store is None else store.manifest.provenance.asked()
     # The exponent that the labels were made with, where the dataset says it.
@@ -64,7 +64,7 @@ def _render(contents: Contents, digest: str) -> str:
         scores=class_scores(results, class_set) if results else [],
         counts=counts,
         largest_share=max((row.share for row in counts), default=0.0) or 1.0,
-        samples=list(sample_rows(store, exponent)) if store else [],
+        samples=list(sample_rows(contents.stores, exponent)),
         examples=list(example_rows(contents.examples, class_set)) if class_set else [],
         training_charts=_training_charts(contents.training_log),
         confusion_chart=confusion_chart(confusion, results.classes) if results and confusion is not None else "",
@@ -78,7 +78,8 @@ def _story(contents: Contents, statistics: LabelCounts | None) -> Iterator[str]:
     """What was done, one sentence a stage."""
     store, model, results = contents.store, contents.model, contents.results
     if store is not None and statistics is not None:
-        count = f"{statistics.num_images:,}" if store.is_complete else f"{statistics.num_images:,} of {len(store):,}"
+        is_complete = all(one.is_complete for one in contents.stores)
+        count = f"{statistics.num_images:,}" + ("" if is_complete else f" of {sum(map(len, contents.stores)):,}")
         classes = f"{store.class_set.num_classes} class{'es' if store.class_set.num_classes > 1 else ''}"
         if store.manifest.model is None:
             yield f"{count} images of {classes}, with labels that are known to be true."
@@ -92,6 +93,10 @@ def _story(contents: Contents, statistics: LabelCounts | None) -> Iterator[str]:
                 if by_hand
                 else "No pixel was labelled by hand."
             )
+        if contents.redrawn:
+            count, rounds = sum(map(len, contents.redrawn)), len(contents.redrawn)
+            turns = "one round" if rounds == 1 else f"{rounds} rounds"
+            yield f"{count:,} of them are of what the segmenter was weak at, drawn in {turns}."
     elif contents.num_prompts is not None:
         yield f"{contents.num_prompts:,} prompts are written, and no image is generated yet."
     if model is not None:

@@ -52,6 +52,7 @@ def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = 
     out = Path(out)
     if (out / DESCRIPTION).exists():
         task.identity.check(read_description(out), out)
+        _tidy(out)
         return out
     _check_trainable(task)
     with explained_write_errors(out):
@@ -61,10 +62,14 @@ def train_segmenter(task: TrainingTask, out: Path, listener: TrainingListener = 
         trainer, segmenter = _fit(task, out, listener)
         if trainer.is_global_zero:
             save_segmenter(segmenter, task.identity, out)
-            (out / CHECKPOINT).unlink(missing_ok=True)
-            remove_files(chain.from_iterable(find_leftovers(out).values()))
+            _tidy(out)
         trainer.strategy.barrier()
     return out
+
+
+def _tidy(out: Path) -> None:
+    """Remove what a finished model has no need of; whoever was killed before this may have left it."""
+    remove_files([out / CHECKPOINT, *chain.from_iterable(find_leftovers(out).values())])
 
 
 def _fit(task: TrainingTask, out: Path, listener: TrainingListener) -> tuple[Trainer, Segmenter]:

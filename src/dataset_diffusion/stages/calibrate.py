@@ -36,6 +36,7 @@ from dataset_diffusion.reading import Learning, Reading
 from dataset_diffusion.seeding import random_from, sample_seed
 from dataset_diffusion.segmentation.model_folder import load_segmenter, read_description
 from dataset_diffusion.segmentation.predict import Views, confident, predict
+from dataset_diffusion.stages.relabel import maker_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def calibrate(
     Raises:
         ConfigError: neither or both of a dataset and a benchmark, no model, too few pictures, or ``out`` holds another
             reading.
-        DatasetError, ModelError: the pictures, the model or the teacher cannot be used.
+        DatasetError, ModelError: the pictures, the model or the teacher cannot be used, or the dataset's model has
+            other weights now.
     """
     if (dataset is None) == (settings.benchmark is None):
         raise ConfigError("nothing to learn from, or two things", expected="either a dataset or --benchmark")
@@ -80,10 +82,13 @@ def calibrate(
         if there.learned_from is None or there.learned_from.asked != asked:
             raise ConfigError(f"{out} holds another reading", fix="use another --out or delete it")
         return Calibration(there, 0.0)
-    name = settings.model or (None if store is None else store.manifest.model)
+    name, lora = settings.model, None
+    if name is None and store is not None and store.manifest.model is not None:
+        maker_of(store.manifest)  # refuses other weights
+        name, lora = store.manifest.model, store.manifest.provenance.lora
     if name is None:
         raise ConfigError("no model whose attention is to be read", fix="--model with its name or folder")
-    model = load_from_settings(GenerateSettings(model=name, device=device))
+    model = load_from_settings(GenerateSettings(model=name, lora=lora, device=device))
     examples = dataset_examples(store, settings) if store else _benchmark_examples(settings, model, seed)
     if settings.teacher is not None:
         examples = _taught(examples, settings, device)

@@ -10,7 +10,13 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from dataset_diffusion.config import NO_BENCHMARK, EvaluateSettings, Settings
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_files, write_json
+from dataset_diffusion.disk.atomic import (
+    clear_leftovers,
+    explained_write_errors,
+    remove_files,
+    write_file,
+    write_json,
+)
 from dataset_diffusion.disk.places import below
 from dataset_diffusion.errors import ConfigError, DatasetError, Skipped
 from dataset_diffusion.evaluation.benchmark import Benchmark
@@ -108,12 +114,14 @@ def _collected(found: Iterator[Predicted], benchmark: Benchmark, examples: list[
 
 def _saved(found: Iterator[Predicted], benchmark: Benchmark, folder: Path) -> Iterator[Predicted]:
     """The same predictions, each saved on its way."""
+    places = set()
     for one in found:
         path = below(folder, f"{one.id}.png")
-        with explained_write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, benchmark.task.encode(one.prediction, benchmark.class_set))
+        write_file(path, benchmark.task.encode(one.prediction, benchmark.class_set))
+        places.add(path.parent)
         yield one
+    for place in places:
+        clear_leftovers(place)
 
 
 def _counted(

@@ -22,6 +22,7 @@ from dataset_diffusion.diffusion.load import load_from_settings
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.specs import GenerationPlan, model_fingerprint, model_spec, what_is_taken
 from dataset_diffusion.disk.atomic import clear_leftovers
+from dataset_diffusion.disk.claims import refuse_differences
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError, PromptError, tell
 from dataset_diffusion.labelling.sample import label_generation
@@ -181,12 +182,13 @@ def repair_dataset(store: DatasetStore, damaged: Sequence[int], prompts_file: Pa
     manifest, job = plan_dataset(
         file, recorded.generate, reading, recorded.label, seed=recorded.seed, classes=store.class_set
     )
-    if differences := store.manifest.differences(manifest):
-        raise DatasetError(
-            f"{store.path} was not generated from what is there now",
-            got=", ".join(differences[:3]),
-            fix="name the prompts it was generated from with --prompts, and restore its model",
-        )
+    refuse_differences(
+        store.manifest.differences(manifest),
+        store.path,
+        "what was not generated from what is there now",
+        DatasetError,
+        fix="name the prompts it was generated from with --prompts, and restore its model",
+    )
     lost = sorted([*damaged, *store.missing_shards()])
     with (
         folder_lock(store.path),

@@ -20,6 +20,7 @@ from dataset_diffusion.dataset.schema import (
     with_columns,
 )
 from dataset_diffusion.dataset.store import DatasetStore
+from dataset_diffusion.dataset.verify import label_problems
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.disk.pictures import open_upright
@@ -69,7 +70,6 @@ def _corrections(store: DatasetStore, corrected: Path) -> dict[int, LabelMap]:
     """The label maps that differ from those of the dataset, by sample."""
     labels: dict[int, LabelMap] = {}
     found = 0
-    allowed = {*store.class_set.label_ids, store.class_set.ignore_index}
     for index, label in read_corrections(corrected, store.class_set, _decode):
         found += 1
         if index >= len(store):
@@ -78,9 +78,8 @@ def _corrections(store: DatasetStore, corrected: Path) -> dict[int, LabelMap]:
         if label.shape != present.shape:
             size, expected = (f"{one.shape[0]} x {one.shape[1]}" for one in (label, present))
             raise DatasetError(f"the label map of sample {index} has another size", got=size, expected=expected)
-        if strange := set(np.unique(label).tolist()) - allowed:
-            expected = f"0..{store.class_set.num_classes}, or {store.class_set.ignore_index} where uncertain"
-            raise DatasetError(f"the label map of sample {index} has ids of no class", got=strange, expected=expected)
+        if problem := next(label_problems(label, store.class_set), None):
+            raise DatasetError(f"the label map of sample {index} cannot be used", got=problem)
         if not np.array_equal(label, present):
             labels[index] = label
     if not labels:

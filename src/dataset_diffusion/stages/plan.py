@@ -86,7 +86,7 @@ def estimate(config: RunConfig, costs: Costs) -> Estimate:
     pixels = count * height * width
     generate_hours = None
     if spec is not None and spec.tflop is not None:
-        passes = generation.steps * (2 if generation.guidance_scale > 1 else 1)
+        passes = generation.num_calls * (2 if generation.guidance_scale > 1 else 1)
         generate_hours = pixels / (spec.height * spec.width) * passes * spec.tflop / costs.draw_tflops / 3600
     tflop, parameters = _segmenter_cost(train, len(resolve_classes(config.prompts.classes).label_ids))
     crop_pixels = (train.crop_size or min(height, width)) ** 2

@@ -13,7 +13,14 @@ import numpy as np
 
 from dataset_diffusion.config import PredictSettings
 from dataset_diffusion.dataset.schema import decode_label, encode_image, encode_label
-from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, read_json, write_file, write_json
+from dataset_diffusion.disk.atomic import (
+    atomic_write,
+    clear_leftovers,
+    explained_write_errors,
+    read_json,
+    write_file,
+    write_json,
+)
 from dataset_diffusion.disk.claims import differences, refuse_differences
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.disk.photos import list_photos
@@ -66,6 +73,8 @@ def predict(
             _predict_missing(folder.load(device), missing, settings, out, skip_bad=skip_bad, total=len(files))
         done = [name for name in files if (out / LABELS / f"{name}.png").exists()]
         atomic_write(out / SHARES, _shares(out, done, folder.class_set).encode())
+        for place in {out, *((out / kind / name).parent for kind in (LABELS, OVERLAYS) for name in done)}:
+            clear_leftovers(place)
     return done
 
 

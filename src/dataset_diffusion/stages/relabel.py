@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -38,6 +38,9 @@ from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.labelling.quality import quality_scores
 from dataset_diffusion.machine.process_pool import work_in_processes
 from dataset_diffusion.machine.progress import progress
+
+if TYPE_CHECKING:
+    from dataset_diffusion.diffusion.specs import ModelSpec  # not loaded where no model is asked
 
 
 def relabel_dataset(
@@ -114,8 +117,6 @@ def read_again(
         DatasetError: the dataset is unfinished, or no model read it, or ``out`` holds another one.
         ModelError: the model cannot be loaded, or is not the one that made the dataset.
     """
-    from dataset_diffusion.diffusion.specs import model_fingerprint, model_spec
-
     old = DatasetStore.open(source)
     old.check_complete()
     manifest, provenance = old.manifest, old.manifest.provenance
@@ -127,10 +128,7 @@ def read_again(
             got=str(source),
             fix="dataset-diffusion annotate with the other --reading and --out",
         )
-    spec = model_spec(manifest.model, provenance.generate.lora if provenance.generate else None)
-    if (found := model_fingerprint(spec)) != manifest.model_revision:
-        raise ModelError("not the model that made the dataset", got=found, expected=manifest.model_revision)
-    chosen = spec.resolve_reading(reading).model_copy(update={"when": "drawn"})
+    chosen = maker_of(manifest).resolve_reading(reading).model_copy(update={"when": "drawn"})
     label = settings.resolve(chosen.label)
     used = provenance.used.model_copy(update={"reading": chosen})
     changes = {"label": label, "own_labels": {}, "used": used, "corrections": ()}
@@ -142,6 +140,19 @@ def read_again(
     return new
 
 
+def maker_of(manifest: DatasetManifest) -> ModelSpec:
+    """The spec of the model that made a dataset, at the weights it was made with; a ModelError where they are others.
+
+    Datasets of version 1 do not say which weights those were.
+    """
+    from dataset_diffusion.diffusion.specs import model_fingerprint, model_spec
+
+    spec = model_spec(manifest.model or "", manifest.provenance.lora)
+    if manifest.model_revision not in (None, found := model_fingerprint(spec)):
+        raise ModelError("not the model that made the dataset", got=found, expected=manifest.model_revision)
+    return spec
+
+
 def _read_shards(
     old: DatasetStore, new: DatasetWriter, missing: Sequence[int], device: str | None, batch_size: int
 ) -> None:
@@ -151,8 +162,8 @@ def _read_shards(
     provenance = new.manifest.provenance
     assert provenance.used is not None
     assert provenance.label is not None
-    lora = provenance.generate.lora if provenance.generate else None
-    model = load_from_settings(GenerateSettings(model=new.manifest.model or "", lora=lora, device=device))
+    settings = GenerateSettings(model=new.manifest.model or "", lora=provenance.lora, device=device)
+    model = load_from_settings(settings)
     attend = partial(model.attend, capture=provenance.used.reading)
     with progress("Read again and label", len(new), "images", done=len(new) - new.count(missing)) as advance:
         for shard in missing:

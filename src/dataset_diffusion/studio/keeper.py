@@ -12,12 +12,15 @@ from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.dataset.decisions import FILE_NAME, Decision, Decisions, load_decisions, pictures_hash
 from dataset_diffusion.dataset.schema import decode_label, encode_label, sample_name
 from dataset_diffusion.dataset.store import DatasetStore
-from dataset_diffusion.disk.atomic import explained_write_errors, write_file
+from dataset_diffusion.dataset.verify import label_problems
+from dataset_diffusion.disk.atomic import explained_write_errors, find_leftovers, remove_files, write_file
 from dataset_diffusion.errors import DatasetError
 
 
 class Keeper:
-    """The decisions about a dataset, on disk after every change. Several threads may change them.
+    """The decisions about a dataset, on disk after every change. Several threads may change them, of one process.
+
+    What a killed one left half-written is removed.
 
     Args:
         store: the dataset.
@@ -30,6 +33,9 @@ class Keeper:
     def __init__(self, store: DatasetStore, folder: Path) -> None:
         self._store, self.folder = store, folder
         self._lock = Lock()
+        for file, left in find_leftovers(folder).items():
+            if file.name == FILE_NAME or file.suffix == ".png":
+                remove_files(left)
         begun = (folder / FILE_NAME).exists()
         self.decisions = (
             load_decisions(folder, store.manifest) if begun else Decisions(pictures=pictures_hash(store.manifest))
@@ -51,10 +57,8 @@ class Keeper:
         Raises:
             DatasetError: it has ids that are no class's, or it cannot be written.
         """
-        ignored = self._store.class_set.ignore_index
-        known = {0, ignored, *range(1, self._store.class_set.num_classes + 1)}
-        if unknown := set(np.unique(label).tolist()) - known:
-            raise DatasetError("a corrected label map has ids that are no class's", got=min(unknown))
+        if problem := next(label_problems(label, self._store.class_set), None):
+            raise DatasetError("a corrected label map cannot be kept", got=problem)
         with self._lock:
             write_file(self._file(index), encode_label(label, self._store.class_set))
             self._change(index, corrected=True)

@@ -94,6 +94,15 @@ def test_a_config_that_is_not_json_is_named(copy):
     assert f"; got {copy} (text_encoder/config.json is not JSON: Expecting property name" in message
 
 
+@pytest.mark.parametrize("change", [{"down_block_types": None}, {"sample_size": []}, {"block_out_channels": 3}])
+def test_a_config_that_fits_no_unet_beside_weights_that_are_known(change, tmp_path):
+    copy = shutil.copytree(MODELS["embedded"].path, tmp_path / "copy")
+    file = copy / "unet" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ModelError, match=r"^cannot load the diffusion model; got "):
+        load_model(str(copy), device="cpu")
+
+
 def test_a_missing_tokenizer(copy):
     shutil.rmtree(copy / "tokenizer")
     message = refused(ModelError, load_model, str(copy), "cpu")

@@ -12,6 +12,7 @@ from dataset_diffusion.disk.atomic import (
     remove_files,
     remove_leftovers,
     sync_file_system,
+    write_json,
 )
 from dataset_diffusion.errors import ConfigError, DatasetError
 
@@ -61,6 +62,13 @@ def test_leftovers_of_this_file_alone_are_removed(tmp_path):
         (tmp_path / name).write_bytes(b"half")
     remove_leftovers(tmp_path / "a.bin")
     assert names(tmp_path) == [".b.bin.0f0f.tmp", "a.bin", "a.tmp"]
+
+
+def test_json_is_rid_of_what_killed_writers_of_it_left(tmp_path):
+    for name in (".a.json.0f0f.tmp", ".b.json.0f0f.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert names(tmp_path) == [".b.json.0f0f.tmp", "a.json"]
 
 
 def test_leftovers_are_found_by_the_file_they_were_to_become(tmp_path):

@@ -69,6 +69,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(train, tmp_path):
     assert stopped == whole
 
 
+def test_a_finished_model_is_rid_of_what_a_kill_right_after_left(train, tmp_path):
+    whole = contents(train("model"))
+    (tmp_path / "model" / CHECKPOINT).write_bytes(b"no longer needed")
+    (tmp_path / "model" / f".{WEIGHTS}.0123abcd.tmp").write_bytes(b"half")
+    assert contents(train("model", on_step=never)) == whole
+
+
 def test_stopped_before_the_first_checkpoint_it_starts_afresh(train):
     whole = contents(train("whole"))
     with pytest.raises(KeyboardInterrupt):

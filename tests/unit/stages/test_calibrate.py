@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from tests.helpers.factories import write_dataset
-from tests.helpers.processes import refuse, succeed
+from tests.helpers.processes import last_line, refuse, succeed
 
 from dataset_diffusion.config import CalibrateSettings, LabelOptions
 from dataset_diffusion.dataset.store import DatasetStore
@@ -13,6 +13,7 @@ from dataset_diffusion.evaluation.readers.scenes import SCENES
 from dataset_diffusion.evaluation.scorers.semantic import evaluate_labels
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
+from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.reading import LearnedLayers, Reading
 from dataset_diffusion.seeding import sample_seed
 from dataset_diffusion.stages.calibrate import calibrate
@@ -48,6 +49,14 @@ def test_what_was_learned_is_written_with_what_it_is_for(learned, scenes):
     assert (reading.learned_from.num_images, reading.learned_from.kept_back) == (18, 6)
     assert reading.scores.keys() == {"published", "plain", "learned"}
     assert reading.label.refine == "none"
+
+
+def test_the_model_of_a_dataset_must_have_the_weights_that_made_it(tmp_path):
+    samples = [DatasetStore.open(SCENES)[0]]
+    write_dataset(tmp_path / "drawn", samples, class_set("emoji"), model="embedded", model_revision="0123abcd")
+    assert last_line("calibrate", tmp_path / "drawn", "--out", tmp_path / "mine.json") == (
+        f"not the model that made the dataset; got {model_fingerprint(MODELS['embedded'])}; expected 0123abcd"
+    )
 
 
 def test_it_reads_other_scenes_better_than_the_plain_mean(learned, embedded):

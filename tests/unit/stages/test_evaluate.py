@@ -121,6 +121,8 @@ def test_the_test_split_is_saved_for_the_server(model, voc, tmp_path):
     command = ["evaluate", model("voc", (0, 3, 15)), "--benchmark", "voc2012", "--root", voc.root]
     command += ["--split", "test", "--out", out]
     assert refuse(*command).startswith("the labels of this split of voc2012 are not public; ")
+    saved.mkdir()
+    (saved / ".2008_000007.png.0badcafe.tmp").write_bytes(b"half")  # as a kill leaves it
     assert succeed(*command, "--save-predictions", saved) == f"1 predictions in {saved}\n"
     assert [path.name for path in saved.iterdir()] == ["2008_000007.png"]
     assert not out.exists()

@@ -280,7 +280,7 @@ def test_repair_refuses_other_prompts_and_changes_nothing(draw, tmp_path):
     store = draw(2)
     store.shard_path(0).write_bytes(b"half")
     write_prompts(tmp_path / "prompts.jsonl", build_prompts(None, CLASSES, 2, seed=1), CLASSES)
-    with pytest.raises(DatasetError, match=r"was not generated from what is there now; got config.prompts_sha256: "):
+    with pytest.raises(DatasetError, match=r"not generated from what is there now; got config.prompts_sha256: "):
         repair_dataset(store, [0])
     assert shards(store) == [b"half"]
 

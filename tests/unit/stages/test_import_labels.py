@@ -112,7 +112,11 @@ def test_relabelling_in_place_does_not_undo_corrections(tmp_path):
         ("other.png", np.zeros((3, 4), np.uint8), "no label map was corrected; got none in"),
         ("00000099.png", np.zeros((3, 4), np.uint8), "a label map of no sample; got 99; expected 0 to 22"),
         ("00000000.png", np.zeros((9, 4), np.uint8), "sample 0 has another size; got 9 x 4; expected 3 x 4"),
-        ("00000000.png", np.full((3, 4), 77, np.uint8), "the label map of sample 0 has ids of no class; got {77}"),
+        (
+            "00000000.png",
+            np.full((3, 4), 77, np.uint8),
+            "sample 0 cannot be used; got label ids outside the class set: 77",
+        ),
         ("00000000.png", np.full((3, 4, 3), 77, np.uint8), "a colour of no class; got (77, 77, 77)"),
     ],
 )

@@ -56,6 +56,8 @@ def test_it_resumes_and_a_finished_one_is_left_as_it_is(model, photos, tmp_path)
     succeed(*words)
     files, times = files_of(out), times_of(out / "labels")
     (out / "labels" / "b.png").unlink()
+    for left in (".predict.json.0badcafe.tmp", "labels/.b.png.0badcafe.tmp", "overlays/frames/.0001.jpg.0badcafe.tmp"):
+        (out / left).write_bytes(b"half")  # as a kill leaves it
     succeed(*words)
     assert files_of(out) == files
     assert {name for name, time in times_of(out / "labels").items() if times[name] != time} == {"b.png"}

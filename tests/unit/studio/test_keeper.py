@@ -42,7 +42,7 @@ def test_a_corrected_label_map_lies_beside_the_decisions_until_it_is_taken_back(
 
 
 def test_ids_that_are_no_class_are_refused(dataset, folder):
-    with pytest.raises(DatasetError, match="has ids that are no class's; got 3"):
+    with pytest.raises(DatasetError, match="cannot be kept; got label ids outside the class set: 3"):
         Keeper(dataset, folder).correct(0, np.full((12, 20), 3, np.uint8))
     assert not folder.exists()
 
@@ -53,3 +53,14 @@ def test_a_lost_correction_is_told(dataset, folder):
     (folder / "00000000.png").unlink()
     with pytest.raises(DatasetError, match="cannot read"):
         keeper.corrected(0)
+
+
+def test_what_a_killed_studio_left_half_written_is_removed(dataset, folder):
+    Keeper(dataset, folder).decide(4, keep=True, label=None)
+    left = [folder / name for name in (".decisions.json.0badcafe.tmp", ".00000004.png.0badcafe.tmp")]
+    others = [folder / name for name in (".notes.txt.0badcafe.tmp", "notes.tmp")]
+    for file in (*left, *others):
+        file.write_bytes(b"half")
+    Keeper(dataset, folder)
+    assert not any(file.exists() for file in left)
+    assert all(file.exists() for file in others)

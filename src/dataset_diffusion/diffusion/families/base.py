@@ -256,9 +256,7 @@ class Family:
         if self.is_flow:
             level = timestep / int(config.num_train_timesteps)
             return (1 - level) * latents + level * noise
-        steps = torch.full((len(latents),), timestep, device=latents.device)
-        found: Tensor = DDIMScheduler.from_config(config).add_noise(latents, noise, steps)
-        return found
+        return diffused(config, latents, noise, timestep)
 
     @property
     def is_flow(self) -> bool:
@@ -278,6 +276,13 @@ class Family:
         """The arguments of another call of the network, with other latents at another noise level."""
         clock = torch.full_like(call[self.clock], self.time(timestep))
         return call | {self.latents: self.pack(latents), self.clock: clock}
+
+
+def diffused(scheduler_config: Any, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    """Latents at a noise level of a diffusion's schedule, in training timesteps."""
+    steps = torch.full((len(latents),), timestep, device=latents.device)
+    found: Tensor = DDIMScheduler.from_config(scheduler_config).add_noise(latents, noise, steps)
+    return found
 
 
 def in_template(tokenizer: Any, **options: Any) -> tuple[str, str]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import DDIMScheduler
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from dataset_diffusion.diffusion.capture import AttentionCapture, AttentionLayers, AttentionReader
+from dataset_diffusion.diffusion.capture import AttentionCapture, AttentionLayers
+from dataset_diffusion.diffusion.families.base import diffused
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.reading import LayerChoice, Reading
 from dataset_diffusion.records import Prompt
-from dataset_diffusion.seeding import sample_generator
 
 
 class UNetModel(DiffusionModel):
@@ -44,29 +42,19 @@ class UNetModel(DiffusionModel):
         unet = self.pipeline.unet
         return {name: int(unet.get_submodule(name).heads) for name in _attention_layers(unet, "attn2")}
 
-    @torch.inference_mode()
-    def _look_at(
-        self,
-        images: Sequence[UInt8[np.ndarray, "h w 3"]],
-        prompts: Sequence[Prompt],
-        seeds: Sequence[int],
-        reading: Reading,
-        timesteps: Sequence[int],
-    ) -> AttentionReader:
-        """Encode images, add noise, and call the UNet once per noise level."""
-        height, width, _ = images[0].shape
-        self.check(prompts, self._plan(reading, height=height, width=width))
-        latents = self._encode_images(images)
-        noise = torch.cat([torch.randn(1, *latents.shape[1:], generator=sample_generator(seed)) for seed in seeds])
-        noise = noise.to(latents)
-        scheduler = DDIMScheduler.from_config(self.pipeline.scheduler.config)
-        text, extra = self._encode_texts([prompt.text for prompt in prompts], (height, width))
-        with self._reader(prompts, reading, False, (height, width)) as attention:
-            for timestep in timesteps:
-                step = torch.full((len(images),), timestep, device=latents.device)
-                noisy = scheduler.add_noise(latents, noise, step)
-                self.pipeline.unet(noisy, step, text, added_cond_kwargs=extra)
-        return attention
+    def _noisy(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+        return diffused(self.pipeline.scheduler.config, latents, noise, timestep)
+
+    def _network_call(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], size: tuple[int, int]
+    ) -> Callable[[Tensor, int], object]:
+        text, extra = self._encode_texts([prompt.text for prompt in prompts], size)
+
+        def call(noisy: Tensor, timestep: int) -> None:
+            steps = torch.full((len(noisy),), timestep, device=noisy.device)
+            self.pipeline.unet(noisy, steps, text, added_cond_kwargs=extra)
+
+        return call
 
     def _reader(
         self,
@@ -132,9 +120,8 @@ class UNetModel(DiffusionModel):
         size_ids = torch.tensor([[*size, 0, 0, *size]], dtype=states.dtype, device=states.device)
         return states, {"text_embeds": pooled, "time_ids": size_ids.repeat(len(texts), 1)}
 
-    def _encode_images(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[Tensor, "b c latent_h latent_w"]:
+    def _encode_images(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c latent_h latent_w"]:
         autoencoder = self.pipeline.vae
-        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device, autoencoder.dtype) / 127.5 - 1
         latents: Tensor = retrieve_latents(autoencoder.encode(pixels), sample_mode="argmax")
         return latents * float(autoencoder.config.scaling_factor)
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dataset_diffusion.dataset.schema import LabelMap
+from dataset_diffusion.disk.pictures import check_one_size
 from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.prompts.class_sets import ClassSet
 
@@ -173,12 +174,7 @@ def count_pairs(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, name:
     """Pixels by (true id, predicted id), of all 256 x 256 pairs; a DatasetError if not two label maps of one size."""
     predicted_ids = _as_ids(prediction, f"{name}: the prediction")
     true_ids = _as_ids(truth, f"{name}: the truth")
-    if predicted_ids.shape != true_ids.shape:
-        raise DatasetError(
-            f"{name}: prediction and truth differ in size",
-            got=" x ".join(map(str, predicted_ids.shape)),
-            expected=" x ".join(map(str, true_ids.shape)),
-        )
+    check_one_size(f"{name}: prediction and truth", predicted_ids.shape, true_ids.shape)
     # Counted in one pass, with every check made on the counts: ten times the speed of masking ignored pixels first.
     pairs = true_ids.astype(np.uint16) * _IDS + predicted_ids
     return np.bincount(pairs.ravel(), minlength=_IDS * _IDS).reshape(_IDS, _IDS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_diffusion.config import config_hash
-from dataset_diffusion.disk.atomic import read_json, remove_leftovers, write_json
+from dataset_diffusion.disk.atomic import read_json, write_json
 from dataset_diffusion.errors import PromptError
 from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.class_sets import ClassSet
@@ -95,7 +95,6 @@ def write_shards(
             ask = ask or load()
             made = _ask(ask, request, shard, wanted, said, fits=fits)
             write_json(file, {"request": request.identity, "by_grammar": made.by_grammar, "captions": made.scenes})
-            remove_leftovers(file)
         written = _read(file, request, wanted)
         said.update(gist(caption) for caption, _ in written.scenes)
         yield written
