@@ -50,6 +50,6 @@ def test_ctrl_c_is_a_stop(name, dataset, tmp_path):
 
 def test_ctrl_c_while_a_dataset_is_verified(dataset, tmp_path):
     stopped = Command("verify", dataset.path, "--num-workers", 2, printed=tmp_path / "printed")
-    stopped.wait_until(lambda: any("Verify" in line for line in stopped.lines))
+    stopped.wait_until(lambda: any("Check every picture" in line for line in stopped.lines))
     stopped.send(signal.SIGINT)
     assert stopped.wait() in {0, 130}  # it may have been done by then
