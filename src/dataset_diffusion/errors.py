@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from difflib import get_close_matches
+from numbers import Real
+from operator import index
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+QUIET = "DATASET_DIFFUSION_QUIET"
+"""Environment variable of ``--quiet``, which workers take over: no notes and no progress."""
 
 
 class DatasetDiffusionError(Exception):
@@ -18,6 +27,9 @@ class DatasetDiffusionError(Exception):
         expected: what would have been accepted.
         fix: what to do about it.
     """
+
+    result: dict[str, Any] | None = None
+    """What a command found before it was refused, for ``--json``."""
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
         parts = [what]
@@ -49,6 +61,46 @@ class DatasetError(DatasetDiffusionError):
     """A dataset, benchmark or image file that cannot be read or written."""
 
 
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """A fix for a misspelt name: the known one that it begins, or is most like, if any is by this much (0 to 1)."""
+    names = list(known)
+    begun = [name for name in names if len(word) > 1 and name.startswith(word)]
+    meant = begun or get_close_matches(word, names, n=1, cutoff=likeness)
+    return f"did you mean {meant[0]}?" if meant else None
+
+
+def check_kind(
+    value: object,
+    kinds: type | tuple[type, ...],
+    what: str,
+    *,
+    fix: str | None = None,
+    error: type[DatasetDiffusionError] = ConfigError,
+) -> None:
+    """Refuse an argument that is of none of the kinds; ``what`` it is stands in the message."""
+    if not isinstance(value, kinds):
+        known = {type(None): "None", Real: "a number"}
+        names = [known.get(kind, kind.__name__) for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+        got = "None" if value is None else f"{type(value).__name__} {value!r}"
+        raise error(f"bad {what}", got=got, expected=" or ".join(names), fix=fix)
+
+
+def whole_number(value: Any, what: str, *, at_least: int | None = None) -> int:
+    """A whole number of Python, NumPy or torch.
+
+    Raises:
+        ConfigError: it is something else, or too small.
+    """
+    expected = "a whole number" if at_least is None else f"a whole number of at least {at_least}"
+    try:
+        number = index(value)
+    except TypeError:
+        raise ConfigError(f"bad {what}", got=repr(value), expected=expected) from None
+    if at_least is not None and number < at_least:
+        raise ConfigError(f"bad {what}", got=number, expected=expected)
+    return number
+
+
 class Skipped:
     """What ``--skip-bad`` left out, and why.
 
@@ -73,9 +125,15 @@ def leave_out(name: str, error: DatasetDiffusionError, skipped: Skipped | None) 
     skipped.reasons[name] = str(error)
 
 
+def is_quiet() -> bool:
+    """Whether only results and errors are to be said."""
+    return bool(os.environ.get(QUIET))
+
+
 def tell(line: str) -> None:
     """Say on stderr what is no error, but what nobody would see otherwise."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    if not is_quiet():
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def first_line(error: BaseException) -> str:

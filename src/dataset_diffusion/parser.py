@@ -6,7 +6,6 @@ why pyproject.toml asks for exactly one version of tyro. Nothing else of the pac
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import re
@@ -19,16 +18,23 @@ import tyro
 from pydantic import ValidationError
 from tyro import _errors as refused
 
-from dataset_diffusion.config import as_config_error
-from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.config import SettingsError, as_config_error
+from dataset_diffusion.errors import ConfigError, did_you_mean
 
 PROGRAM = "dataset-diffusion"
+SHELLS = ("bash", "zsh", "fish")
+WORDS_OF_ANY_COMMAND = {
+    "--json": "print the result as one JSON object, and all else to stderr",
+    "--quiet": "say nothing but the result and errors",
+    "--debug": "show the traceback of an error",
+}
+"""What may stand anywhere on the command line, and what it does."""
 
 Command = Callable[..., Any]
 
 
 def parse(words: Sequence[str], commands: Mapping[str, Command]) -> Callable[[], Any]:
-    """The command that words ask for, with its arguments bound. Help is printed at once.
+    """The command that words ask for, with its arguments bound. Help and completion scripts are printed at once.
 
     Args:
         words: the command line without the program's name, at least one.
@@ -37,13 +43,14 @@ def parse(words: Sequence[str], commands: Mapping[str, Command]) -> Callable[[],
     Raises:
         ConfigError: no such command or option, a value that an option does not take, or a missing one.
     """
-    if words[0] not in (*commands, "-h", "--help"):
-        meant = difflib.get_close_matches(words[0], commands, n=1)
+    if words[0] == "--completion":
+        words = ["--tyro-print-completion", _shell(words[1:])]
+    elif words[0] not in (*commands, "-h", "--help"):
         raise ConfigError(
             "no such command",
             got=words[0],
             expected=f"one of {', '.join(commands)}",
-            fix=f"did you mean {meant[0]}?" if meant else None,
+            fix=did_you_mean(words[0], commands),
         )
 
     def explain(event: refused.ParseErrorEvent) -> NoReturn:
@@ -56,11 +63,24 @@ def parse(words: Sequence[str], commands: Mapping[str, Command]) -> Callable[[],
                 args=words,
                 prog=PROGRAM,
                 description="Type class names, get a segmentation dataset and a trained segmenter, with no annotation. "
-                "Add --debug to any command for the traceback of an error. --version says which version this is.",
+                f"Any command takes {_listed(WORDS_OF_ANY_COMMAND)}. "
+                "--version says which version this is, --completion bash (zsh, fish) prints what makes that shell "
+                "complete commands and options.",
             )
-    except SystemExit:  # the help is printed
+    except SystemExit:  # the help or script is printed
         return lambda: None
     return bound
+
+
+def _listed(words: Mapping[str, str]) -> str:
+    *first, last = (f"{word} ({what})" for word, what in words.items())
+    return f"{', '.join(first)} and {last}"
+
+
+def _shell(words: Sequence[str]) -> str:
+    if len(words) != 1 or words[0] not in SHELLS:
+        raise ConfigError("no such shell", got=" ".join(words) or "none", expected=f"one of {', '.join(SHELLS)}")
+    return words[0]
 
 
 def _bind(command: Command) -> Command:
@@ -91,8 +111,8 @@ def _explain(event: refused.ParseErrorEvent, words: Sequence[str], commands: Map
         case refused.UnrecognizedArgs(tokens=[token, *_]) | refused.MissingArgs(unrecognized_tokens=[token, *_]):
             # A misspelt option is missed as well; the spelling is what to correct.
             kind = "option" if token.startswith("-") else "argument"
-            meant = _options_like(token, commands[words[0]]) if kind == "option" else []
-            return ConfigError(f"no such {kind}", got=token, fix=f"did you mean {meant[0]}?" if meant else fix)
+            meant = _option_meant(token, commands[words[0]]) if kind == "option" else None
+            return ConfigError(f"no such {kind}", got=token, fix=meant or fix)
         case refused.MissingArgs(missing_arguments=missing):
             return ConfigError(f"missing {' and '.join(_name(one.arg) for one in missing)}", fix=fix)
         case refused.BadValue(argument=argument, reason="too_few_values"):
@@ -117,10 +137,11 @@ def _explain_group() -> ConfigError | None:
     """What pydantic refused in a group of options, such as ``--capture.every 0``, while tyro built the group."""
     failure = sys.exception()
     cause = failure.__context__ if failure else None
-    if not isinstance(cause, ValidationError):
+    refusal = cause.__cause__ if isinstance(cause, SettingsError) else None
+    if not isinstance(refusal, ValidationError):
         return None
     *_, group = str(getattr(failure, "arg", "")).split(".")
-    return as_config_error(cause, group=group)
+    return as_config_error(refusal, group=group)
 
 
 def _name(argument: Any) -> str:
@@ -137,9 +158,9 @@ def _value_of(option: str, words: Sequence[str]) -> str:
     return ""
 
 
-def _options_like(token: str, command: Command) -> list[str]:
+def _option_meant(token: str, command: Command) -> str | None:
     """The command's option that a misspelt one is most like, if any is."""
     parser = tyro.extras.get_parser(command)
-    options = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
-    word = token.partition("=")[0].lstrip("-")
-    return [f"--{option}" for option in difflib.get_close_matches(word, options, n=1, cutoff=0.65)]
+    options = {option.lstrip("-"): option for action in parser._actions for option in action.option_strings}
+    fix = did_you_mean(token.partition("=")[0].lstrip("-"), options, likeness=0.65)
+    return fix and fix.replace("mean ", "mean --")

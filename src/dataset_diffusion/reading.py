@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, m
 
 from dataset_diffusion.config import LabelSettings, NonNegativeInt, PositiveInt, Settings
 from dataset_diffusion.disk.atomic import atomic_write, explained_write_errors, remove_leftovers
-from dataset_diffusion.errors import ConfigError, first_problem
+from dataset_diffusion.errors import ConfigError, check_kind, first_problem
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,7 @@ class Reading(Settings):
         Raises:
             ConfigError: there is no such file, or it holds no reading.
         """
+        check_kind(file, (str, Path), "file of a reading")
         try:
             return cls.model_validate_json(Path(file).read_bytes())
         except OSError as error:

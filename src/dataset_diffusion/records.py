@@ -1,4 +1,4 @@
-"""What the stages hand to one another. Frozen, typed, no behaviour.
+"""What the stages hand to one another. Frozen, typed, no behaviour but to show themselves in a line.
 
 Maps that are computed with (attention, heatmaps) are torch tensors; pictures (images, label maps) are NumPy arrays,
 so that ``PIL.Image.fromarray`` takes them as they are. The axis order is always (height, width).
@@ -6,9 +6,10 @@ so that ``PIL.Image.fromarray`` takes them as they are. The axis order is always
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataset_diffusion.errors import PromptError
 
@@ -16,6 +17,21 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float16, Float32, UInt8
     from torch import Tensor
+
+
+def shown(value: Any) -> str:
+    """A value in a few words: a picture or map as its dtype and shape, anything else as its `repr`."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{str(value.dtype).removeprefix('torch.')}[{', '.join(map(str, value.shape))}]"
+    return f"({', '.join(map(shown, value))})" if type(value) is tuple else repr(value)
+
+
+class Record:
+    """A dataclass whose ``repr`` is a line: its maps and pictures show their dtype and shape."""
+
+    def __repr__(self) -> str:
+        values = (f"{field.name}={shown(getattr(self, field.name))}" for field in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(values)})"
 
 
 class Scene(NamedTuple):
@@ -43,7 +59,7 @@ class Prompt:
             prompt says it: a single class, or one word per class.
 
     Raises:
-        PromptError: the class words cannot be told from the class prompt.
+        PromptError: the classes are no ids, or the class words cannot be told from the class prompt.
     """
 
     index: int
@@ -53,6 +69,7 @@ class Prompt:
     class_words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_sequence(self.classes)
         if self.class_words:
             words = tuple(self.class_words)
         else:
@@ -67,8 +84,13 @@ class Prompt:
         object.__setattr__(self, "class_words", words)
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionMaps:
+def _check_sequence(classes: object) -> None:
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise PromptError("the classes of a prompt are ids", got=repr(classes), expected="such as (1, 2)")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AttentionMaps(Record):
     """What the attention of one image says.
 
     Attributes:
@@ -85,8 +107,8 @@ class AttentionMaps:
     are_probabilities: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class LayerMaps:
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerMaps(Record):
     """What every attention layer and head says of one image, before a learned reading weighs them.
 
     Attributes:
@@ -100,16 +122,16 @@ class LayerMaps:
     self_shape: tuple[int, int]
 
 
-@dataclass(frozen=True, eq=False)
-class Generation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Generation(Record):
     """One generated image, uint8 RGB in [0, 255], "h w 3", and its attention (None if it was not captured)."""
 
     image: UInt8[np.ndarray, "h w 3"]
     attention: AttentionMaps | None
 
 
-@dataclass(frozen=True, eq=False)
-class Heatmaps:
+@dataclass(frozen=True, eq=False, repr=False)
+class Heatmaps(Record):
     """The evidence a label map is made from, for every stored exponent.
 
     Attributes:
@@ -140,8 +162,8 @@ class Score(StrEnum):
         return f"{self}.{class_id}"
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sample(Record):
     """One row of a dataset.
 
     Attributes:

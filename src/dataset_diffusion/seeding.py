@@ -6,6 +6,8 @@ import hashlib
 import random
 from typing import TYPE_CHECKING
 
+from dataset_diffusion.errors import whole_number
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,7 +32,7 @@ def sample_generator(seed: int) -> torch.Generator:
     """The torch generator of one sample. On the CPU, so that every device draws the same noise."""
     import torch
 
-    return torch.Generator(device="cpu").manual_seed(seed)
+    return torch.Generator(device="cpu").manual_seed(whole_number(seed, "seed"))
 
 
 def _keyed_hash(*key: object) -> int:

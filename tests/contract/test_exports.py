@@ -388,7 +388,7 @@ def test_a_full_disk_is_told_in_one_line_and_loses_nothing(kind, many, uninterru
     stopped = Command(*words, printed=printed, largest_file=600)
     assert stopped.wait() == 2
     # The small files of yolo-semantic find room: what is too large there is written after the last image.
-    assert [line.split(":")[0] for line in stopped.lines] in (["error"], ["Export", "error"])
+    assert [line.split(":")[0] for line in stopped.lines] in (["error"], ["Write images in the other format", "error"])
     assert stopped.last_line.startswith(f"error: cannot write {out}/")
     assert stopped.last_line.endswith(
         "File too large; fix: make room or choose another --out, then run the same command again"

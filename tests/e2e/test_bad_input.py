@@ -15,7 +15,8 @@ PROMPTS = {
     "unknown class set": (
         ["--classes", "vok"],
         f"unknown class set; got 'vok'; expected {SETS}; "
-        'fix: for classes of your own separate their names by commas, such as "forklift,pallet" or "vok,"',
+        "fix: did you mean voc? "
+        'for classes of your own separate their names by commas, such as "forklift,pallet" or "vok,"',
     ),
     "class without prompt words": (
         ["--classes", "cat,  ,dog"],

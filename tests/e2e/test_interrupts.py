@@ -158,7 +158,7 @@ def test_ctrl_c_ends_a_command_and_its_worker_processes(paths, tmp_path):
 
 def test_ctrl_c_while_a_dataset_is_verified(paths, tmp_path):
     stopped = Command("verify", paths["MANY"], "--num-workers", 2, printed=tmp_path / "printed")
-    stopped.wait_until(lambda: any("Verify" in line for line in stopped.lines))
+    stopped.wait_until(lambda: any("Check every picture" in line for line in stopped.lines))
     stopped.send(signal.SIGINT)
     assert stopped.wait() in {0, 130}  # it may have been done by then
 

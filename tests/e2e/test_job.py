@@ -17,7 +17,12 @@ from dataset_diffusion.prompts.prompt_files import read_prompts
 from dataset_diffusion.recipe import load_recipe
 from dataset_diffusion.seeding import sample_seed
 
-PROGRESS = ("Generate and label: ", "Train: ", "Evaluate: ", "Verify: ")
+PROGRESS = (
+    "Generate images and label them: ",
+    "Train the segmenter: ",
+    "Compare predictions with the truth: ",
+    "Check every picture and label map: ",
+)
 
 RECIPE = """
 [prompts]

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,29 @@ def test_shown_commands_exist(line):
         parse(words, COMMANDS)
 
 
+def python_examples(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
 def test_the_python_examples_run(capsys):
-    for example in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL):
+    for example in python_examples(ROOT / "README.md"):
         exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out.count("(128, 128, 3)") == 1 + 2
+
+
+@pytest.mark.slow
+def test_the_python_examples_type_check(tmp_path):
+    """Strictly, in one call, with what `make lint` has cached."""
+    files = []
+    for page in PAGES:
+        for number, example in enumerate(python_examples(page)):
+            files.append(tmp_path / f"{page.stem.lower()}_{number}.py")
+            files[-1].write_text(example, encoding="utf-8")
+    assert len(files) >= 2
+    (tmp_path / "wrong.py").write_text("from dataset_diffusion import load_model\nload_model(3)\n")
+    options = ["--config-file", "pyproject.toml", "--cache-dir", ".mypy_cache", "--no-error-summary"]
+    command = [sys.executable, "-m", "mypy", *options, *files, tmp_path / "wrong.py"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    complaints = checked.stdout.splitlines()
+    assert [line for line in complaints if "wrong.py:2: error" not in line] == []
+    assert len(complaints) == 1, checked.stderr

@@ -1,6 +1,7 @@
 import os
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -11,9 +12,12 @@ from dataset_diffusion.errors import (
     DatasetError,
     ModelError,
     PromptError,
+    check_kind,
+    did_you_mean,
     first_line,
     first_problem,
     tell,
+    whole_number,
 )
 
 
@@ -86,3 +90,29 @@ def test_the_first_problem_is_told_with_its_place(value, told):
 def test_what_is_told_stands_on_stderr(capsys):
     tell("left out 1 file")
     assert capsys.readouterr() == ("", "left out 1 file\n")
+
+
+def test_what_is_like_a_known_name_was_probably_meant():
+    assert did_you_mean("sd21", ["sd15", "sd21-base"]) == "did you mean sd21-base?"
+    assert did_you_mean("sdd15", ["sd15", "sd21-base"]) == "did you mean sd15?"
+    assert did_you_mean("sdd15", ["sd15", "sd21-base"], likeness=0.95) is None
+    assert did_you_mean("sd21", []) is None
+
+
+def test_an_argument_of_another_kind():
+    check_kind(True, (str, bool), "flag")
+    with pytest.raises(PromptError) as error:
+        check_kind(3, (str, type(None)), "caption", fix="write it", error=PromptError)
+    assert str(error.value) == "bad caption; got int 3; expected str or None; fix: write it"
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.array(3)])
+def test_whole_numbers_of_any_library(value):
+    assert whole_number(value, "seed") == 3
+
+
+@pytest.mark.parametrize(("value", "got"), [("3", "'3'"), (2.5, "2.5"), (None, "None"), (0, "0")])
+def test_what_is_no_whole_number(value, got):
+    with pytest.raises(ConfigError) as error:
+        whole_number(value, "seed", at_least=1)
+    assert str(error.value) == f"bad seed; got {got}; expected a whole number of at least 1"

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from pydantic import ValidationError
 
 from dataset_diffusion.config import LabelSettings
 from dataset_diffusion.errors import ConfigError
@@ -55,14 +54,14 @@ def test_a_file_gives_back_what_was_saved(tmp_path, cross_attention):
 )
 def test_the_features_that_weights_are_for(changes, features):
     assert learned(**changes, hidden=((0.0,) * features,) * 2).num_features == features
-    with pytest.raises(ValidationError, match=f"rows of {features} weights"):
+    with pytest.raises(ConfigError, match=f"rows of {features} weights"):
         learned(**changes, hidden=((0.0,) * (features + 1),) * 2)
 
 
 def test_weights_that_do_not_fit_one_another_are_refused():
-    with pytest.raises(ValidationError, match="as many biases and outputs as hidden units"):
+    with pytest.raises(ConfigError, match="as many biases and outputs as hidden units"):
         learned(output=(1.0,))
-    with pytest.raises(ValidationError, match="for 2 layers"):
+    with pytest.raises(ConfigError, match="for 2 layers"):
         learned(heads=(3,))
 
 

@@ -1,9 +1,11 @@
 import dataclasses
 
+import numpy as np
 import pytest
+import torch
 
 from dataset_diffusion.errors import PromptError
-from dataset_diffusion.records import Prompt
+from dataset_diffusion.records import AttentionMaps, Generation, Prompt
 
 
 def test_one_class_takes_the_whole_class_prompt():
@@ -38,3 +40,11 @@ def test_prompts_are_values():
     assert hash(prompt) == hash(Prompt(0, "a cat; cat", "cat", (8,)))
     with pytest.raises(dataclasses.FrozenInstanceError):
         prompt.index = 1
+
+
+def test_records_show_their_maps_and_pictures_by_dtype_and_shape():
+    maps = AttentionMaps(torch.zeros(2, 4, 4), torch.zeros(16, 16), (4, 4))
+    assert repr(Generation(np.zeros((8, 9, 3), np.uint8), maps)) == (
+        "Generation(image=uint8[8, 9, 3], attention=AttentionMaps(cross_attention=float32[2, 4, 4], "
+        "self_attention=float32[16, 16], self_shape=(4, 4), are_probabilities=False))"
+    )

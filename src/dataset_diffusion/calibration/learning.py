@@ -75,7 +75,7 @@ def learn_reading(
     names = [f"level-{level}" for level in settings.timesteps] + [other.name for other in others]
     done = sum(file is not None and file.exists() for file in map(file_of, names))
     num_looks = len(examples) * len(names)
-    with progress("Read attention", num_looks, "pictures", done=len(examples) * done) as advance:
+    with progress("Read the attention of pictures", num_looks, "pictures", done=len(examples) * done) as advance:
         tried = [
             keep_pass(file_of(name), partial(_learn_level, model, split, level, seed, advance))
             for name, level in zip(names, levels, strict=False)
@@ -87,7 +87,9 @@ def learn_reading(
     best = max(tried, key=lambda one: one.score)
     maps = {name: one.heatmaps for name, one in averaged.items()}
     maps["learned"] = best.heatmaps
-    with progress("Choose thresholds", len(examples) * len(maps) * len(TRIED_EXPONENTS), "pictures") as advance:
+    with progress(
+        "Try thresholds for the labels", len(examples) * len(maps) * len(TRIED_EXPONENTS), "pictures"
+    ) as advance:
         chosen = {name: choose_on_split(heatmaps, split, settings, advance) for name, heatmaps in maps.items()}
     scores = {name: score for name, (_, score) in chosen.items()} if split.back else {}
     return best.reading.model_copy(update={"label": chosen["learned"][0], "scores": scores})

@@ -20,7 +20,7 @@ BANDS = tuple(np.arange(0.0, 0.31, 0.01).round(2).tolist())
 def choose_labels(heatmaps: Sequence[Heatmaps], examples: Sequence[Example], settings: LearnSettings) -> LabelSettings:
     """Exponent and thresholds by which label maps agree best with the targets of examples."""
     everything = Split(examples, list(range(len(examples))), [])
-    with progress("Choose thresholds", len(examples) * len(TRIED_EXPONENTS), "pictures") as advance:
+    with progress("Try thresholds for the labels", len(examples) * len(TRIED_EXPONENTS), "pictures") as advance:
         return choose_on_split(heatmaps, everything, settings, advance)[0]
 
 

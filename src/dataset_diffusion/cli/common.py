@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import arg
 
-from dataset_diffusion.errors import Skipped
+from dataset_diffusion.errors import Skipped, is_quiet
+
+if TYPE_CHECKING:
+    from dataset_diffusion.dataset.store import DatasetStore
+
+Result = dict[str, Any]
+"""What a command gives, for ``--json``: names, numbers, paths, and lists and tables of them."""
 
 Flat = arg(name="")
 """An argument whose own fields become the options."""
@@ -26,3 +32,20 @@ def print_scores(results: dict[str, Any]) -> None:
         if isinstance(score, float) and name not in {"miou", "pixel_accuracy"}:
             print(f"{name} {score:.4f}")
     print(f"mIoU {results['miou']:.1%} over {results['num_images']} images")
+
+
+def announce(line: str) -> None:
+    """Say what is to come."""
+    if not is_quiet():
+        print(line, flush=True)
+
+
+def describe(store: DatasetStore, skipped: Skipped | None = None) -> Result:
+    """A dataset that a command made, and what it left out."""
+    return {
+        "out": store.path,
+        "samples": len(store),
+        "shards": store.manifest.num_shards,
+        "classes": store.class_set.names,
+        "skipped": skipped.reasons if skipped else {},
+    }

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from dataset_diffusion.cli.common import Flat, print_skipped
+from dataset_diffusion.cli.common import Flat, Result, describe, print_skipped
 from dataset_diffusion.config import (
     AnnotateSettings,
     ExecutorSettings,
@@ -43,7 +43,7 @@ def prompts(
     report: Path | None = None,
     skip_bad: bool = False,
     executor: Annotated[ModelWorkerSettings, Flat] = ModelWorkerSettings(),
-) -> None:
+) -> Result:
     """Write prompts, balanced over the classes, and show what was found. The same command again does nothing.
 
     Args:
@@ -67,7 +67,7 @@ def prompts(
         report: File to write counts per class and which classes come together to, as JSON; None writes none.
         skip_bad: Leave out captions and photos that cannot be used, and list them.
     """
-    from dataset_diffusion.stages.prompts import make_prompts, propose as propose_words, summarize
+    from dataset_diffusion.stages.prompts import describe_made, make_prompts, propose as propose_words, summarize
 
     settings = make_settings(
         PromptSettings,
@@ -83,13 +83,14 @@ def prompts(
     if propose:
         proposed = propose_words(settings, out, seed=seed)
         print(f"words for {len(proposed.words)} classes in {out}; edit them, then pass --words {out}")
-        return
+        return {"out": out, "classes": list(proposed.words)}
     skipped = Skipped() if skip_bad else None
     made = make_prompts(settings, out, seed=seed, workers=executor, skip_bad=skipped, model=model)
     print(*summarize(made, skipped, report), sep="\n")
     print(f"{len(made.prompts)} prompts in {out}")
     if report is not None:
         print(f"wrote {report}")
+    return {"out": out} | describe_made(made, skipped)
 
 
 def generate(
@@ -101,7 +102,7 @@ def generate(
     settings: Annotated[GenerateSettings, Flat] = GenerateSettings(),
     label: Annotated[LabelOptions, Flat] = LabelOptions(),
     executor: Annotated[ExecutorSettings, Flat] = ExecutorSettings(),
-) -> None:
+) -> Result:
     """Generate images and label them from the model's attention. The same command again resumes.
 
     Args:
@@ -115,10 +116,12 @@ def generate(
 
     warn_about_classes(prompts, classes, settings)
     store = generate_dataset(prompts, settings, out, label=label, seed=seed, classes=classes, workers=executor)
-    if missing := len(store.missing_shards()):
+    missing = len(store.missing_shards())
+    if missing:
         print(f"part {executor.part} is done; {missing} of {store.manifest.num_shards} shards are for the other parts")
     else:
         print(f"{len(store)} labelled images in {out}")
+    return describe(store) | {"missing_shards": missing}
 
 
 def relabel(
@@ -130,7 +133,7 @@ def relabel(
     device: str | None = None,
     decisions: Path | None = None,
     settings: Annotated[LabelOptions, Flat] = LabelOptions(),
-) -> None:
+) -> Result:
     """Label a dataset anew from its stored heatmaps, without a model. The same command again resumes.
 
     Args:
@@ -156,6 +159,7 @@ def relabel(
     else:
         store = read_again(dataset, settings, out, reading=reading, device=device)
     print(f"{len(store)} images relabelled in {store.path}")
+    return describe(store)
 
 
 def annotate(
@@ -168,7 +172,7 @@ def annotate(
     skip_bad: bool = False,
     settings: Annotated[AnnotateSettings, Flat] = AnnotateSettings(),
     label: Annotated[LabelOptions, Flat] = LabelOptions(),
-) -> None:
+) -> Result:
     """Label a folder of your own photos from a model's attention. The same command again resumes.
 
     Args:
@@ -190,6 +194,7 @@ def annotate(
     finally:
         print_skipped(skipped)
     print(f"{len(store)} labelled photos in {out}, listed in {out / stage.TABLE}")
+    return describe(store, skipped) | {"table": out / stage.TABLE}
 
 
 def filter_samples(
@@ -198,7 +203,7 @@ def filter_samples(
     rule: Annotated[UseAppendAction[tuple[str, ...]], arg(help_behavior_hint="(default: none)")] = (),
     image_text: str = FilterSettings().image_text,
     decisions: Path | None = None,
-) -> None:
+) -> Result:
     """Write the samples that pass every rule as a new dataset. The same command again resumes.
 
     Args:
@@ -211,13 +216,15 @@ def filter_samples(
     """
     from dataset_diffusion.stages import filter as stage
 
-    settings = FilterSettings(rules=rule, image_text=image_text)
+    settings = make_settings(FilterSettings, rules=rule, image_text=image_text)
     store = stage.filter_samples(dataset, settings, out, decisions=decisions)
     step = stage.last_filter(store.manifest)
     by_hand = step.rules[len(rule) :]
-    for one, dropped in zip((*rule, *by_hand), step.dropped or (), strict=False):
-        print(f"{one}: dropped {dropped}")
+    dropped = dict(zip((*rule, *by_hand), step.dropped or (), strict=False))
+    for one, count in dropped.items():
+        print(f"{one}: dropped {count}")
     print(f"kept {len(store)} of {step.num_samples} images in {out}")
+    return describe(store) | {"of": step.num_samples, "dropped": dropped}
 
 
 def export(
@@ -225,7 +232,7 @@ def export(
     out: Path,
     *,
     settings: Annotated[ExportSettings, Flat],
-) -> None:
+) -> Result:
     """Write a dataset in the format of other tools. The same command again resumes.
 
     Args:
@@ -236,6 +243,7 @@ def export(
 
     store = export_dataset(dataset, settings, out)
     print(f"{len(store)} labelled images in {out}, see {out / 'README.md'}")
+    return {"out": out, "format": settings.format, "samples": len(store)}
 
 
 def studio(
@@ -269,7 +277,7 @@ def import_labels(
     corrected: Annotated[Path, Positional, arg(metavar="FOLDER|FILE")],
     *,
     out: Path,
-) -> None:
+) -> Result:
     """Write a dataset with corrected label maps in the place of the old ones. The same command again resumes.
 
     Args:
@@ -282,6 +290,7 @@ def import_labels(
     store = stage.import_labels(dataset, corrected, out)
     step = store.manifest.provenance.corrections[-1]
     print(f"{len(step.samples)} of {len(store)} label maps corrected, in {out}")
+    return describe(store) | {"corrected": len(step.samples)}
 
 
 def verify(
@@ -289,7 +298,7 @@ def verify(
     repair: bool = False,
     prompts: Path | None = None,
     num_workers: int | None = None,
-) -> None:
+) -> Result:
     """Check every byte of a dataset: shards, checksums, label ids, sizes.
 
     Args:
@@ -307,14 +316,25 @@ def verify(
         generate_again = partial(repair_dataset, prompts_file=prompts)
     workers = make_settings(WorkerSettings, num_workers=num_workers)
     found = verify_dataset(dataset, workers=workers, repair=generate_again)
+    result = {
+        "dataset": dataset,
+        "samples": len(found.store),
+        "shards": found.store.manifest.num_shards,
+        "corrected": found.num_corrected,
+        "repaired": found.repaired,
+        "problems": found.problems,
+    }
     for shard in found.repaired:
         print(f"{shard}: generated again")
     if found.problems:
         print(*found.problems, sep="\n", flush=True)
-        raise DatasetError(
+        error = DatasetError(
             f"{dataset} is not whole",
             got=f"the {len(found.problems)} problems listed before",
             fix=f"`dataset-diffusion verify {dataset} --repair` generates missing and damaged shards again",
         )
+        error.result = result
+        raise error
     corrected = f", {found.num_corrected} of them corrected by hand" if found.num_corrected else ""
     print(f"{dataset}: {len(found.store)} samples in {found.store.manifest.num_shards} shards, all whole{corrected}")
+    return result

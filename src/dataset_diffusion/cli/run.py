@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from dataset_diffusion.cli.common import print_scores
+from dataset_diffusion.cli.common import Result, announce, print_scores
 from dataset_diffusion.config import (
     RunConfig,
 )
@@ -20,7 +20,7 @@ DEMO = Path("demo")
 
 def demo(
     out: Path = Path("runs/demo"), seed: int = 0, num_images: int | None = None, iterations: int | None = None
-) -> None:
+) -> Result:
     """Do the whole job with the embedded model, on a CPU: prompts, images, labels, a trained segmenter, its score.
 
     Args:
@@ -30,7 +30,7 @@ def demo(
         iterations: Training steps; None takes the recipe's, 600.
     """
     asked = {"seed": seed, "prompts.num_images": num_images, "train.iterations": iterations}
-    _run(Recipe(DEMO, [f"{name}={value}" for name, value in asked.items() if value is not None]).config, out)
+    return _run(Recipe(DEMO, [f"{name}={value}" for name, value in asked.items() if value is not None]).config, out)
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
     dry_run: bool = False,
     costs: Path | None = None,
     changes: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", help_behavior_hint="(default: none)")] = (),
-) -> None:
+) -> Result:
     """Do every stage of a recipe. The same command again resumes.
 
     Args:
@@ -56,13 +56,14 @@ def run(
     if dry_run:
         from dataset_diffusion.stages.plan import plan, read_costs
 
-        print(*map(recipe.as_written, plan(recipe.config, out, read_costs(costs))), sep="\n")
-        return
+        lines = [recipe.as_written(line) for line in plan(recipe.config, out, read_costs(costs))]
+        print(*lines, sep="\n")
+        return {"plan": lines}
     with recipe.errors_as_written():
-        _run(recipe.config, out)
+        return _run(recipe.config, out)
 
 
-def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
+def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> Result:
     """Write one HTML page about a run or a dataset.
 
     Args:
@@ -70,22 +71,28 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     """
     from dataset_diffusion.stages import report as stage
 
-    print(f"wrote {stage.report(run)}")
+    page = stage.report(run)
+    print(f"wrote {page}")
+    return {"out": page}
 
 
-def doctor() -> None:
+def doctor() -> Result:
     """Say what this machine can run, and what can be named."""
-    from dataset_diffusion.doctor import describe_machine
+    from dataset_diffusion.doctor import describe_machine, format_machine
 
-    print(*describe_machine(), sep="\n")
+    machine = describe_machine()
+    print(*format_machine(machine), sep="\n")
+    return machine
 
 
-def _run(config: RunConfig, out: Path) -> None:
+def _run(config: RunConfig, out: Path) -> Result:
     # Said first: importing what comes next takes seconds.
     images, steps = config.prompts.num_images, config.train.iterations
-    print(f"{images:,} images and {steps:,} training steps into {out}; the same command resumes", flush=True)
+    announce(f"{images:,} images and {steps:,} training steps into {out}; the same command resumes")
     from dataset_diffusion.stages.run import run_all
 
-    if results := run_all(config, out):  # a recipe without a benchmark has none
+    results = run_all(config, out)
+    if results:  # a recipe without a benchmark has none
         print_scores(results)
     print(f"report: {out / 'report.html'}")
+    return {"out": out, "report": out / "report.html", "results": results}

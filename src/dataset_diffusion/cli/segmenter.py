@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from dataset_diffusion.cli.common import Flat, print_scores, print_skipped
+from dataset_diffusion.cli.common import Flat, Result, print_scores, print_skipped
 from dataset_diffusion.config import (
     CalibrateSettings,
     EvaluateSettings,
@@ -29,7 +29,7 @@ def train(
     skip_bad: bool = False,
     corrected_weight: int = 1,
     settings: Annotated[TrainSettings, Flat] = TrainSettings(),
-) -> None:
+) -> Result:
     """Train a segmenter on datasets, on real photos, or on both. The same command again resumes.
 
     Args:
@@ -50,6 +50,7 @@ def train(
     finally:
         print_skipped(skipped)
     print(f"trained {out}")
+    return {"out": out, "skipped": skipped.reasons if skipped else {}}
 
 
 def evaluate(
@@ -61,7 +62,7 @@ def evaluate(
     *,
     device: str | None = None,
     settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings(),
-) -> None:
+) -> Result:
     """Score a trained segmenter, or saved label maps, on a benchmark.
 
     Args:
@@ -92,6 +93,7 @@ def evaluate(
     if "miou" in results:  # else the labels are not public
         print_scores(results)
         print(f"wrote {out}")
+    return {"out": out} | results
 
 
 def predict(
@@ -102,7 +104,7 @@ def predict(
     device: str | None = None,
     skip_bad: bool = False,
     settings: Annotated[PredictSettings, Flat] = PredictSettings(),
-) -> None:
+) -> Result:
     """Label photos with a trained segmenter: label maps, overlays, class shares. The same command again resumes.
 
     Args:
@@ -118,6 +120,12 @@ def predict(
     done = stage.predict(model, photos, settings, out, device=device, skip_bad=skipped)
     print_skipped(skipped)
     print(f"{len(done)} photos labelled in {out / stage.LABELS}, class shares in {out / stage.SHARES}")
+    return {
+        "labels": out / stage.LABELS,
+        "shares": out / stage.SHARES,
+        "photos": len(done),
+        "skipped": skipped.reasons if skipped else {},
+    }
 
 
 def calibrate(
@@ -127,7 +135,7 @@ def calibrate(
     seed: int = 0,
     device: str | None = None,
     settings: Annotated[CalibrateSettings, Flat] = CalibrateSettings(),
-) -> None:
+) -> Result:
     """Learn how to read a model's attention, from a segmenter's predictions or from labelled pictures.
 
     Args:
@@ -141,3 +149,5 @@ def calibrate(
     learned = stage.calibrate(dataset, settings, out, seed=seed, device=device)
     print(*stage.summarize(learned), sep="\n")
     print(f"wrote {out}")
+    reading = learned.reading
+    return {"out": out, "scores": reading.scores, "label": reading.label.model_dump()}

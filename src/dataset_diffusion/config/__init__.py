@@ -11,6 +11,7 @@ from dataset_diffusion.config.base import (
     PositiveInt as PositiveInt,
     RecipePath as RecipePath,
     Settings as Settings,
+    SettingsError as SettingsError,
     Side as Side,
     as_config_error as as_config_error,
     config_hash as config_hash,

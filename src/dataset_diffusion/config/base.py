@@ -6,11 +6,11 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.errors import ConfigError, did_you_mean
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -51,7 +51,23 @@ AdapterName = Annotated[str, AfterValidator(_resolve_adapter)]
 """A safetensors file or a hub id, and maybe a scale after a colon; in a recipe, a file is relative to the recipe."""
 
 
-class Settings(BaseModel):
+class SettingsError(ConfigError, ValueError):
+    """Settings that a caller made of values out of range. A ValueError too, as the parser of options expects one."""
+
+
+class _Explained(type(BaseModel)):  # type: ignore[misc]
+    """Classes of settings, whose callers in Python hear of mistakes in this package's own errors."""
+
+    if not TYPE_CHECKING:  # which knows the fields
+
+        def __call__(cls, *values: Any, **named: Any) -> Any:
+            try:
+                return super().__call__(*values, **named)
+            except ValidationError as error:
+                raise SettingsError(str(as_config_error(error, cls.__name__, kind=cls))) from error
+
+
+class Settings(BaseModel, metaclass=_Explained):
     """Base of all settings: frozen, unknown keys refused, NaN and infinity refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -72,7 +88,7 @@ def config_hash(settings: Settings | dict[str, Any]) -> str:
 
 
 def as_config_error(
-    error: ValidationError, file: Path | None = None, *, kind: type[BaseModel] | None = None, group: str = ""
+    error: ValidationError, source: Path | str | None = None, *, kind: type[BaseModel] | None = None, group: str = ""
 ) -> ConfigError:
     """The first thing that pydantic refused, in one line.
 
@@ -80,23 +96,25 @@ def as_config_error(
 
     Args:
         error: what pydantic raised.
-        file: the file that the settings are from; without one they are command-line options.
-        kind: what the file holds, to name the settings that exist.
+        source: the file that the settings are from, or their class; without one they are command-line options.
+        kind: what the source holds, to name the settings that exist.
         group: the group of options that the settings are, as ``capture`` in ``--capture.every``.
     """
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     name = ".".join(filter(None, (group, *path)))
-    what = f"bad value of --{name.replace('_', '-')}" if file is None else f"{file}: bad value of `{name}`"
+    what = f"bad value of --{name.replace('_', '-')}" if source is None else f"{source}: bad value of `{name}`"
     got = None if isinstance(first["input"], (dict, BaseModel)) else first["input"]
     got = str(got) if isinstance(got, Path) else got
+    fix: str | None = None
     expected: str | None = re.sub("^(Value error, |Input should be )", "", first["msg"])
     if first["type"] == "extra_forbidden":
-        what, got = f"{file}: unknown setting", name
-        expected = None if kind is None else f"one of {', '.join(_names_beside(path, kind))}"
+        names = [] if kind is None else _names_beside(path, kind)
+        what, got = f"{source}: unknown setting", name
+        expected, fix = f"one of {', '.join(names)}" if names else None, did_you_mean(path[-1], names)
     if error.error_count() > 1:
         what = f"{what} (the first of {error.error_count()} mistakes)"
-    return ConfigError(what, got=got, expected=expected)
+    return ConfigError(what, got=got, expected=expected, fix=fix)
 
 
 def _names_beside(path: list[str], table: type[BaseModel]) -> list[str]:

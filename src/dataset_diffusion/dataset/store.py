@@ -77,6 +77,10 @@ class DatasetStore:
         self._file = lru_cache(_OPEN_FILES)(self._open_shard)
         self._group = lru_cache(_GROUPS_IN_MEMORY)(self._read_group)
 
+    def __repr__(self) -> str:
+        classes = ", ".join(self.class_set.names[:5]) + (", …" if self.class_set.num_classes > 5 else "")
+        return f"<{type(self).__name__} {self.location}: {self.manifest.num_samples} samples of {classes}>"
+
     def __reduce__(self) -> tuple[type[DatasetStore], tuple[Location, DatasetManifest, Stamp | None]]:
         """Pickle without the open file, so that every data-loading worker opens its own."""
         return type(self), (self.location, self.manifest, self._stamp)

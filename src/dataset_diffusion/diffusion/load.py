@@ -29,13 +29,13 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from dataset_diffusion.config import GenerateSettings, make_settings
+from dataset_diffusion.config import GenerateSettings
 from dataset_diffusion.diffusion.adapters import load_adapters
 from dataset_diffusion.diffusion.families.unet import UNetModel
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.specs import ModelSpec, model_spec
 from dataset_diffusion.diffusion.transformer import TransformerModel
-from dataset_diffusion.errors import ConfigError, ModelError, first_line
+from dataset_diffusion.errors import ConfigError, ModelError, check_kind, first_line
 from dataset_diffusion.machine.devices import inference_dtype, resolve_device
 from dataset_diffusion.machine.hub import SAFE, load_pretrained
 
@@ -63,7 +63,7 @@ _BYTES = 256
 _PICKLES = {".bin", ".ckpt", ".pt", ".pth"}
 
 
-def load_model(name_or_path: str, device: str | None = None, dtype: str | None = None) -> DiffusionModel:
+def load_model(name_or_path: str | Path, device: str | None = None, dtype: str | None = None) -> DiffusionModel:
     """Load a diffusion model.
 
     Args:
@@ -74,7 +74,9 @@ def load_model(name_or_path: str, device: str | None = None, dtype: str | None =
     Raises:
         ModelError, ConfigError: as for ``load_from_settings``.
     """
-    return load_from_settings(make_settings(GenerateSettings, model=name_or_path, device=device, dtype=dtype))
+    check_kind(name_or_path, (str, Path), "model", fix='load_model("embedded") loads the one that ships')
+    asked: dict[str, Any] = {"model": str(name_or_path), "device": device, "dtype": dtype}
+    return load_from_settings(GenerateSettings(**asked))
 
 
 def load_from_settings(settings: GenerateSettings) -> DiffusionModel:

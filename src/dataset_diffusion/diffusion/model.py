@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,22 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
+from dataset_diffusion.diffusion.arguments import (
+    check_capture,
+    check_pictures,
+    check_prompts,
+    check_seeds,
+)
 from dataset_diffusion.diffusion.capture import AttentionReader
 from dataset_diffusion.diffusion.learned import read_layers
 from dataset_diffusion.diffusion.pictures import fitting_size, resize_picture
-from dataset_diffusion.diffusion.specs import GenerationPlan, ModelSpec, pipeline_spec
-from dataset_diffusion.errors import ConfigError, ModelError, PromptError
+from dataset_diffusion.diffusion.specs import MODELS, GenerationPlan, ModelSpec, pipeline_spec
+from dataset_diffusion.disk.pictures import check_picture
+from dataset_diffusion.errors import ConfigError, ModelError, PromptError, check_kind
 from dataset_diffusion.prompts.tokens import token_indices
 from dataset_diffusion.reading import LayerChoice, LearnedLayers, Reading
 from dataset_diffusion.records import AttentionMaps, Generation, LayerMaps, Prompt
-from dataset_diffusion.seeding import sample_generator
+from dataset_diffusion.seeding import sample_generator, sample_seed
 
 
 class DiffusionModel(ABC):
@@ -37,6 +45,11 @@ class DiffusionModel(ABC):
         self.spec = spec
         self.pipeline = pipeline
 
+    def __repr__(self) -> str:
+        size = f"{self.spec.width} x {self.spec.height} pixels"
+        name = next((name for name, row in MODELS.items() if row.path == self.spec.path), self.spec.path)
+        return f"<{type(self).__name__} {name}: {size}, {self.pipeline.dtype} on {self.device}>"
+
     @staticmethod
     def from_pipeline(pipeline: Any, spec: ModelSpec | None = None) -> DiffusionModel:
         """A pipeline that you have loaded and changed yourself (adapters, embeddings, scheduler, precision).
@@ -46,8 +59,12 @@ class DiffusionModel(ABC):
             spec: layers, size, steps and guidance; None takes what its own configs say.
 
         Raises:
-            ModelError: its network is of no known family.
+            ModelError: no pipeline, or its network is of no known family.
         """
+        if not hasattr(pipeline, "components"):
+            raise ModelError(
+                "not a diffusers pipeline", got=repr(pipeline), fix="DiffusionPipeline.from_pretrained(…) loads one"
+            )
         kind = next(kind for kind in DiffusionModel.__subclasses__() if kind.takes(pipeline))
         return kind(spec or pipeline_spec(pipeline), pipeline)
 
@@ -74,7 +91,7 @@ class DiffusionModel(ABC):
     def generate(
         self,
         prompts: Sequence[Prompt],
-        seeds: Sequence[int],
+        seeds: Sequence[int] | None = None,
         capture: CaptureSettings | Reading | None = None,
         *,
         steps: int | None = None,
@@ -87,7 +104,8 @@ class DiffusionModel(ABC):
 
         Args:
             prompts: what the images show; the batch.
-            seeds: one per prompt; an image follows from its prompt and seed, not from its batch.
+            seeds: one per prompt; an image follows from its prompt and seed, not from its batch. None takes those of a
+                dataset of seed 0.
             capture: which attention to read, or a reading; None reads none.
             steps: denoising steps; None takes the spec's, as do the arguments below.
             guidance_scale: classifier-free guidance; 1 turns it off and halves the work.
@@ -101,8 +119,13 @@ class DiffusionModel(ABC):
 
         Raises:
             ConfigError, PromptError, ModelError: as for ``check``.
+            ConfigError: an option is out of range, or there is not one seed per prompt.
+            PromptError: captions in the place of prompts.
             ModelError: the model's numbers overflowed.
         """
+        check_prompts(prompts)
+        seeds = [sample_seed(0, prompt.index) for prompt in prompts] if seeds is None else seeds
+        check_seeds(seeds, prompts)
         plan = self._plan(
             capture,
             steps=steps,
@@ -112,7 +135,7 @@ class DiffusionModel(ABC):
             width=width,
         )
         self.check(prompts, plan)
-        return self.generate_checked(prompts, seeds, plan)
+        return self.generate_checked(prompts, seeds, plan) if prompts else []
 
     def check(self, prompts: Sequence[Prompt], plan: GenerationPlan) -> None:
         """Refuse what cannot be generated, and compute nothing.
@@ -186,7 +209,14 @@ class DiffusionModel(ABC):
 
         Raises:
             ConfigError, PromptError, ModelError: as for ``check``.
+            ConfigError: images of another kind or of several sizes, or not one image and seed per prompt.
+            PromptError: captions in the place of prompts.
         """
+        check_prompts(prompts)
+        check_seeds(seeds, prompts)
+        check_pictures(images, prompts)
+        if not prompts:
+            return []
         reading = self._resolve(capture)
         return _read(self._look_at(images, prompts, seeds, reading, timesteps or reading.timesteps), reading)
 
@@ -280,7 +310,12 @@ class DiffusionModel(ABC):
                 )
 
     def fit_picture(self, image: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        """A picture of any size at one that fits the model, in its own proportions as far as that goes."""
+        """A picture of any size at one that fits the model, in its own proportions as far as that goes.
+
+        Raises:
+            ConfigError: not a uint8 RGB array.
+        """
+        check_picture(image)
         native = (self.spec.height, self.spec.width)
         return resize_picture(image, fitting_size(image.shape[0], image.shape[1], native, self.size_multiple))
 
@@ -290,12 +325,17 @@ class DiffusionModel(ABC):
         """What both sides of an image must be multiples of, in pixels."""
 
     def _plan(self, capture: CaptureSettings | Reading | None, **options: Any) -> GenerationPlan:
-        # Not validated: a guidance scale of 0, as some models' own pages have it, turns guidance off too.
+        check_capture(capture)
         chosen = capture if isinstance(capture, CaptureSettings) else CaptureSettings()
-        plan = self.spec.resolve(ImageSettings.model_construct(capture=chosen, **options))
+        scale = options.pop("guidance_scale", None)
+        check_kind(scale, (Real, type(None)), "guidance scale")
+        # Not validated: a guidance scale of 0, as some models' own pages have it, turns guidance off too.
+        asked = ImageSettings(capture=chosen, **options).model_copy(update={"guidance_scale": scale})
+        plan = self.spec.resolve(asked)
         return plan if isinstance(capture, CaptureSettings) else replace(plan, reading=capture)
 
     def _resolve(self, capture: CaptureSettings | Reading | None) -> Reading:
+        check_capture(capture)
         if isinstance(capture, Reading):
             return capture
         return self.spec.resolve_reading(capture=capture or CaptureSettings())

@@ -9,7 +9,7 @@ from typing import Literal
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
 from dataset_diffusion.diffusion.adapters import Adapter
-from dataset_diffusion.errors import ConfigError
+from dataset_diffusion.errors import ConfigError, check_kind, did_you_mean
 from dataset_diffusion.reading import LayerChoice, Reading
 
 FLOW_TIMESTEPS = (101, 201, 301)
@@ -122,6 +122,7 @@ class ModelSpec:
         return reading.model_copy(update={"when": when or reading.when})
 
     def _reading(self, asked: str | None, capture: CaptureSettings) -> Reading:
+        check_kind(asked, (str, type(None)), "reading", fix="its name or file")
         name = asked or (self.reading if capture == CaptureSettings() else "plain")
         if name == "plain":
             return self._plain(capture)
@@ -135,7 +136,8 @@ class ModelSpec:
             everything = CaptureSettings(cross_attention_layers=("",), self_attention_layers=("",))
             return self._plain(everything).model_copy(update={"name": name})
         if not Path(name).is_file():
-            raise ConfigError("no such reading", got=name, expected=f"{', '.join(READINGS)}, or a file")
+            expected = f"{', '.join(READINGS)}, or a file"
+            raise ConfigError("no such reading", got=name, expected=expected, fix=did_you_mean(name, READINGS))
         reading = Reading.load(name)
         if name != self.reading and reading.model not in (None, own := model_fingerprint(self)):
             raise ConfigError(

@@ -16,7 +16,7 @@ from dataset_diffusion.diffusion.native import NATIVE, native_layers, native_siz
 from dataset_diffusion.diffusion.recognition import name_of_folder, name_of_repository
 from dataset_diffusion.diffusion.spec import FLOW_TIMESTEPS, READINGS, GenerationPlan, ModelSpec, model_fingerprint
 from dataset_diffusion.diffusion.transformer_specs import TRANSFORMERS
-from dataset_diffusion.errors import ModelError
+from dataset_diffusion.errors import ModelError, did_you_mean
 from dataset_diffusion.machine.hub import load_pretrained
 from dataset_diffusion.reading import LayerChoice
 
@@ -138,6 +138,7 @@ def model_spec(name_or_path: str, lora: Sequence[str] | None = None) -> ModelSpe
         "unknown model",
         got=name_or_path,
         expected=f"one of {', '.join(MODELS)}, a hub id (owner/name or owner/name@commit), or a diffusers folder",
+        fix=did_you_mean(name_or_path, MODELS),
     )
 
 

@@ -64,6 +64,8 @@ def sync_file(file: IO[Any]) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder reach the disk, as far as its file system can do that."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows, which opens no folders
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # some network file systems know no such thing
@@ -78,6 +80,11 @@ def sync_file_system(folder: Path) -> None:
     Raises:
         OSError: some of it could not be written.
     """
+    if not hasattr(os, "sync"):  # Windows
+        for path in filter(Path.is_file, folder.rglob("*")):
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        return
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:  # no Linux
         os.sync()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import platform
 import stat
@@ -15,6 +14,11 @@ from pathlib import Path
 from dataset_diffusion.disk.atomic import explained_write_errors
 from dataset_diffusion.errors import DatasetError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 _OURS = b"process "
 
@@ -23,8 +27,8 @@ _OURS = b"process "
 def folder_lock(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Be the one writer of a folder, which is made if need be; or one of several that share the work.
 
-    The operating system holds the lock (``flock`` on ``.lock``), so a killed writer leaves none behind. File systems
-    without locks give everybody theirs: there it is up to the user that writers do not meet.
+    The operating system holds the lock (on ``.lock``; ``flock``, on Windows ``LockFileEx``), so a killed writer leaves
+    none behind. File systems without locks give everybody theirs: there it is up to the user that writers do not meet.
 
     Args:
         folder: the folder: a dataset, a model, an export.
@@ -36,31 +40,57 @@ def folder_lock(folder: Path, *, shared: bool = False) -> Iterator[None]:
     path = folder / ".lock"
     with explained_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _lock_file(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        descriptor = _lock_file(path, shared)
     try:
         yield
     finally:
         # Only the last of the writers removes the file; to all others it is the lock.
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _try_lock(descriptor, shared=False)
             path.unlink()
         os.close(descriptor)
 
 
-def _lock_file(path: Path, kind: int) -> int:
+def _try_lock(descriptor: int, *, shared: bool) -> None:
+    """Lock an open file, or change its lock; a BlockingIOError where another writer's lock does not allow that."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        return
+    try:
+        import portalocker
+    except ImportError as error:
+        raise OSError(errno.ENOSYS, "no locks") from error
+    flags = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    try:
+        portalocker.lock(descriptor, flags | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.exceptions.LockException as error:
+        raise BlockingIOError(errno.EAGAIN, "locked") from error
+
+
+def _begin(descriptor: int, length: int) -> bytes:
+    """The first bytes of an open file, as far as its lock lets them be read."""
+    try:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return os.read(descriptor, length)
+    except OSError:  # of another process, on Windows
+        return b""
+
+
+def _lock_file(path: Path, shared: bool) -> int:
     """The descriptor of a locked file; closing it gives the lock back."""
     while True:
         descriptor = _open(path)
         try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            _try_lock(descriptor, shared=shared)
             if _is_file(path, descriptor):  # and not one that its last writer removed in between
+                os.lseek(descriptor, 0, os.SEEK_SET)
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, _OURS + f"{os.getpid()} on {platform.node()}".encode())
                 return descriptor
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return descriptor
-            writer = os.pread(descriptor, 200, 0).decode(errors="replace")
+            writer = _begin(descriptor, 200).decode(errors="replace")
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
                 raise DatasetError(
@@ -78,8 +108,8 @@ def _open(path: Path) -> int:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             raise _not_ours(path, "a link" if path.is_symlink() else "no file")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    begin = os.pread(descriptor, len(_OURS), 0)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    begin = _begin(descriptor, len(_OURS))
     if not _OURS.startswith(begin) or os.fstat(descriptor).st_nlink > 1:
         os.close(descriptor)
         raise _not_ours(path, "a file of something else")

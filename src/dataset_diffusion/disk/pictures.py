@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as Picture, ImageOps, UnidentifiedImageError
 
-from dataset_diffusion.errors import DatasetError, first_line
+from dataset_diffusion.errors import ConfigError, DatasetError, first_line
 
 MAX_PIXELS = 2**30 // 12
 """Of a picture that is decoded, 0.27 GB as RGB: one that says it has more is taken for a decompression bomb."""
@@ -21,6 +21,20 @@ warnings.filterwarnings("ignore", category=Picture.DecompressionBombWarning)
 
 Photo = UInt8[np.ndarray, "_ _ 3"]
 """RGB in [0, 255], "h w 3"."""
+
+
+def check_picture(image: object) -> None:
+    """Refuse what is no RGB picture: floats, grey levels, a picture of another library."""
+    if not isinstance(image, np.ndarray):
+        got = type(image).__name__
+        fix: str | None = 'np.asarray(image.convert("RGB"))' if hasattr(image, "convert") else None
+    elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        got, fix = f"{image.dtype} of shape {image.shape}", None
+        if image.ndim == 3 and image.shape[2] == 3 and np.issubdtype(image.dtype, np.floating):
+            fix = "(image * 255).round().astype(np.uint8) of values in [0, 1]"
+    else:
+        return
+    raise ConfigError("not a picture", got=got, expected='a uint8 array of RGB in [0, 255], "h w 3"', fix=fix)
 
 
 def read_photo(path: Path) -> Photo:

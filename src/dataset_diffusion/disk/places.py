@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from upath import UPath
 
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.errors import DatasetError, check_kind
 
 Location: TypeAlias = Path | UPath
 """A local path, or one of any storage that fsspec knows."""
@@ -25,6 +25,7 @@ def locate(path: str | Location) -> Location:
     """A local path as it is, a URL (``s3://…``) as a path of its storage."""
     if isinstance(path, UPath):
         return path
+    check_kind(path, (str, Path), "place of a dataset", error=DatasetError)
     if "://" not in str(path):
         return Path(path)
     try:

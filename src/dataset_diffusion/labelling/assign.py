@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from dataset_diffusion.config import LabelSettings
-from dataset_diffusion.errors import ConfigError
-from dataset_diffusion.labelling.maps import check_size, float_maps, resize
+from dataset_diffusion.errors import ConfigError, check_kind, whole_number
+from dataset_diffusion.labelling.maps import check_axes, check_size, float_maps, resize
 from dataset_diffusion.labelling.refine import refine_heatmaps, refine_small
 from dataset_diffusion.labelling.segments import WEIGHTS, refine_by_segments
 from dataset_diffusion.records import Heatmaps
@@ -55,6 +56,7 @@ def assign_labels(  # noqa: PLR0917
     _check_thresholds(threshold, uncertainty_threshold)
     check_size(size, "label size")
     maps = float_maps(heatmaps, "heatmaps")
+    check_axes(maps, "classes h w", "heatmaps")
     _check_ids(class_ids, len(maps), ignore_index)
     ids, highest = _strongest(maps, class_ids, size)
     return _above(ids, highest, threshold, uncertainty_threshold, ignore_index)
@@ -183,6 +185,8 @@ def _refined(
 
 
 def _check_thresholds(threshold: float, uncertainty_threshold: float) -> None:
+    for name, value in (("threshold", threshold), ("uncertainty_threshold", uncertainty_threshold)):
+        check_kind(value, Real, name)
     if not 0.0 <= uncertainty_threshold <= threshold <= 1.0:  # NaN compares false, so it is refused too
         raise ConfigError(
             "bad thresholds",
@@ -192,11 +196,12 @@ def _check_thresholds(threshold: float, uncertainty_threshold: float) -> None:
 
 
 def _check_ids(class_ids: Sequence[int], num_maps: int, ignore_index: int) -> None:
-    if len(class_ids) != num_maps:
-        raise ConfigError(
-            "one class id is needed per heatmap", got=f"{len(class_ids)} ids", expected=f"{num_maps}, one per heatmap"
-        )
-    if not 1 <= ignore_index <= 255:
+    if not isinstance(class_ids, (Sequence, np.ndarray)) or len(class_ids) != num_maps:
+        got = f"{len(class_ids)} ids" if isinstance(class_ids, (Sequence, np.ndarray)) else repr(class_ids)
+        raise ConfigError("one class id is needed per heatmap", got=got, expected=f"{num_maps}, one per heatmap")
+    for class_id in class_ids:
+        whole_number(class_id, "class id")
+    if not 1 <= whole_number(ignore_index, "ignore_index") <= 255:
         raise ConfigError("bad ignore_index", got=ignore_index, expected="1 to 255")
     bad = [class_id for class_id in class_ids if not 1 <= class_id <= 254 or class_id == ignore_index]
     if bad:

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dataset_diffusion.config import LabelOptions, LabelSettings
-from dataset_diffusion.errors import PromptError
+from dataset_diffusion.errors import ModelError, PromptError, check_kind
 from dataset_diffusion.labelling.assign import label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
 from dataset_diffusion.prompts.compose import compose_prompt
 from dataset_diffusion.prompts.mentions import find_classes
 from dataset_diffusion.reading import Reading
-from dataset_diffusion.records import Prompt
+from dataset_diffusion.records import Prompt, shown
 
 if TYPE_CHECKING:
     from dataset_diffusion.diffusion.model import DiffusionModel
@@ -29,6 +29,9 @@ class Labelled(NamedTuple):
 
     image: UInt8[np.ndarray, "h w 3"]
     label: UInt8[np.ndarray, "h w"]
+
+    def __repr__(self) -> str:
+        return f"Labelled(image={shown(self.image)}, label={shown(self.label)})"
 
 
 def label(
@@ -56,6 +59,8 @@ def label(
 
     Raises:
         PromptError: no classes, or none that the caption mentions.
+        ConfigError: a picture or settings of another kind.
+        ModelError: no model.
         ConfigError, PromptError, ModelError: as for `DiffusionModel.generate`.
 
     Example:
@@ -64,9 +69,14 @@ def label(
         >>> image.shape, labels.shape
         ((128, 128, 3), (128, 128))
     """
+    if not hasattr(model, "spec"):
+        raise ModelError(
+            "no model to label with", got=repr(model), fix='load_model("embedded") loads the one that ships'
+        )
+    check_kind(settings, (LabelOptions, LabelSettings), "settings of labels", fix="LabelOptions(threshold=0.5)")
     chosen = reading if isinstance(reading, Reading) else model.spec.resolve_reading(reading)
     prompt = scene if isinstance(scene, Prompt) else _prompt(scene, classes)
-    if isinstance(scene, np.ndarray):
+    if not isinstance(scene, (Prompt, str)):
         image = scene
         (attention,) = model.attend([model.fit_picture(scene)], [prompt], [seed], chosen)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.nn import functional
 
-from dataset_diffusion.errors import ConfigError, ModelError
+from dataset_diffusion.errors import ConfigError, ModelError, whole_number
 
 
 def float_maps(maps: Float[Tensor | np.ndarray, "*classes h w"], what: str) -> Float32[Tensor, "*classes h w"]:
@@ -20,7 +21,11 @@ def float_maps(maps: Float[Tensor | np.ndarray, "*classes h w"], what: str) -> F
         ConfigError: there is no map, or the maps have no pixels.
         ModelError: a value is NaN or infinite, which half-precision models produce when they overflow.
     """
-    tensor = torch.as_tensor(maps).float()
+    try:
+        tensor = torch.as_tensor(maps).float()
+    except (TypeError, ValueError, RuntimeError):
+        got, expected = type(maps).__name__, "a tensor or array of floats"
+        raise ConfigError(f"the {what} are no maps", got=got, expected=expected) from None
     if tensor.numel() == 0:
         raise ConfigError(f"the {what} are empty", got=f"shape {tuple(tensor.shape)}", expected="at least one map")
     # NaN and infinity survive a sum, which is far cheaper than a test of every value. So may an overflow: then test.
@@ -49,7 +54,16 @@ def _bicubic(old: int, new: int) -> Float32[Tensor, "new old"]:
         return functional.interpolate(torch.eye(old)[None, None], size=(new, old), mode="bicubic")[0, 0]
 
 
-def check_size(size: tuple[int, int], what: str) -> None:
+def check_size(size: object, what: str) -> None:
     """Refuse a (height, width) that is not two positive whole numbers."""
-    if len(size) != 2 or min(size) < 1:
-        raise ConfigError(f"bad {what}", got=tuple(size), expected="(height, width), both at least 1")
+    expected = "(height, width), both at least 1"
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ConfigError(f"bad {what}", got=repr(size), expected=expected)
+    if min(whole_number(side, what) for side in size) < 1:
+        raise ConfigError(f"bad {what}", got=tuple(size), expected=expected)
+
+
+def check_axes(maps: Float[Tensor, "*_"], axes: str, what: str) -> None:
+    """Refuse maps that have not the axes, as in ``"classes h w"``."""
+    if maps.ndim != len(axes.split()):
+        raise ConfigError(f"bad shape of the {what}", got=tuple(maps.shape), expected=f'"{axes}"')

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from dataset_diffusion.errors import ConfigError
-from dataset_diffusion.labelling.maps import check_size, float_maps, resize
+from dataset_diffusion.errors import ConfigError, whole_number
+from dataset_diffusion.labelling.maps import check_axes, check_size, float_maps, resize
 
 
 def propagate(
@@ -41,6 +41,7 @@ def propagate(
         >>> propagate(torch.tensor([[[1.0, 0.0]]]), attends_to_the_other, self_shape=(1, 2), exponent=1)
         tensor([[[0., 1.]]])
     """
+    whole_number(exponent, "exponent")
     return propagate_each(cross_attention, self_attention, self_shape, (exponent,))[0]
 
 
@@ -55,6 +56,7 @@ def propagate_each(
     check_size(self_shape, "self_shape")
     cross = float_maps(cross_attention, "cross-attention maps")
     matrix = float_maps(self_attention, "self-attention maps")
+    check_axes(cross, "classes h w", "cross-attention maps")
     height, width = self_shape
     if matrix.shape != (height * width, height * width):
         raise ConfigError(

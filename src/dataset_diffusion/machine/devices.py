@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,12 @@ def resolve_device(name: str | None) -> torch.device:
     if not usable:
         raise ConfigError("no such device here", got=repr(name), expected=f"one of {', '.join(known)}")
     return device
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    # macOS and Windows do not say which.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def inference_dtype(device: torch.device, accelerated: str = "float16") -> torch.dtype:

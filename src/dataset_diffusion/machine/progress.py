@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from dataset_diffusion.errors import is_quiet
+
 Advance = Callable[..., None]
 """``advance(amount=1, note="")``: so much more is done; the note shows beside the bar."""
 
@@ -42,8 +44,11 @@ def progress(
     """Show how far a piece of work is: ``total`` in ``unit``, a plural, of which an earlier run did ``done``.
 
     It is shown on ``console``, or else on standard error: where that is no terminal, as a line every
-    ``seconds_between_lines``.
+    ``seconds_between_lines``. Nothing is shown where the command is to be quiet.
     """
+    if is_quiet():
+        yield lambda amount=1, note="": None
+        return
     console = console or Console(stderr=True)
     if console.is_terminal:
         columns = (

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from dataset_diffusion.errors import ConfigError, ModelError, first_line
+from dataset_diffusion.machine.devices import usable_cores
 
 try:
     import ray
@@ -190,7 +191,7 @@ def cluster(address: str | None = None, *, at_least: int = 1, patience: int = 30
         return
     try:
         if address is None:
-            cores = len(os.sched_getaffinity(0))
+            cores = usable_cores()
             _start(max(cores, at_least))
         else:
             _connect(address, patience)

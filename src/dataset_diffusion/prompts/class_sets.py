@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from dataset_diffusion.errors import ConfigError, first_problem
+from dataset_diffusion.errors import ConfigError, did_you_mean, first_problem
 
 MAX_CLASSES = 254
 """A label map is uint8: 0 is the background and 255 is ignored."""
@@ -75,8 +75,10 @@ class ClassSet:
         Raises:
             ConfigError: as for the class itself.
         """
-        if isinstance(names, str) or not all(isinstance(one, str) for one in names):
-            raise ConfigError("class names must be a list of strings", got=names, fix='write ["forklift", "pallet"]')
+        if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names):
+            raise ConfigError(
+                "class names must be a list of strings", got=repr(names), fix='write ["forklift", "pallet"]'
+            )
         names = [" ".join(unicodedata.normalize("NFC", one).split()) for one in names]
         _check_same_words(names)
         return cls(name, tuple(names))._with_synonyms()
@@ -177,11 +179,10 @@ def class_set(name: str | Sequence[str]) -> ClassSet:
         return resolve_classes(name)
     sets = _load_class_sets()
     if name not in sets:
+        own = f'for classes of your own separate their names by commas, such as "forklift,pallet" or "{name},"'
+        meant = did_you_mean(name, sets)
         raise ConfigError(
-            "unknown class set",
-            got=repr(name),
-            expected=", ".join(sets),
-            fix=f'for classes of your own separate their names by commas, such as "forklift,pallet" or "{name},"',
+            "unknown class set", got=repr(name), expected=", ".join(sets), fix=f"{meant} {own}" if meant else own
         )
     return sets[name]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dataset_diffusion.errors import PromptError
+from dataset_diffusion.errors import PromptError, check_kind, whole_number
 from dataset_diffusion.prompts.balance import EVEN, Emphasis
 from dataset_diffusion.prompts.captions import clean_caption
 from dataset_diffusion.prompts.class_sets import ClassSet, resolve_classes
@@ -117,7 +117,7 @@ def draw_prompts(
         emphasis: how often each class, and where captions are written each pair, is to be named.
         write: writes captions.
     """
-    if num_images < 1:
+    if whole_number(num_images, "number of images") < 1:
         raise PromptError("the number of images must be positive", got=num_images, expected="at least 1")
     choose = partial(_balance, found) if found else write
     chosen = choose(classes, num_images, seed, emphasis)
@@ -150,12 +150,13 @@ def find_scenes(
     Raises:
         PromptError: no caption mentions a class, or none that does fits.
     """
-    if isinstance(captions, str):
-        raise PromptError("captions must be a list of strings", got=captions, fix="read a file with read_captions")
+    if isinstance(captions, str) or not isinstance(captions, Iterable):
+        raise PromptError("captions must be a list of strings", got=repr(captions), fix='write ["a cat on a sofa"]')
     scenes: dict[tuple[str, frozenset[int]], Scene] = {}
     num_captions = num_without_class = 0
     for caption, known in zip(captions, itertools.repeat(None) if given is None else given, strict=False):
         num_captions += 1
+        check_kind(caption, str, f"caption {num_captions}", error=PromptError)
         cleaned = clean_caption(caption)
         mentioned = find_classes(cleaned, classes)
         if ids := mentioned if known is None else _in_order(known, mentioned):

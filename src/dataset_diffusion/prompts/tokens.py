@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from dataset_diffusion.errors import PromptError
+from dataset_diffusion.errors import PromptError, check_kind
 
 Span = tuple[int, int]
 """First character and the one after the last."""
@@ -54,7 +54,10 @@ def token_indices(
         PromptError: a word does not occur, has no token of its own, is unknown to the tokenizer, or the class prompt
             is longer than the tokenizer's limit.
     """
-    if not tokenizer.is_fast:
+    check_kind(class_prompt, str, "class prompt", error=PromptError)
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise PromptError("class words must be a list of strings", got=repr(words), fix='write ["cat", "bus"]')
+    if not getattr(tokenizer, "is_fast", False):
         raise PromptError(
             "the tokenizer does not tell where its tokens stand in the text",
             got=type(tokenizer).__name__,

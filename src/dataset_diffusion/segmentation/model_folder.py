@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.disk.atomic import atomic_write, write_json
 from dataset_diffusion.disk.claims import differences, refuse_differences
+from dataset_diffusion.disk.pictures import check_picture
 from dataset_diffusion.disk.places import read_regular
-from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError, first_line
+from dataset_diffusion.errors import ConfigError, DatasetDiffusionError, ModelError, check_kind, first_line
 from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION, WEIGHTS
@@ -72,7 +73,7 @@ class Identity:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainedSegmenter:
     """A segmenter in evaluation mode, the classes its channels stand for, and how it was trained."""
 
@@ -80,13 +81,20 @@ class TrainedSegmenter:
     class_set: ClassSet
     settings: TrainSettings
 
+    def __repr__(self) -> str:
+        return f"<TrainedSegmenter {self.settings.segmenter}: {', '.join(self.class_set.names)}>"
+
     def predict(self, image: UInt8[np.ndarray, "h w 3"], sliding_window: int = 1024) -> UInt8[np.ndarray, "h w"]:
         """Class ids (0 background, 1..K) of an RGB picture in [0, 255] of any size.
 
         Args:
             image: the picture.
             sliding_window: side of the square window by which larger pictures are seen, in pixels.
+
+        Raises:
+            ConfigError: not a uint8 RGB array.
         """
+        check_picture(image)
         return next(predict(self.model, [image], Views(window=sliding_window)))
 
 
@@ -138,6 +146,7 @@ def load_segmenter(path: str | Path, device: str | None = None) -> TrainedSegmen
         ModelError: no finished segmenter there, or one that does not fit its description.
         ConfigError: no such device.
     """
+    check_kind(path, (str, Path), "folder of a segmenter", error=ModelError)
     return ModelFolder.open(Path(path)).load(device)
 
 

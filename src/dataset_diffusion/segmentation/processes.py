@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from dataset_diffusion.machine.devices import usable_cores
+
 
 def process_and_count() -> tuple[int, int]:
     """Which process of a ``torchrun`` this is, and how many there are; (0, 1) without one."""
@@ -15,9 +17,7 @@ def process_and_count() -> tuple[int, int]:
 
 def loader_workers() -> int:
     """How many of the cores that a process here may use are its own, as far as they are of use."""
-    # macOS cannot bind a process to cores.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores // _processes_here())
+    return min(8, usable_cores() // _processes_here())
 
 
 def lightning_devices(device: torch.device) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def _unreadable(job: Annotation, skip_bad: Skipped | None) -> set[str]:
     bad: set[str] = set()
     pool = ThreadPoolExecutor()  # decoding leaves Python's lock to others
     try:
-        with progress("Check photos", len(job.photos), "photos") as advance:
+        with progress("Check that photos can be read", len(job.photos), "photos") as advance:
             for (name, _), error in zip(job.photos.values(), pool.map(_problem, job.photos), strict=True):
                 if error is not None:
                     leave_out(name, error, skip_bad)
@@ -318,7 +318,9 @@ def _ask(
     known = read_photo_captions(file, who)
     if batches := uncaptioned_batches(keys, known, PHOTOS_AT_ONCE):
         answered = zip(batches, answers(batches), strict=True)
-        with progress("Look for classes", len(photos), "photos", done=len(photos) - sum(map(len, batches))) as advance:
+        with progress(
+            "Find which classes each photo shows", len(photos), "photos", done=len(photos) - sum(map(len, batches))
+        ) as advance:
             for count in write_captions(answered, job.folder, who, file):
                 advance(count)
         known = read_photo_captions(file, who)
@@ -363,7 +365,9 @@ def _write_table(job: Annotation, work: _Work, file: Path) -> None:
 
 
 def _label_shards(store: DatasetWriter, job: Annotation, work: _Work, missing: list[int]) -> None:
-    with progress("Read and label", len(store), "photos", done=len(store) - store.count(missing)) as advance:
+    with progress(
+        "Label photos from the attention", len(store), "photos", done=len(store) - store.count(missing)
+    ) as advance:
         for shard in missing:
             rows: list[dict[str, Any]] = []
             for sample in _samples(job, work, store.shard_range(shard), store.manifest):

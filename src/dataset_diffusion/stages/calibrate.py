@@ -166,7 +166,7 @@ def _taught(examples: Sequence[Example], settings: CalibrateSettings, device: st
     read = partial(confident, confidence=settings.confidence)
     images = (example.picture.image for example in examples)
     taught = []
-    with progress("Ask the teacher", len(examples), "pictures") as advance:
+    with progress("Let the segmenter label pictures to learn from", len(examples), "pictures") as advance:
         for example, seen in zip(examples, predict(teacher.model, images, Views(flip=True), read=read), strict=True):
             named = np.isin(seen, (*example.classes, UNCERTAIN))
             taught.append(replace(example, target=np.where(named, seen, BACKGROUND).astype(np.uint8)))

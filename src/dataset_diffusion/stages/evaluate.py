@@ -91,7 +91,7 @@ def evaluate(
         found = _saved(found, benchmark, save_predictions)
     if benchmark.has_truth:
         _check_place(out)
-    with progress("Evaluate", len(benchmark), "images") as advance:
+    with progress("Compare predictions with the truth", len(benchmark), "images") as advance:
         counted = _counted(found, benchmark, skip_bad, advance)
         if not benchmark.has_truth:
             return {"num_images": sum(1 for _ in counted), **_listed(skip_bad)}

@@ -31,7 +31,9 @@ def export_dataset(source: str | Location, settings: ExportSettings, out: Path) 
     with folder_lock(out):
         export.begin()
         if missing := export.missing_shards():
-            with progress("Export", len(store), "images", done=len(store) - store.count(missing)) as advance:
+            with progress(
+                "Write images in the other format", len(store), "images", done=len(store) - store.count(missing)
+            ) as advance:
                 for shard in missing:
                     export.write_shard(shard)
                     advance(len(store.shard_range(shard)))

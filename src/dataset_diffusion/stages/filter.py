@@ -69,7 +69,7 @@ def filter_samples(
     with folder_lock(out):
         target = DatasetWriter.create(out, manifest)
         done = len(target) - target.count(target.missing_shards())
-        with progress("Write what is kept", len(target), "images", done=done) as advance:
+        with progress("Copy the images that pass", len(target), "images", done=done) as advance:
             for count in write_subset(store, selection.kept, target):
                 advance(count)
     return target
@@ -111,7 +111,7 @@ def _manifest(
 
 def _select(store: DatasetStore, rules: Sequence[Rule], image_text: str, names: Collection[str] | None) -> Selection:
     broken, dropped = [], {int(name) for name in names or ()}
-    with progress("Apply the rules", len(store), "images") as advance:
+    with progress("Check images against the rules", len(store), "images") as advance:
         for rule in judge(store, rules, image_text, dropped):
             broken.append(rule)
             advance()

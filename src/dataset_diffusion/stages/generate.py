@@ -102,7 +102,7 @@ def generate_dataset(
         work = [shard for shard in mine if shard in missing]
         images = store.count(mine)
         with (
-            progress("Generate and label", images, "images", done=images - store.count(work)) as advance,
+            progress("Generate images and label them", images, "images", done=images - store.count(work)) as advance,
             closing(_generate(store, job, work, workers, model)) as batches,
         ):
             for count, note in batches:
@@ -192,7 +192,7 @@ def repair_dataset(store: DatasetStore, damaged: Sequence[int], prompts_file: Pa
     lost = sorted([*damaged, *store.missing_shards()])
     with (
         folder_lock(store.path),
-        progress("Repair", store.count(lost), "images") as advance,
+        progress("Generate lost images again", store.count(lost), "images") as advance,
         closing(_generate(DatasetWriter.open(store.path), job, lost)) as batches,
     ):
         store.check_unchanged()

@@ -59,7 +59,9 @@ def import_labels(source: Path, corrected: Path, out: Path) -> DatasetStore:
     with folder_lock(out):
         new = DatasetWriter.create(out, manifest)
         missing = new.missing_shards()
-        with progress("Write corrected labels", len(new), "images", done=len(new) - new.count(missing)) as advance:
+        with progress(
+            "Replace labels by the corrected ones", len(new), "images", done=len(new) - new.count(missing)
+        ) as advance:
             for shard in missing:
                 _write_shard(old, new, shard, labels)
                 advance(len(new.shard_range(shard)))

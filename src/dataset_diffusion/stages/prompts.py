@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dataset_diffusion.config import GenerateSettings, PromptSettings, WorkerSettings
 from dataset_diffusion.disk.atomic import write_json
@@ -193,7 +193,7 @@ def propose(settings: PromptSettings, out: Path, *, seed: int) -> WordList:
         return WordList.read(out)
     classes, chat = resolve_classes(settings.classes), load_chat(settings.llm)
     proposed = {}
-    with progress("Ask for words", classes.num_classes, "classes") as advance:
+    with progress("Ask the chat model for synonyms", classes.num_classes, "classes") as advance:
         for name, words in propose_words(classes, chat.answer, seed):
             proposed[name] = words
             advance()
@@ -217,7 +217,7 @@ class _AskedChat:
         class_ids = [scene.classes for scene in scene_captions(classes, whole, seed, emphasis)]
         request = Request(self._llm, classes, seed, self._unwanted)
         scenes: list[Scene] = []
-        with progress("Ask for captions", whole, "captions") as advance:
+        with progress("Ask the chat model for captions", whole, "captions") as advance:
             for written in write_shards(request, class_ids, lambda: load_chat(self._llm).answer, self._folder, fits):
                 scenes += written.scenes
                 self.by_grammar += written.by_grammar
@@ -272,17 +272,23 @@ def _caption(
     if batches := uncaptioned_batches(keys, known, batch_size):
         captioned = zip(batches, caption_batches(batches, captioner, workers), strict=True)
         done = len(photos) - sum(map(len, batches))
-        with progress("Caption photos", len(photos), "photos", done=done) as advance:
+        with progress("Describe photos in captions", len(photos), "photos", done=done) as advance:
             for count in write_captions(captioned, folder, captioner, file, skip_bad):
                 advance(count)
         known = read_photo_captions(file, captioner)
     return [known[key] for key in keys.values() if key in known]
 
 
+def describe_made(made: MadePrompts, skipped: Skipped | None = None) -> dict[str, Any]:
+    """What was found and left out, as `describe_prompts` has it."""
+    reasons = [] if skipped is None else list(skipped.reasons.values())
+    return describe_prompts(made.prompts, made.found, made.classes) | {"skipped": reasons}
+
+
 def summarize(made: MadePrompts, skipped: Skipped | None = None, report: Path | None = None) -> Iterator[str]:
     """What was found and left out, line by line, and the same as JSON in the file ``report``."""
-    reasons = [] if skipped is None else list(skipped.reasons.values())
-    found = describe_prompts(made.prompts, made.found, made.classes) | {"skipped": reasons}
+    found = describe_made(made, skipped)
+    reasons = found["skipped"]
     yield from (f"skipped: {reason}" for reason in reasons[:MAX_SKIPPED_SHOWN])
     if len(reasons) > MAX_SKIPPED_SHOWN:
         yield f"skipped: {len(reasons) - MAX_SKIPPED_SHOWN} more"

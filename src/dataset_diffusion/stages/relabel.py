@@ -165,7 +165,9 @@ def _read_shards(
     settings = GenerateSettings(model=new.manifest.model or "", lora=provenance.lora, device=device)
     model = load_from_settings(settings)
     attend = partial(model.attend, capture=provenance.used.reading)
-    with progress("Read again and label", len(new), "images", done=len(new) - new.count(missing)) as advance:
+    with progress(
+        "Read the attention again and label", len(new), "images", done=len(new) - new.count(missing)
+    ) as advance:
         for shard in missing:
             table = old.read_table(shard)
             samples = list(map(decode_row, rows_of(table)))
@@ -220,7 +222,7 @@ def _write_missing(old: DatasetStore, new: DatasetWriter, settings: LabelSetting
         written: Iterator[int] = (count for _, count in relabelled)
     else:
         written = work_in_processes(missing, partial(relabel_shard, old, new, settings), workers.num_workers)
-    with progress("Relabel", len(new), "images", done=len(new) - new.count(missing)) as advance:
+    with progress("Label anew from stored heatmaps", len(new), "images", done=len(new) - new.count(missing)) as advance:
         for count in written:
             advance(count)
     clear_leftovers(new.path / "shards")

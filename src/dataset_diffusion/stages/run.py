@@ -110,7 +110,7 @@ def _weakness(stores: Sequence[DatasetStore], model: Path, file: Path) -> Weakne
     classes = stores[0].class_set
     if not file.exists():
         data = SegmentationData(stores)
-        with progress("Find what is weak", len(data), "images") as advance:
+        with progress("Find what the segmenter is weak at", len(data), "images") as advance:
             found = find_weakness(load_segmenter(model).model, data, classes, advance)
         write_json(file, found.to_json(classes), ensure_ascii=False)
     try:

@@ -85,7 +85,7 @@ def train(
         data, data.class_set, settings, seed, real=mixed_in, data_id=data_id, start=start, device=device
     )
     _, processes = process_and_count()
-    with folder_lock(out, shared=processes > 1), progress("Train", task.total_steps, "steps") as advance:
+    with folder_lock(out, shared=processes > 1), progress("Train the segmenter", task.total_steps, "steps") as advance:
         return ModelFolder.open(train_in_rounds(task, out, _Bar(advance)))
 
 
@@ -127,7 +127,7 @@ def _open_real(settings: TrainSettings, skip_bad: Skipped | None = None) -> Real
 
 def _usable_images(benchmark: Benchmark, skip_bad: Skipped) -> list[int]:
     usable = []
-    with progress("Check", len(benchmark), "photos") as advance:
+    with progress("Check that photos can be read", len(benchmark), "photos") as advance:
         for number, error in enumerate(find_bad_images(benchmark)):
             if error is None:
                 usable.append(number)

@@ -59,7 +59,7 @@ def verify_dataset(
 def find_broken_shards(store: DatasetStore, num_threads: int | None = None) -> dict[int, list[str]]:
     """The problems of damaged shards, by shard and in order. Whole and missing ones are left out."""
     broken = {}
-    with progress("Verify", store.count(store.present_shards()), "images") as advance:
+    with progress("Check every picture and label map", store.count(store.present_shards()), "images") as advance:
         for shard, problems in find_problems(store, num_threads):
             if problems:
                 broken[shard] = problems

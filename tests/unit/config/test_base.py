@@ -16,6 +16,13 @@ def test_options_are_named_as_they_are_typed():
         make_settings(PromptSettings, num_images=0)
 
 
+def test_in_python_mistakes_name_the_class_and_what_was_meant():
+    with pytest.raises(ConfigError, match=r"^PromptSettings: bad value of `num_images`; got 0; expected greater than"):
+        PromptSettings(num_images=0)
+    with pytest.raises(ConfigError, match=r"^PromptSettings: unknown setting; got num_image; .*; fix: did you mean"):
+        PromptSettings(num_image=3)
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         GenerateSettings().steps = 3

@@ -1,6 +1,5 @@
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import ValidationError
 
 from dataset_diffusion.config import (
     STORED_EXPONENTS,
@@ -17,7 +16,7 @@ def test_thresholds_are_accepted_in_their_order_only(threshold, uncertainty_thre
     if uncertainty_threshold <= threshold:
         LabelSettings(threshold=threshold, uncertainty_threshold=uncertainty_threshold)
     else:
-        with pytest.raises(ValidationError):
+        with pytest.raises(ConfigError):
             LabelSettings(threshold=threshold, uncertainty_threshold=uncertainty_threshold)
 
 
@@ -26,7 +25,7 @@ def test_exponents_are_those_whose_heatmaps_are_stored(exponent):
     if exponent in STORED_EXPONENTS:
         assert LabelSettings(exponent=exponent).exponent == exponent
     else:
-        with pytest.raises(ValidationError):
+        with pytest.raises(ConfigError):
             LabelSettings(exponent=exponent)
 
 

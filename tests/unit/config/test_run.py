@@ -76,7 +76,7 @@ def test_resolved_settings_read_back_as_they_were(write_recipe):
         (
             "sed = 1",
             "unknown setting; got sed; expected one of "
-            "seed, prompts, generate, label, calibrate, filter, train, redraw, evaluate",
+            "seed, prompts, generate, label, calibrate, filter, train, redraw, evaluate; fix: did you mean seed?",
         ),
         (
             "[generate.capture]\nlayers = 3",

@@ -3,13 +3,18 @@ import fcntl
 import os
 import platform
 import signal
+import subprocess
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from dataset_diffusion.disk.atomic import atomic_write
 from dataset_diffusion.disk.locks import folder_lock
 from dataset_diffusion.errors import DatasetError
+
+ROOT = Path(__file__).parents[3]
 
 
 def names(folder):
@@ -61,6 +66,30 @@ def test_a_file_system_without_locks_lets_everybody_write(tmp_path, monkeypatch)
     monkeypatch.setattr(fcntl, "flock", refuse)
     with folder_lock(tmp_path), folder_lock(tmp_path):
         atomic_write(tmp_path / "a.bin", b"one")
+
+
+def test_without_fcntl_datasets_are_written_and_read(tmp_path):
+    """As on Windows, which lacks these names: a process that has none of them."""
+    program = f"""
+import ctypes, os, sys
+for module in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[module] = None
+for name in ("sync", "pread", "O_NOFOLLOW", "O_DIRECTORY", "sched_getaffinity", "killpg", "geteuid", "fork"):
+    delattr(os, name)
+import dataset_diffusion.__main__
+from dataset_diffusion import DatasetStore
+from dataset_diffusion.disk.atomic import sync_file_system
+from dataset_diffusion.disk.locks import folder_lock
+from tests.helpers.factories import make_sample, write_dataset
+folder = __import__("pathlib").Path({str(tmp_path)!r}) / "dataset"
+with folder_lock(folder), folder_lock(folder, shared=True):
+    write_dataset(folder, make_sample, num_samples=3)
+sync_file_system(folder)
+assert DatasetStore.open(folder).verify() == []
+print([sample.label.shape for sample in DatasetStore.open(folder)])
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert ended.stdout.splitlines()[-1:] == ["[(6, 9), (6, 9), (6, 9)]"], ended.stderr
 
 
 def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_diffusion.disk.pictures import decode_photo, read_photo
-from dataset_diffusion.errors import DatasetError
+from dataset_diffusion.disk.pictures import check_picture, decode_photo, read_photo
+from dataset_diffusion.errors import ConfigError, DatasetError
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
 TURNED = {1: PICTURE, 2: PICTURE[:, ::-1], 3: PICTURE[::-1, ::-1], 6: np.rot90(PICTURE, -1), 8: np.rot90(PICTURE)}
@@ -58,3 +58,20 @@ def test_a_photo_that_is_missing_is_named(tmp_path):
         DatasetError, match=f"^a photo cannot be read; got {tmp_path}/a.jpg: .*; fix: replace or remove"
     ):
         read_photo(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("image", "got"),
+    [
+        (PICTURE[..., 0], r"uint8 of shape \(20, 30\); expected a uint8 array of RGB in \[0, 255\], \"h w 3\"$"),
+        (PICTURE / 255, r"float64 of shape \(20, 30, 3\); .*; fix: \(image \* 255\)\.round\(\)"),
+        (PICTURE[:0], r"uint8 of shape \(0, 30, 3\)"),
+        (Image.fromarray(PICTURE), r"Image; .*; fix: np.asarray\(image.convert"),
+        (None, "NoneType"),
+    ],
+    ids=["grey", "floats", "empty", "Pillow", "None"],
+)
+def test_what_is_no_array_of_rgb_is_no_picture(image, got):
+    check_picture(PICTURE)
+    with pytest.raises(ConfigError, match=f"^not a picture; got {got}"):
+        check_picture(image)

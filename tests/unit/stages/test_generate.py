@@ -249,7 +249,7 @@ def test_the_bar_counts_the_images_that_are_there(draw, capsys):
     capsys.readouterr()
     draw(5)
     # Shards of 2, 2 and 1: with the last one whole there were 3 images of 5.
-    assert "Generate and label: 5/5 images" in capsys.readouterr().err
+    assert "Generate images and label them: 5/5 images" in capsys.readouterr().err
 
 
 def test_a_dataset_that_was_relabelled_meanwhile_is_not_repaired(draw):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,14 +13,15 @@ from torch import Tensor
 
 from dataset_diffusion.dataset.schema import LabelMap
 from dataset_diffusion.disk.pictures import check_one_size
-from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError, whole_number
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.records import Record
 
 _IDS = 256
 
 
-@dataclass(frozen=True, eq=False)
-class SemanticScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class SemanticScores(Record):
     """How well label maps agree with the truth, over a whole dataset. All scores are fractions in [0, 1].
 
     Attributes:
@@ -137,18 +138,33 @@ def evaluate_labels(
         ignore_index: pixels of this id in the truth are not scored; in [0, 255], or None to score them all.
 
     Raises:
-        ConfigError: ``ignore_index`` is something else.
-        DatasetError: sizes differ, ids out of range (``ignore_index`` in a prediction is), or nothing to score.
+        ConfigError: ``ignore_index`` or ``num_classes`` is something else.
+        DatasetError: no pairs; sizes differ, ids out of range (``ignore_index`` in a prediction is),
+            or nothing to score.
     """
     if ignore_index is not None and ignore_index not in range(_IDS):
         raise ConfigError(
             "ignore_index is no id of a label map", got=repr(ignore_index), expected=f"0..{_IDS - 1}, or None"
         )
+    if not 1 <= whole_number(num_classes, "number of classes") <= _IDS:
+        raise ConfigError("bad number of classes", got=num_classes, expected=f"1..{_IDS}, the background included")
     scorer = SemanticScorer(num_classes)
     scorer.ignore_index = ignore_index
-    for number, (prediction, truth) in enumerate(pairs):
+    for number, pair in enumerate(pairs if isinstance(pairs, Iterable) else [pairs]):
+        prediction, truth = _as_pair(pair, f"image {number}")
         scorer.add(prediction, truth, f"image {number}")
     return scorer.scores()
+
+
+def _as_pair(pair: object, name: str) -> Sequence[Any]:
+    if isinstance(pair, Sequence) and len(pair) == 2:
+        return pair
+    raise DatasetError(
+        f"{name} is no pair of label maps",
+        got=type(pair).__name__,
+        expected="(prediction, truth)",
+        fix="zip(predictions, truths)",
+    )
 
 
 def to_results(scores: SemanticScores, class_set: ClassSet, config: Mapping[str, Any]) -> dict[str, Any]:
