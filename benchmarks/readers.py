@@ -28,6 +28,7 @@ Label = tuple[int, np.ndarray]
 Names = dict[int, str] | None
 """Class names by id as the reader tells them; None where it knows none."""
 
+VOC = "VOCdevkit/VOC2012"
 NO_CLASS = {"background", "uncertain", "ignored"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "voc": {"format": "voc"},
@@ -179,7 +180,7 @@ def _of_supervision(data: Any) -> tuple[Names, Iterator[Label]]:
 
 
 def datumaro_voc(folder: Path) -> tuple[Names, Iterator[Label]]:
-    return _of_datumaro(folder / "VOCdevkit" / "VOC2012", "voc_segmentation")
+    return _of_datumaro(folder / VOC, "voc_segmentation")
 
 
 def datumaro_coco(folder: Path) -> tuple[Names, Iterator[Label]]:
@@ -250,7 +251,7 @@ def _of_fiftyone(importer: Any, folder: Path, field: str | None) -> tuple[Names,
                 yield _index(path), mask
 
     with importer:
-        told = [one for one in importer.info.get("classes", importer.info.get("names", [])) if one not in NO_CLASS]
+        told = [one for one in importer.get_dataset_info()["classes"] if one not in NO_CLASS]
     return dict(enumerate(told, start=1)), labels()
 
 
@@ -388,11 +389,12 @@ class Reader:
     read: Callable[[Path], tuple[Names, Iterator[Label]]]
     folders: tuple[str, ...]
     keeps_uncertain: bool = True
+    below: str = ""
 
 
 READERS = (
     Reader("torchvision", "VOCSegmentation", torchvision_voc, ("voc",)),
-    Reader("datumaro", "voc_segmentation", datumaro_voc, ("voc",)),
+    Reader("datumaro", "voc_segmentation", datumaro_voc, ("voc",), below=VOC),
     Reader("pycocotools", "COCO", pycocotools_coco, ("coco", "coco --polygons")),
     Reader("torchvision", "CocoDetection", torchvision_coco, ("coco",)),
     Reader("datumaro", "coco_instances", datumaro_coco, ("coco",)),
@@ -435,15 +437,15 @@ def check(reader: Reader, folder: Path) -> str:
     told = "knows none"
     if names is not None:
         named = {label_id: name for label_id, name in names.items() if name not in NO_CLASS}
-        told = "equal" if named == _truth_names(folder) else f"other: {named}"
+        told = "equal" if named == _truth_names(folder / reader.below) else f"other: {named}"
     return f"{told} | {equal}/{len(truth)}"
 
 
 def _truth_names(folder: Path) -> dict[int, str]:
-    """The class names by id, said beside the exports; VOC's have no colons."""
-    while not (folder / "classes.json").exists() or (folder / "labels").exists():
-        folder = folder.parent
-    return {int(label_id): name for label_id, name in json.loads((folder / "classes.json").read_text()).items()}
+    """The class names by id, which are said beside the exports; VOC's have no colons."""
+    root = next(parent for parent in folder.parents if (parent / "truth").exists())
+    names = {int(label_id): name for label_id, name in json.loads((root / "classes.json").read_text()).items()}
+    return {label_id: name.replace(":", "_") if folder.match(VOC) else name for label_id, name in names.items()}
 
 
 def _index(path: str | Path) -> int:
