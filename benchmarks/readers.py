@@ -217,38 +217,56 @@ def _of_datumaro(folder: Path, data_format: str) -> tuple[Names, Iterator[Label]
 
 
 def fiftyone_coco(folder: Path) -> tuple[Names, Iterator[Label]]:
+    """The masks of its objects, where their boxes stand in pixels."""
+
+    def paint(found: Any, size: tuple[int, int], ids: dict[str, int]) -> np.ndarray:
+        label = np.zeros(size[::-1], np.uint8)
+        for one in found.detections:
+            left, top = (round(place * side) for place, side in zip(one.bounding_box, size, strict=False))
+            label[top : top + one.mask.shape[0], left : left + one.mask.shape[1]][one.mask] = ids[one.label]
+        return label
+
+    return _of_fiftyone(_fiftyone_coco(folder), folder, paint)
+
+
+def fiftyone_coco_segmentation(folder: Path) -> tuple[Names, Iterator[Label]]:
+    """Its own painting, which cuts fractions off: a box at 29 of 100 pixels is 0.29 there, times 100 below 29."""
+    return _of_fiftyone(_fiftyone_coco(folder), folder, _fiftyone_segmentation)
+
+
+def _fiftyone_coco(folder: Path) -> Any:
     from fiftyone.utils.coco import COCODetectionDatasetImporter
 
-    importer = COCODetectionDatasetImporter(
+    return COCODetectionDatasetImporter(
         data_path=str(folder / "images"),
         labels_path=str(folder / "annotations" / "instances_train.json"),
         label_types=["segmentations"],
-        include_id=True,
     )
-    return _of_fiftyone(importer, folder, "segmentations")
 
 
 def fiftyone_yolo(folder: Path) -> tuple[Names, Iterator[Label]]:
     from fiftyone.utils.yolo import YOLOv5DatasetImporter
 
     importer = YOLOv5DatasetImporter(str(folder), yaml_path="data.yaml", split="train", label_type="polylines")
-    return _of_fiftyone(importer, folder, None)
+    return _of_fiftyone(importer, folder, _fiftyone_segmentation)
 
 
-def _of_fiftyone(importer: Any, folder: Path, field: str | None) -> tuple[Names, Iterator[Label]]:
-    names = _truth_names(folder)
-    targets = names | {255: "uncertain"}
+def _fiftyone_segmentation(found: Any, size: tuple[int, int], ids: dict[str, int]) -> np.ndarray:
+    targets = {label_id: name for name, label_id in ids.items()}
+    return found.to_segmentation(frame_size=size, mask_targets=targets).mask
+
+
+def _of_fiftyone(
+    importer: Any, folder: Path, paint: Callable[[Any, tuple[int, int], dict[str, int]], np.ndarray]
+) -> tuple[Names, Iterator[Label]]:
+    ids = {name: label_id for label_id, name in _truth_names(folder).items()}
 
     def labels() -> Iterator[Label]:
         with importer:
-            for path, _, label in importer:
-                found = label.get(field) if isinstance(label, dict) and field else label
+            for path, _, found in importer:
                 with Image.open(path) as image:
                     size = image.size
-                mask = np.zeros(size[::-1], np.uint8)
-                if found:
-                    mask = found.to_segmentation(frame_size=size, mask_targets=targets).mask
-                yield _index(path), mask
+                yield _index(path), paint(found, size, ids) if found else np.zeros(size[::-1], np.uint8)
 
     with importer:
         told = [one for one in importer.get_dataset_info()["classes"] if one not in NO_CLASS]
@@ -399,6 +417,7 @@ READERS = (
     Reader("torchvision", "CocoDetection", torchvision_coco, ("coco",)),
     Reader("datumaro", "coco_instances", datumaro_coco, ("coco",)),
     Reader("fiftyone", "COCODetectionDataset", fiftyone_coco, ("coco --no-crowd",), keeps_uncertain=False),
+    Reader("fiftyone", "to_segmentation", fiftyone_coco_segmentation, ("coco --no-crowd",), keeps_uncertain=False),
     Reader("supervision", "from_coco", supervision_coco, ("coco --no-crowd",), keeps_uncertain=False),
     Reader(
         "transformers",
