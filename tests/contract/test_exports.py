@@ -141,7 +141,11 @@ def read_webdataset(out, split):
 
 
 def read_cvat(out, split):
-    for image in ElementTree.parse(out / "annotations.xml").getroot().findall("image"):
+    annotations = ElementTree.parse(out / "annotations.xml").getroot()
+    project = annotations.find("meta/project")  # Datumaro wants it
+    assert [label.findtext("name") for label in project.iter("label")] == [*CLASSES.names, "uncertain"]
+    assert split in {one.text for one in project.iter("subset")} or split == "val"
+    for image in annotations.findall("image"):
         if image.get("subset") != split:
             continue
         ids = {**{name: CLASSES.id_of(name) for name in CLASSES.names}, "uncertain": 255}

@@ -2,18 +2,23 @@ import re
 
 import pytest
 import torch
+from tests.helpers.own_segmenter import Own
 from tests.helpers.processes import succeed
 from torch import nn
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ModelError
 from dataset_diffusion.prompts.class_sets import ClassSet
-from dataset_diffusion.segmentation.model_folder import Identity, load_segmenter, save_segmenter
+from dataset_diffusion.segmentation.model_folder import Identity, TrainedSegmenter, load_segmenter, save_segmenter
 from dataset_diffusion.segmentation.models import SEGMENTERS, build_segmenter
+from dataset_diffusion.segmentation.portable import export_segmenter
 
 NUM_CLASSES = 4
+CLASSES = ClassSet.from_names(["cat", "dog", "bus"])
 COMPUTED = ["unet-efficientnet-lite0", *{name.split("-")[0]: name for name in reversed(SEGMENTERS)}.values()]
 """The first row of every family; the others are the same code with other numbers, or other heads."""
+OWN = f"{Own.__module__}:{Own.__qualname__}"
+"""Not a row of the table: a network as a user may write it."""
 HAD = "unet-efficientnet-lite0"
 """Its pretrained weights are a package, which the tests' environment has."""
 MILLION_PARAMETERS = {
@@ -40,7 +45,7 @@ def images(height, width, batch=2):
     return torch.rand((batch, 3, height, width), generator=torch.Generator().manual_seed(height * width))
 
 
-@pytest.fixture(scope="module", params=COMPUTED)
+@pytest.fixture(scope="module", params=[*COMPUTED, OWN])
 def built(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -127,13 +132,23 @@ def test_a_batch_without_a_label_changes_nothing(segmenter):
 
 
 def test_saved_and_loaded_it_is_the_same(segmenter, tmp_path):
-    classes = ClassSet.from_names(["cat", "dog", "bus"])
-    save_segmenter(segmenter, Identity(classes, TrainSettings(segmenter=segmenter.name), 0, 1, ""), tmp_path)
+    save_segmenter(segmenter, Identity(CLASSES, TrainSettings(segmenter=segmenter.name), 0, 1, ""), tmp_path)
     loaded = load_segmenter(tmp_path, device="cpu")
     assert loaded.class_set.names == ("cat", "dog", "bus")
     assert loaded.settings.segmenter == loaded.model.name == segmenter.name
     with torch.inference_mode():
         assert torch.equal(loaded.model(images(32, 32)), segmenter.eval()(images(32, 32)))
+
+
+@pytest.mark.parametrize("model_format", ["onnx", "torchscript"])
+def test_as_one_file_it_computes_the_same(segmenter, model_format):
+    """The other rows are the same graphs with other numbers; the largest take a minute and gigabytes each."""
+    trained = TrainedSegmenter(segmenter, CLASSES, TrainSettings(segmenter=segmenter.name))
+    size = 64 if segmenter.name.startswith("mask2former") else None
+    data, agreement = export_segmenter(trained, model_format, size)
+    assert agreement.equal_pixels >= 0.9999
+    assert agreement.largest_difference <= 1e-5
+    assert len(data) > 4 * sum(weight.numel() for weight in segmenter.parameters())
 
 
 @pytest.mark.parametrize("name", [name for name in SEGMENTERS if name != HAD])

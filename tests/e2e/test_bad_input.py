@@ -207,7 +207,7 @@ TRAIN = {
     ),
     "unknown segmenter": (
         ["dataset", "--segmenter", "segnet"],
-        f"no such segmenter; got 'segnet'; expected one of {', '.join(SEGMENTERS)}",
+        f"no such segmenter; got 'segnet'; expected one of {', '.join(SEGMENTERS)}, or your own as module:function",
     ),
     "learning rate of zero": (
         ["dataset", "--learning-rate", "0"],

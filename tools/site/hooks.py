@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from dataset_diffusion.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+DOCS = ROOT / "docs"
 SHIM = "https://unpkg.com/iframe-worker/shim"
 """What the theme loads, so that search works without a server; the site has its own copy."""
 
@@ -28,6 +30,7 @@ def on_files(files: Files, config: Any) -> Files:
     made = {page: as_page((ROOT / source).read_text(encoding="utf-8")) for source, page in ROOT_PAGES.items()}
     made |= {"reference/commands.md": commands(), "reference/python.md": python_names()}
     made |= {f"assets/{name}": (HERE / name).read_text(encoding="utf-8") for name in ("site.css", "iframe-worker.js")}
+    made |= {f"{file.relative_to(DOCS).with_suffix('.md')}": notebook(file) for file in DOCS.rglob("*.ipynb")}
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     return files
@@ -51,6 +54,15 @@ def as_page(text: str) -> str:
         text = text.replace(f"]({source}", f"]({target}")
     text = re.sub(rf"\[([^]]*)\]\(({'|'.join(REPOSITORY_FILES)})\)", r"\1", text)
     return text.replace("](docs/", "](")
+
+
+def notebook(file: Path) -> str:
+    """A notebook as a page, which links to it; its code is run by tests/e2e/test_tutorials.py."""
+    parts = []
+    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+    return "\n\n".join([*parts, f"[This page as a notebook]({file.name})\n"])
 
 
 def commands() -> str:

@@ -17,7 +17,7 @@ from dataset_diffusion.cli.dataset import (
     verify,
 )
 from dataset_diffusion.cli.run import demo, doctor, report, run
-from dataset_diffusion.cli.segmenter import calibrate, evaluate, predict, train
+from dataset_diffusion.cli.segmenter import calibrate, evaluate, export_model, predict, train
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "export-model": export_model,
     "export": export,
     "import-labels": import_labels,
     "report": report,

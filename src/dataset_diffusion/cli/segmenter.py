@@ -12,6 +12,7 @@ from dataset_diffusion.cli.common import Flat, Result, print_scores, print_skipp
 from dataset_diffusion.config import (
     CalibrateSettings,
     EvaluateSettings,
+    ExportModelSettings,
     PredictSettings,
     TrainSettings,
 )
@@ -126,6 +127,25 @@ def predict(
         "photos": len(done),
         "skipped": skipped.reasons if skipped else {},
     }
+
+
+def export_model(
+    model: Annotated[Path, Positional, arg(metavar="MODEL")],
+    *,
+    out: Path,
+    settings: Annotated[ExportModelSettings, Flat] = ExportModelSettings(),
+) -> None:
+    """Write a trained segmenter as one file for other runtimes, and check that it computes the same.
+
+    Args:
+        model: Folder of a trained segmenter.
+        out: The file to write.
+    """
+    from dataset_diffusion.stages import export_model as stage
+
+    agreement = stage.export_model(model, settings, out)
+    found = f"{agreement.equal_pixels:.4%} equal pixels, probabilities {agreement.largest_difference:.1e} apart at most"
+    print(f"wrote {out}, checked against the segmenter: {found}")
 
 
 def calibrate(

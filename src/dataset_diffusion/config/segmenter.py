@@ -23,6 +23,7 @@ NO_BENCHMARK = "none"
 
 Augmentation = Literal["light", "published", "strong"]
 SelfTraining = Literal["continued", "published"]
+ModelFormat = Literal["onnx", "torchscript"]
 
 
 class LearnSettings(Settings):
@@ -86,7 +87,8 @@ class TrainSettings(Settings):
     """Segmenter by name: unet-resnet18, unet-efficientnet-lite0, deeplabv3-resnet18, deeplabv3-resnet50,
     deeplabv3-resnet101, deeplabv3-resnet50-published, deeplabv3-resnet101-published,
     mask2former-small, mask2former-resnet50,
-    segformer-b0, segformer-b1, segformer-b2, segformer-b3, segformer-b4, segformer-b5."""
+    segformer-b0, segformer-b1, segformer-b2, segformer-b3, segformer-b4, segformer-b5; or your own as module:function
+    (docs/segmenters.md). From Python the function itself."""
     iterations: PositiveInt = 1000
     """Optimiser steps."""
     batch_size: PositiveInt = 16
@@ -137,6 +139,11 @@ class TrainSettings(Settings):
     real_ratio: Fraction = 0.5
     """Share of real images among the training images (0 to 1)."""
 
+    @field_validator("segmenter", mode="before")
+    @classmethod
+    def _name_function(cls, segmenter: object) -> object:
+        return _import_path(segmenter) if callable(segmenter) else segmenter
+
     @field_validator("real_root")
     @classmethod
     def _check_real(cls, real_root: Path | None, info: Any) -> Path | None:
@@ -152,6 +159,15 @@ class PredictSettings(Settings):
     """Side of the square window that larger photos are predicted by, in pixels."""
     batch_size: PositiveInt = 8
     """Neighbouring photos predicted at once, where they have the same size."""
+
+
+class ExportModelSettings(Settings):
+    """As what a trained segmenter is handed on."""
+
+    format: ModelFormat = "onnx"
+    """`onnx` runs in onnxruntime and what is made of it, `torchscript` in torch and libtorch."""
+    size: PositiveInt | None = None
+    """Height and width of the pictures that the file takes, in pixels; None takes any, where the segmenter can."""
 
 
 class EvaluateSettings(Settings):
@@ -183,3 +199,11 @@ class EvaluateSettings(Settings):
         if stride is not None and (window is None or stride > window):
             raise ValueError(f"at most the --sliding-window, {'which is not given' if window is None else window}")
         return stride
+
+
+def _import_path(function: Any) -> str:
+    """Where a function or class can be imported from again."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "<")
+    if module in {None, "__main__"} or "<" in name:
+        raise ValueError("a function or class of a module that can be imported, which a saved segmenter needs")
+    return f"{module}:{name}"

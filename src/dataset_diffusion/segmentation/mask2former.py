@@ -54,6 +54,9 @@ SIZES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 class Mask2Former(nn.Module):
     """Class logits of every pixel from the queries' classes and masks; the background is a class like the others."""
 
+    any_size = False
+    """The library keeps the places of pixels of the size that it saw first."""
+
     def __init__(self, num_classes: int, size: str, pretrained: bool) -> None:
         super().__init__()
         weights, backbone, changes = SIZES[size]

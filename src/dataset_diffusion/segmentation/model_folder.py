@@ -25,6 +25,7 @@ from dataset_diffusion.machine.devices import resolve_device
 from dataset_diffusion.prompts.class_sets import ClassSet
 from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION, WEIGHTS
 from dataset_diffusion.segmentation.models import Segmenter, build_segmenter
+from dataset_diffusion.segmentation.own_network import OwnNetworkError
 from dataset_diffusion.segmentation.predict import Views, predict
 from dataset_diffusion.version import __version__
 
@@ -125,7 +126,8 @@ class ModelFolder:
 
 def save_segmenter(segmenter: Segmenter, identity: Identity, folder: Path) -> None:
     """Write a finished model folder, ``model.json`` last."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()}
+    # Copies, since safetensors refuses weights that share memory, as a network of the user's own may have.
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in segmenter.state_dict().items()}
     atomic_write(folder / WEIGHTS, save(weights))
     write_json(folder / DESCRIPTION, {**identity.to_json(), "package_version": __version__})
 
@@ -143,7 +145,8 @@ def load_segmenter(path: str | Path, device: str | None = None) -> TrainedSegmen
         (128, 128)
 
     Raises:
-        ModelError: no finished segmenter there, or one that does not fit its description.
+        ModelError: no finished segmenter there, one that does not fit its description, or a network of the user's own
+            whose module cannot be imported.
         ConfigError: no such device.
     """
     check_kind(path, (str, Path), "folder of a segmenter", error=ModelError)
@@ -186,6 +189,8 @@ _DAMAGED = (AttributeError, KeyError, TypeError, ValueError)
 def _explained_damage(path: Path) -> Iterator[None]:
     try:
         yield
+    except OwnNetworkError:  # nothing is wrong with the folder
+        raise
     # load_state_dict raises RuntimeError for names or shapes that do not fit.
     except (*_DAMAGED, ValidationError, SafetensorError, OSError, RuntimeError, DatasetDiffusionError) as error:
         raise ModelError(

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from dataset_diffusion.errors import ModelError, first_line
 from dataset_diffusion.machine.hub import prepare_hub
 from dataset_diffusion.prompts.class_sets import ClassSet
+from dataset_diffusion.segmentation.own_network import import_network, is_import_path
 
 Colour = tuple[float, float, float]
 """RGB, of [0, 1]."""
@@ -58,7 +59,7 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch classes h w"]:
         """Logits, background first, of RGB in [0, 1], at the size of the images whatever it is."""
-        return self._heads(images)["out"]
+        return self.heads(images)["out"]
 
     def loss(
         self,
@@ -79,7 +80,7 @@ class Segmenter(nn.Module):
         """
         if isinstance(self.network, HasLoss):
             return self.network.loss(self._normalized(images), labels)
-        heads = self._heads(images)
+        heads = self.heads(images)
         loss = _cross_entropy(heads["out"], labels, weights, robustness)
         if "aux" in heads:
             loss = loss + AUXILIARY_WEIGHT * _cross_entropy(heads["aux"], labels, weights, robustness)
@@ -91,12 +92,13 @@ class Segmenter(nn.Module):
         return isinstance(self.network, HasLoss)
 
     @property
-    def encoder(self) -> nn.Module:
-        """The part of the network that ImageNet weights are for."""
+    def encoder(self) -> nn.Module | None:
+        """The part of the network that ImageNet weights are for; None where a network of the user's own names none."""
         # Called backbone by torchvision.
-        return cast(nn.Module, self.network.encoder if hasattr(self.network, "encoder") else self.network.backbone)
+        return cast(nn.Module | None, getattr(self.network, "encoder", getattr(self.network, "backbone", None)))
 
-    def _heads(self, images: Float[Tensor, "batch 3 h w"]) -> dict[str, Tensor]:
+    def heads(self, images: Float[Tensor, "batch 3 h w"]) -> dict[str, Tensor]:
+        """Logits ``out``, and ``aux`` where the network has an auxiliary head, as the network gives them."""
         outputs = self.network(self._normalized(images))
         return {"out": outputs} if isinstance(outputs, Tensor) else outputs
 
@@ -111,15 +113,19 @@ def build_segmenter(name: str, num_classes: int, pretrained: bool = False) -> Se
     """Build an untrained segmenter.
 
     Args:
-        name: a row of ``SEGMENTERS``.
+        name: a row of ``SEGMENTERS``, or the import path of a callable that makes a network from ``num_classes``.
         num_classes: K + 1, the background included.
-        pretrained: start the encoder from ImageNet weights, fetched on first use; otherwise from random ones.
+        pretrained: start the encoder from ImageNet weights, fetched on first use; otherwise from random ones. A network
+            of the user's own starts as it is made.
 
     Raises:
-        ModelError: no such segmenter, or the pretrained weights cannot be had.
+        ModelError: no such segmenter, the pretrained weights cannot be had, or the user's own code fails.
     """
+    if is_import_path(name):
+        return Segmenter(import_network(name, num_classes), name, num_classes)
     if name not in SEGMENTERS:
-        raise ModelError("no such segmenter", got=repr(name), expected=f"one of {', '.join(SEGMENTERS)}")
+        own = "your own as module:function"
+        raise ModelError("no such segmenter", got=repr(name), expected=f"one of {', '.join(SEGMENTERS)}, or {own}")
     if pretrained:
         prepare_hub()
     try:

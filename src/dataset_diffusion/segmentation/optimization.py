@@ -49,7 +49,7 @@ class TrainingModule(LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> dict[str, Any]:
         settings = self._settings
-        encoder = dict.fromkeys(self.segmenter.encoder.parameters())
+        encoder = dict.fromkeys(() if self.segmenter.encoder is None else self.segmenter.encoder.parameters())
         others = [weight for weight in self.segmenter.parameters() if weight not in encoder]
         encoder_rate = settings.learning_rate * settings.encoder_learning_rate_factor
         groups: list[dict[str, Any]] = [{"params": others}, {"params": list(encoder), "lr": encoder_rate}]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.disk.atomic import explained_write_errors, find_leftovers, remove_files
-from dataset_diffusion.errors import ConfigError, DatasetError
+from dataset_diffusion.errors import ConfigError, DatasetError, first_line
 from dataset_diffusion.machine.devices import explained_memory_errors, resolve_device
 from dataset_diffusion.run_folder import CHECKPOINT, DESCRIPTION
 from dataset_diffusion.seeding import random_from
@@ -24,6 +24,7 @@ from dataset_diffusion.segmentation.journal import Journal, resumable_step
 from dataset_diffusion.segmentation.model_folder import load_segmenter, read_description, save_segmenter
 from dataset_diffusion.segmentation.models import Colour, Segmenter, build_segmenter
 from dataset_diffusion.segmentation.optimization import TrainingModule, lightning_precision
+from dataset_diffusion.segmentation.own_network import OwnNetworkError, is_import_path
 from dataset_diffusion.segmentation.processes import lightning_devices, loader_workers, process_and_count
 from dataset_diffusion.segmentation.sampling import ConsecutiveBatches, MixedDraws, Pair, TrainingDraws
 from dataset_diffusion.segmentation.task import SILENT, TrainingListener, TrainingTask
@@ -100,19 +101,51 @@ def _untrained(task: TrainingTask) -> Segmenter:
     torch.manual_seed(random_from(task.seed, "segmenter weights").getrandbits(63))
     settings, num_classes = task.settings, len(task.class_set.label_ids)
     segmenter = build_segmenter(settings.segmenter, num_classes, settings.pretrained and task.start is None)
-    check_loss(segmenter, settings)
+    check_segmenter(segmenter, settings)
+    if is_import_path(settings.segmenter):
+        check_logits(segmenter, _crop_size(task))
     if task.start is not None:
         segmenter.load_state_dict(load_segmenter(task.start, "cpu").model.state_dict())
     return segmenter
 
 
-def check_loss(segmenter: Segmenter, settings: TrainSettings) -> None:
-    """Refuse a loss that the segmenter cannot take."""
+def check_segmenter(segmenter: Segmenter, settings: TrainSettings) -> None:
+    """Refuse settings that the segmenter cannot take."""
     if segmenter.has_own_loss and (settings.robustness or settings.weigh_pixels):
         raise ConfigError(
             f"{settings.segmenter} has a loss of its own",
             got="--robustness" if settings.robustness else "--weigh-pixels",
             fix="leave it out, or choose another --segmenter",
+        )
+    if settings.encoder_learning_rate_factor != 1 and segmenter.encoder is None:
+        raise ConfigError(
+            f"{settings.segmenter} has no encoder",
+            got=f"--encoder-learning-rate-factor {settings.encoder_learning_rate_factor}",
+            expected="a part of the network that is called encoder or backbone",
+            fix="leave it out",
+        )
+    if settings.pretrained and is_import_path(settings.segmenter):
+        raise ConfigError(f"{settings.segmenter} starts as it is made", got="--pretrained", fix="leave it out")
+
+
+def check_logits(segmenter: Segmenter, size: tuple[int, int]) -> None:
+    """Refuse a network whose logits are not "b classes h w" for images of (height, width)."""
+    expected = (2, segmenter.num_classes, *size)
+    was_training = segmenter.training
+    try:
+        with torch.inference_mode():
+            shape = tuple(segmenter.eval().heads(torch.zeros(2, 3, *size))["out"].shape)
+    except Exception as error:
+        raise OwnNetworkError(
+            f"{segmenter.name} gives no logits",
+            got=f"{type(error).__name__}: {first_line(error)}",
+            expected=f"a tensor of shape {expected}, or a dict that has it as `out`",
+        ) from error
+    finally:
+        segmenter.train(was_training)
+    if shape != expected:
+        raise OwnNetworkError(
+            f"the logits of {segmenter.name} have the wrong shape", got=shape, expected=f'{expected}, "b classes h w"'
         )
 
 

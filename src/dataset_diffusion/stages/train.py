@@ -25,7 +25,7 @@ from dataset_diffusion.segmentation.models import build_segmenter
 from dataset_diffusion.segmentation.processes import process_and_count
 from dataset_diffusion.segmentation.rounds import train_in_rounds
 from dataset_diffusion.segmentation.task import TrainingListener, TrainingTask
-from dataset_diffusion.segmentation.train import check_loss
+from dataset_diffusion.segmentation.train import check_segmenter
 
 
 def train(
@@ -92,7 +92,7 @@ def train(
 def check_training(settings: TrainSettings, classes: ClassSet) -> None:
     """Refuse what cannot be trained on a dataset of these classes, before there is one."""
     with torch.device("meta"):
-        check_loss(build_segmenter(settings.segmenter, len(classes.label_ids)), settings)
+        check_segmenter(build_segmenter(settings.segmenter, len(classes.label_ids)), settings)
     if (real := _open_real(settings)) is not None:
         _check_same_classes(classes, real.class_set)
 

@@ -1,7 +1,13 @@
 import pytest
 from tests.helpers.processes import help_entries
 
-from dataset_diffusion.config import CalibrateSettings, EvaluateSettings, PredictSettings, TrainSettings
+from dataset_diffusion.config import (
+    CalibrateSettings,
+    EvaluateSettings,
+    ExportModelSettings,
+    PredictSettings,
+    TrainSettings,
+)
 
 
 @pytest.mark.parametrize(
@@ -10,6 +16,7 @@ from dataset_diffusion.config import CalibrateSettings, EvaluateSettings, Predic
         ("train", TrainSettings, ""),
         ("evaluate", EvaluateSettings, ""),
         ("predict", PredictSettings, ""),
+        ("export-model", ExportModelSettings, ""),
         ("calibrate", CalibrateSettings, ""),
     ],
 )

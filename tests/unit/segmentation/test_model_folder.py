@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.helpers.own_segmenter import Own
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, ModelError
@@ -107,3 +108,16 @@ def test_missing_settings(saved):
 def test_no_such_device(saved):
     with pytest.raises(ConfigError, match="no such device here"):
         load_segmenter(saved[1], device="abacus")
+
+
+def test_a_network_of_the_users_own_is_imported_again(tmp_path):
+    settings = TrainSettings(segmenter=Own)
+    segmenter = build_segmenter(settings.segmenter, 2)
+    save_segmenter(segmenter, Identity(ClassSet.from_names(["cat"]), settings, 1, 2, "data"), tmp_path)
+    loaded = load_segmenter(tmp_path, device="cpu").model
+    assert isinstance(loaded.network, Own)
+    assert torch.equal(loaded.network.last.weight, segmenter.network.last.weight)
+    description = (tmp_path / DESCRIPTION).read_text()
+    (tmp_path / DESCRIPTION).write_text(description.replace("tests.helpers.own_segmenter", "gone"))
+    with pytest.raises(ModelError, match=r"^the segmenter's module is not here; got gone:Own; .* fix: P"):
+        load_segmenter(tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.helpers.own_segmenter import Own, Wrapped, smaller
 
 from dataset_diffusion.config import TrainSettings
 from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
@@ -314,4 +315,35 @@ def test_real_images_are_mixed_in(train, scenes, settings):
 def test_a_batch_that_cannot_be_divided(train, settings, change, message):
     with pytest.raises(ConfigError, match=message) as error:
         train(settings=settings.model_copy(update=change))
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_of_the_users_own_trains_and_resumes(train, settings):
+    own = settings.model_validate(settings.model_dump() | {"segmenter": Own})
+    whole = train("whole", settings=own)
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", on_step=interrupt_at(7), settings=own, checkpoint_every=3)
+    stopped = train("stopped", settings=own, checkpoint_every=3)
+    assert (stopped / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    assert json.loads((whole / DESCRIPTION).read_text())["segmenter"] == "tests.helpers.own_segmenter:Own"
+
+
+@pytest.mark.parametrize(
+    ("own", "change", "message"),
+    [
+        (smaller, {}, r"the logits of .*:smaller have the wrong shape; got \(2, 2, 8, 8\); expected \(2, 2, 16, 16\)"),
+        # jaxtyping's error while tests run, Python's own otherwise
+        (
+            Wrapped,
+            {},
+            r"Wrapped gives no logits; got Type\w*Error: .*; expected a tensor of shape \(2, 2, 16, 16\)",
+        ),
+        (Own, {"encoder_learning_rate_factor": 0.1}, r"Own has no encoder; got --encoder-learning-rate-factor 0\.1"),
+        (Own, {"pretrained": True}, r"Own starts as it is made; got --pretrained; fix: leave it out"),
+    ],
+)
+def test_what_a_network_of_the_users_own_cannot_do_is_told_before_training(train, settings, own, change, message):
+    changed = settings.model_validate(settings.model_dump() | {"segmenter": own} | change)
+    with pytest.raises((ConfigError, ModelError), match=message) as error:
+        train(settings=changed, on_step=never)
     assert "\n" not in str(error.value)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from dataset_diffusion.dataset.exports.job import Item, Job, Records
+from dataset_diffusion.dataset.exports.job import SPLITS, Item, Job, Records
 from dataset_diffusion.dataset.exports.run_lengths import run_lengths
 from dataset_diffusion.prompts.class_sets import ClassSet
 
@@ -52,14 +52,28 @@ def write_index(job: Job, records: Records) -> None:
         for label_id, name in names_of_ids(job.class_set).items()
     ]
     job.write_lines("labels.json", [json.dumps(labels, indent=2, ensure_ascii=False)])
-    job.write_lines("annotations.xml", _document(records))
+    job.write_lines("annotations.xml", _document(job, records))
 
 
-def _document(records: Records) -> Iterator[str]:
+def _document(job: Job, records: Records) -> Iterator[str]:
     yield '<?xml version="1.0" encoding="utf-8"?>'
     yield "<annotations><version>1.1</version>"
+    yield from _meta(job)
     yield from (record["xml"] for record in records)
     yield "</annotations>"
+
+
+def _meta(job: Job) -> Iterator[str]:
+    """Splits and labels, as CVAT writes those of a project; Datumaro reads no file without them."""
+    yield "<meta><project><tasks>"
+    for split in SPLITS:
+        if any(job.names(split)):
+            yield f"<task><name>{split}</name><subset>{split}</subset></task>"
+    yield "</tasks><labels>"
+    for label_id, name in names_of_ids(job.class_set).items():
+        color = f"<color>{hex_color(job.class_set, label_id)}</color>"
+        yield f"<label><name>{escape(name)}</name>{color}<type>any</type><attributes></attributes></label>"
+    yield "</labels></project></meta>"
 
 
 def _image_lines(item: Item, file_name: str, classes: ClassSet) -> Iterator[str]:
