@@ -36,7 +36,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "coco --polygons": {"format": "coco", "polygons": True},
     "coco --no-crowd": {"format": "coco", "crowd": False},
     "coco --no-crowd --counts list": {"format": "coco", "crowd": False, "counts": "list"},
-    "coco --no-crowd --polygons --instances": {"format": "coco", "crowd": False, "polygons": True, "instances": True},
     **{name: {"format": name} for name in ("yolo", "yolo-semantic", "huggingface", "webdataset", "png")},
     **{name: {"format": name} for name in ("cvat", "label-studio")},
 }
