@@ -142,6 +142,23 @@ def model_spec(name_or_path: str, lora: Sequence[str] | None = None) -> ModelSpe
     )
 
 
+def spec_as_used(name_or_path: str, lora: Sequence[str] | None, weights: str | None) -> ModelSpec:
+    """`model_spec`, where something was made with it.
+
+    Args:
+        name_or_path: of the model.
+        lora: its adapters.
+        weights: the `model_fingerprint` that it had; None, as of datasets of version 1, takes those of now.
+
+    Raises:
+        ModelError: as `model_spec`, or the weights are others by now.
+    """
+    spec = model_spec(name_or_path, lora)
+    if weights not in (None, found := model_fingerprint(spec)):
+        raise ModelError("not the model that made the dataset", got=found, expected=weights)
+    return spec
+
+
 def what_is_taken(model: str, plan: GenerationPlan) -> str | None:
     """How a model that is no name of ``MODELS`` generates, and whence that is, to be told; None for the names."""
     if model in MODELS:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import platform
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dataset_diffusion.disk.atomic import explained_write_errors
 from dataset_diffusion.errors import DatasetError
 
+fcntl: Any
 try:
-    import fcntl
+    fcntl = importlib.import_module("fcntl")
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 _OURS = b"process "

@@ -5,7 +5,7 @@ import pytest
 from tests.helpers.architectures import ARCHITECTURES
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings
-from dataset_diffusion.diffusion.specs import MODELS, model_fingerprint, model_spec
+from dataset_diffusion.diffusion.specs import MODELS, model_fingerprint, model_spec, spec_as_used
 from dataset_diffusion.diffusion.transformer_specs import TRANSFORMERS
 from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.reading import LayerChoice
@@ -137,3 +137,11 @@ def test_a_reading_of_another_model_is_refused(tmp_path):
     assert spec.resolve_reading(str(file)) == reading
     with pytest.raises(ConfigError, match=r"^the reading was learned for another model; got .*mine\.json, for a model"):
         MODELS["sd15"].resolve_reading(str(file))
+
+
+def test_a_model_whose_weights_have_changed_is_not_the_one_that_made_a_dataset():
+    model = MODELS["embedded"]
+    assert spec_as_used("embedded", None, model_fingerprint(model)) == model
+    assert spec_as_used("embedded", None, None) == model  # as of version 1, which did not say
+    with pytest.raises(ModelError, match=r"^not the model that made the dataset; got \w+; expected 0123abcd$"):
+        spec_as_used("embedded", None, "0123abcd")
