@@ -66,7 +66,7 @@ def _imported(path: str) -> Callable[[int], object]:
         raise _import_error(path, error) from error
     if not callable(found):
         raise OwnNetworkError(f"{path} cannot be called", got=f"an object of {type(found).__name__}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _import_error(path: str, error: Exception) -> OwnNetworkError:

@@ -176,7 +176,7 @@ def _to_torchscript(network: PortableSegmenter, size: int | None, told: dict[str
     example = _images(2, *(TRACED if size is None else (size, size)))
     traced = torch.jit.trace(checked, example, check_trace=False)  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
-    torch.jit.save(traced, buffer, _extra_files=told)  # type: ignore[no-untyped-call]
+    torch.jit.save(traced, buffer, _extra_files=told)
     return buffer.getvalue()
 
 
