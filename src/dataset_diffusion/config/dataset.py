@@ -91,6 +91,8 @@ class ImageSettings(Settings):
     lora: tuple[AdapterName, ...] | None = Field(default=None, exclude_if=lambda adapters: not adapters)
     """LoRA adapters, each a safetensors file or a hub id (owner/name) with its scale after a colon, as FILE:0.8.
     None uses none."""
+    tiny_decoder: NameOrFolder | None = Field(default=None, exclude_if=lambda name: name is None)
+    """AutoencoderTiny that makes images of latents, a hub id or folder; None takes the model's own autoencoder."""
     steps: PositiveInt | None = None
     """Denoising steps; None takes the model's own."""
     scheduler: Scheduler | None = None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 
-from dataset_diffusion.config import MACHINE_SETTINGS, config_hash
+from dataset_diffusion.config import MACHINE_SETTINGS, GenerateSettings, config_hash
 from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.schema import ImageFormat
 from dataset_diffusion.disk import claims
@@ -87,6 +87,13 @@ class DatasetManifest(BaseModel):
     def identity(self) -> str:
         """What tells it from all other manifests: the JSON text of its file, without spaces."""
         return self._json().decode()
+
+    @property
+    def model_settings(self) -> GenerateSettings:
+        """What loads the model that drew or read the images, with all that was added to it."""
+        drawn = self.provenance.generate
+        added = {} if drawn is None else {"lora": drawn.lora, "tiny_decoder": drawn.tiny_decoder}
+        return GenerateSettings(model=self.model or "", **added)
 
     @property
     def num_shards(self) -> int:

@@ -116,11 +116,6 @@ class Provenance(_Record):
         """The labelling that fits how the attention was read."""
         return LabelSettings() if self.used is None else self.used.reading.label
 
-    @property
-    def lora(self) -> tuple[str, ...] | None:
-        """The adapters of the model that drew the images."""
-        return None if self.generate is None else self.generate.lora
-
     @classmethod
     def read(cls, recorded: dict[str, Any]) -> Provenance:
         """What a file records, as far as this version knows it: settings that it no longer has are left out, and groups

@@ -33,7 +33,8 @@ from dataset_diffusion.config import GenerateSettings
 from dataset_diffusion.diffusion.adapters import load_adapters
 from dataset_diffusion.diffusion.families.unet import UNetModel
 from dataset_diffusion.diffusion.model import DiffusionModel
-from dataset_diffusion.diffusion.specs import ModelSpec, model_spec
+from dataset_diffusion.diffusion.specs import ModelSpec, spec_of
+from dataset_diffusion.diffusion.tiny_decoder import use_tiny_decoder
 from dataset_diffusion.diffusion.transformer import TransformerModel
 from dataset_diffusion.errors import ConfigError, ModelError, check_kind, first_line
 from dataset_diffusion.machine.devices import inference_dtype, resolve_device
@@ -83,15 +84,15 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
     """Load a diffusion model with another scheduler, compiled, for a small card and so on.
 
     Args:
-        settings: ``model``, ``lora``, ``device``, ``dtype``, ``scheduler``, ``compile``, ``channels_last``,
-            ``vae_slicing``, ``vae_tiling`` and ``cpu_offload`` are looked at.
+        settings: ``model``, ``lora``, ``tiny_decoder``, ``device``, ``dtype``, ``scheduler``, ``compile``,
+            ``channels_last``, ``vae_slicing``, ``vae_tiling`` and ``cpu_offload`` are looked at.
 
     Raises:
         ModelError: no such name, folder or hub repository; a component or its safetensors weights are missing, or a
             package is.
         ConfigError: this machine has no such device, or offloading without a GPU.
     """
-    spec = model_spec(settings.model, settings.lora)
+    spec = spec_of(settings)
     device = resolve_device(settings.device)
     if settings.cpu_offload:
         check_offload(device)
@@ -99,6 +100,7 @@ def load_from_settings(settings: GenerateSettings) -> DiffusionModel:
     pipeline = _read_pipeline(spec, dtype)
     pipeline.set_progress_bar_config(disable=True)
     load_adapters(pipeline, spec.adapters)
+    use_tiny_decoder(pipeline, spec.decoder, dtype)
     model = DiffusionModel.from_pipeline(pipeline, spec)
     if (scheduler := settings.scheduler or spec.scheduler) in SCHEDULERS:
         if isinstance(model, TransformerModel) and model.family.is_flow:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
 from dataset_diffusion.diffusion.adapters import Adapter
+from dataset_diffusion.diffusion.tiny_decoder import TinyDecoder
 from dataset_diffusion.errors import ConfigError, check_kind, did_you_mean
 from dataset_diffusion.reading import LayerChoice, Reading
 
@@ -66,6 +67,7 @@ class ModelSpec:
         tflop: 10^12 operations of one pass over one image of the model's own size, by torch's FLOP counter
             (`benchmarks/training_cost.py`); None where they were not counted.
         adapters: LoRA weights that are added to its own.
+        decoder: in the place of its own autoencoder.
     """
 
     path: str
@@ -84,6 +86,7 @@ class ModelSpec:
     holds: str | None = None
     tflop: float | None = None
     adapters: tuple[Adapter, ...] = ()
+    decoder: TinyDecoder | None = None
 
     def resolve(self, settings: ImageSettings) -> GenerationPlan:
         """The settings, and the model's own choice where they leave it open.
@@ -173,15 +176,14 @@ def _choose(own: LayerChoice, resolution: int | None, prefixes: tuple[str, ...] 
 
 
 def model_fingerprint(spec: ModelSpec) -> str | None:
-    """What tells a model from another: a hash of a local folder's files, the commit of a hub id; and of each adapter.
+    """What tells a model from another: a hash of a folder's files, the commit of a hub id; and of what is added to it.
 
     Hidden files are left out: downloads keep times in them. So are formats of weights that are never read.
     """
     folder = Path(spec.path)
-    if spec.adapters:
-        return "+".join(
-            [str(model_fingerprint(replace(spec, adapters=()))), *(one.fingerprint for one in spec.adapters)]
-        )
+    added = [one.fingerprint for one in (*spec.adapters, spec.decoder) if one is not None]
+    if added:
+        return "+".join([str(model_fingerprint(replace(spec, adapters=(), decoder=None))), *added])
     if not folder.is_dir():
         return spec.revision
     digest = hashlib.sha256()

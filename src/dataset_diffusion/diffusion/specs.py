@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from dataset_diffusion.config import ImageSettings
 from dataset_diffusion.diffusion.adapters import find_adapters
 from dataset_diffusion.diffusion.native import NATIVE, native_layers, native_size
 from dataset_diffusion.diffusion.recognition import name_of_folder, name_of_repository
 from dataset_diffusion.diffusion.spec import FLOW_TIMESTEPS, READINGS, GenerationPlan, ModelSpec, model_fingerprint
+from dataset_diffusion.diffusion.tiny_decoder import find_tiny_decoder
 from dataset_diffusion.diffusion.transformer_specs import TRANSFORMERS
 from dataset_diffusion.errors import ModelError, did_you_mean
 from dataset_diffusion.machine.hub import load_pretrained
@@ -100,20 +101,17 @@ _LARGEST_SIDE = 2**15
 """Pixels of an image that a folder's files may speak of."""
 
 
-def model_spec(name_or_path: str, lora: Sequence[str] | None = None) -> ModelSpec:
+def model_spec(name_or_path: str) -> ModelSpec:
     """The spec of a named model, or of a local folder or hub repository.
 
     Where those hold the weights of a named model it is that model's spec, else one derived from their files.
 
     Args:
         name_or_path: a name of ``MODELS``, a hub id, or a folder.
-        lora: adapters, as `find_adapters` takes them; None uses none.
 
     Raises:
-        ModelError: not a known name, an existing folder or of the form ``owner/name``; or no such adapter.
+        ModelError: not a known name, an existing folder or of the form ``owner/name``.
     """
-    if lora:
-        return replace(model_spec(name_or_path), adapters=find_adapters(lora))
     if name_or_path in MODELS:
         return _pinned(MODELS[name_or_path])
     folder = Path(name_or_path)
@@ -142,18 +140,27 @@ def model_spec(name_or_path: str, lora: Sequence[str] | None = None) -> ModelSpe
     )
 
 
-def spec_as_used(name_or_path: str, lora: Sequence[str] | None, weights: str | None) -> ModelSpec:
-    """`model_spec`, where something was made with it.
+def spec_of(settings: ImageSettings) -> ModelSpec:
+    """`model_spec` with what the settings add to the model: adapters, a tiny decoder.
+
+    Raises:
+        ModelError: as `model_spec`; no such adapter or autoencoder.
+    """
+    decoder = None if settings.tiny_decoder is None else find_tiny_decoder(settings.tiny_decoder)
+    return replace(model_spec(settings.model), adapters=find_adapters(settings.lora or ()), decoder=decoder)
+
+
+def spec_as_used(settings: ImageSettings, weights: str | None) -> ModelSpec:
+    """`spec_of`, where something was made with it.
 
     Args:
-        name_or_path: of the model.
-        lora: its adapters.
+        settings: of the model.
         weights: the `model_fingerprint` that it had; None, as of datasets of version 1, takes those of now.
 
     Raises:
-        ModelError: as `model_spec`, or the weights are others by now.
+        ModelError: as `spec_of`, or the weights are others by now.
     """
-    spec = model_spec(name_or_path, lora)
+    spec = spec_of(settings)
     if weights not in (None, found := model_fingerprint(spec)):
         raise ModelError("not the model that made the dataset", got=found, expected=weights)
     return spec

@@ -82,13 +82,14 @@ def calibrate(
         if there.learned_from is None or there.learned_from.asked != asked:
             raise ConfigError(f"{out} holds another reading", fix="use another --out or delete it")
         return Calibration(there, 0.0)
-    name, lora = settings.model, None
-    if name is None and store is not None and store.manifest.model is not None:
-        name, lora = store.manifest.model, store.manifest.provenance.lora
-        spec_as_used(name, lora, store.manifest.model_revision)  # refuses other weights
-    if name is None:
+    if settings.model is not None:
+        asks = GenerateSettings(model=settings.model)
+    elif store is not None and store.manifest.model is not None:
+        asks = store.manifest.model_settings
+        spec_as_used(asks, store.manifest.model_revision)  # refuses other weights
+    else:
         raise ConfigError("no model whose attention is to be read", fix="--model with its name or folder")
-    model = load_from_settings(GenerateSettings(model=name, lora=lora, device=device))
+    model = load_from_settings(asks.model_copy(update={"device": device}))
     examples = dataset_examples(store, settings) if store else _benchmark_examples(settings, model, seed)
     if settings.teacher is not None:
         examples = _taught(examples, settings, device)

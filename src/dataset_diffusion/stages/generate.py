@@ -20,7 +20,7 @@ from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.diffusion.load import load_from_settings
 from dataset_diffusion.diffusion.model import DiffusionModel
-from dataset_diffusion.diffusion.specs import GenerationPlan, model_fingerprint, model_spec, what_is_taken
+from dataset_diffusion.diffusion.specs import GenerationPlan, model_fingerprint, spec_of, what_is_taken
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.claims import refuse_differences
 from dataset_diffusion.disk.locks import folder_lock
@@ -120,7 +120,7 @@ def reading_for(dataset: Path, settings: GenerateSettings) -> Reading:
         if used is not None:
             return used.reading
         settings = settings.model_copy(update={"reading": "plain"})  # the only one of version 0.1.0
-    plan = model_spec(settings.model, settings.lora).resolve(settings)
+    plan = spec_of(settings).resolve(settings)
     assert plan.reading is not None
     return plan.reading
 
@@ -136,7 +136,7 @@ def check_generation(
     on_cpu = {"device": "cpu", "compile": False, "cpu_offload": False}
     is_local = workers.executor == "local"
     model = _checked_model(prompts, settings if is_local else settings.model_copy(update=on_cpu))
-    if line := what_is_taken(settings.model, model_spec(settings.model, settings.lora).resolve(settings)):
+    if line := what_is_taken(settings.model, spec_of(settings).resolve(settings)):
         tell(line)
     return model if is_local else None
 
@@ -219,7 +219,7 @@ def plan_dataset(
             got=f"indices {prompts[0].index} to {prompts[-1].index} for {len(prompts)} prompts in {prompts_file}",
             expected=f"0 to {len(prompts) - 1}",
         )
-    spec = model_spec(settings.model, settings.lora)
+    spec = spec_of(settings)
     plan = replace(spec.resolve(settings), reading=reading)
     manifest = DatasetManifest.made_from(
         Provenance(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataset_diffusion.config import GenerateSettings, LabelOptions, LabelSettings, WorkerSettings
+from dataset_diffusion.config import LabelOptions, LabelSettings, WorkerSettings
 from dataset_diffusion.dataset.decisions import load_decisions
 from dataset_diffusion.dataset.manifest import DatasetManifest
 from dataset_diffusion.dataset.replacement import begin_replacement, finish_replacement, resume_replacement
@@ -127,7 +127,7 @@ def read_again(
             got=str(source),
             fix="dataset-diffusion annotate with the other --reading and --out",
         )
-    spec = spec_as_used(manifest.model, provenance.lora, manifest.model_revision)
+    spec = spec_as_used(manifest.model_settings, manifest.model_revision)
     chosen = spec.resolve_reading(reading).model_copy(update={"when": "drawn"})
     label = settings.resolve(chosen.label)
     used = provenance.used.model_copy(update={"reading": chosen})
@@ -149,8 +149,7 @@ def _read_shards(
     provenance = new.manifest.provenance
     assert provenance.used is not None
     assert provenance.label is not None
-    settings = GenerateSettings(model=new.manifest.model or "", lora=provenance.lora, device=device)
-    model = load_from_settings(settings)
+    model = load_from_settings(new.manifest.model_settings.model_copy(update={"device": device}))
     attend = partial(model.attend, capture=provenance.used.reading)
     with progress(
         "Read the attention again and label", len(new), "images", done=len(new) - new.count(missing)

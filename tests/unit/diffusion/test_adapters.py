@@ -9,7 +9,7 @@ from tests.helpers.tiny_transformers import sd3
 from dataset_diffusion.config import GenerateSettings
 from dataset_diffusion.diffusion.adapters import find_adapters
 from dataset_diffusion.diffusion.load import load_from_settings
-from dataset_diffusion.diffusion.specs import model_fingerprint, model_spec
+from dataset_diffusion.diffusion.specs import model_fingerprint, spec_of
 from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.records import Prompt
 
@@ -32,9 +32,12 @@ def files(tmp_path_factory):
     return path
 
 
+def settings_of(files, *lora):
+    return GenerateSettings(model=str(files / "sd3"), lora=lora, device="cpu")
+
+
 def draw(files, *lora):
-    settings = GenerateSettings(model=str(files / "sd3"), lora=lora, device="cpu")
-    return load_from_settings(settings).generate([DOG], [1], steps=1)[0].image
+    return load_from_settings(settings_of(files, *lora)).generate([DOG], [1], steps=1)[0].image
 
 
 def refused(kind, call, *arguments):
@@ -54,7 +57,7 @@ def test_adapters_change_the_picture_by_their_scales(files):
 
 def test_the_fingerprint_is_of_the_weights_and_the_scale(files):
     one, two = (str(files / f"{name}.safetensors") for name in ("one", "two"))
-    found = {model_fingerprint(model_spec(str(files / "sd3"), lora)) for lora in ((), (one,), (f"{one}:0.5",), (two,))}
+    found = {model_fingerprint(spec_of(settings_of(files, *lora))) for lora in ((), (one,), (f"{one}:0.5",), (two,))}
     assert len(found) == 4
 
 

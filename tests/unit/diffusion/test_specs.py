@@ -141,7 +141,8 @@ def test_a_reading_of_another_model_is_refused(tmp_path):
 
 def test_a_model_whose_weights_have_changed_is_not_the_one_that_made_a_dataset():
     model = MODELS["embedded"]
-    assert spec_as_used("embedded", None, model_fingerprint(model)) == model
-    assert spec_as_used("embedded", None, None) == model  # as of version 1, which did not say
+    settings = GenerateSettings(model="embedded")
+    assert spec_as_used(settings, model_fingerprint(model)) == model
+    assert spec_as_used(settings, None) == model  # as of version 1, which did not say
     with pytest.raises(ModelError, match=r"^not the model that made the dataset; got \w+; expected 0123abcd$"):
-        spec_as_used("embedded", None, "0123abcd")
+        spec_as_used(settings, "0123abcd")
