@@ -47,6 +47,13 @@ def folder_lock(folder: Path, *, shared: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
+def remove_left_lock(folder: Path) -> None:
+    """Remove the lock of a writer that was killed when all was written; one that somebody holds stays."""
+    if (folder / ".lock").exists():
+        with contextlib.suppress(DatasetError), folder_lock(folder):
+            pass
+
+
 def _lock_file(path: Path, kind: int) -> int:
     """The descriptor of a locked file; closing it gives the lock back."""
     while True:
