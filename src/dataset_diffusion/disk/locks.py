@@ -54,6 +54,13 @@ def folder_lock(folder: Path, *, shared: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
+def remove_left_lock(folder: Path) -> None:
+    """Remove the lock of a writer that was killed when all was written; one that somebody holds stays."""
+    if (folder / ".lock").exists():
+        with contextlib.suppress(DatasetError), folder_lock(folder):
+            pass
+
+
 def _try_lock(descriptor: int, *, shared: bool) -> None:
     """Lock an open file, or change its lock; a BlockingIOError where another writer's lock does not allow that."""
     if fcntl is not None:

@@ -23,7 +23,7 @@ from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.specs import GenerationPlan, model_fingerprint, spec_of, what_is_taken
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.claims import refuse_differences
-from dataset_diffusion.disk.locks import folder_lock
+from dataset_diffusion.disk.locks import folder_lock, remove_left_lock
 from dataset_diffusion.errors import DatasetError, PromptError, tell
 from dataset_diffusion.labelling.sample import label_generation
 from dataset_diffusion.machine.background import InBackground
@@ -92,6 +92,7 @@ def generate_dataset(
         prompts_file, settings, reading, label.resolve(reading.label), seed=seed, classes=classes
     )
     if begun and (store := DatasetWriter.create(out, manifest)).is_complete:
+        remove_left_lock(out)
         return store
     if model is None and not begun:
         model = check_generation(job.prompts, settings, workers)

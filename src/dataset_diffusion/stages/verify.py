@@ -11,6 +11,7 @@ from dataset_diffusion.config import WorkerSettings
 from dataset_diffusion.dataset.corrections import corrected_samples
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.verify import find_problems, missing_shard_problems, unknown_files
+from dataset_diffusion.disk.locks import remove_left_lock
 from dataset_diffusion.disk.places import Location
 from dataset_diffusion.machine.progress import progress
 
@@ -52,6 +53,8 @@ def verify_dataset(
     if repair is not None and (broken or not store.is_complete):
         repaired = [store.shard_path(shard) for shard in repair(store, list(broken))]
         broken = find_broken_shards(store, workers.num_workers)
+    elif repair is not None:
+        remove_left_lock(store.path)
     damage = chain.from_iterable(broken.values())
     return Verification(store, repaired, [*damage, *missing_shard_problems(store), *unknown_files(store)])
 

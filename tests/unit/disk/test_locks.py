@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dataset_diffusion.disk.atomic import atomic_write
-from dataset_diffusion.disk.locks import folder_lock
+from dataset_diffusion.disk.locks import folder_lock, remove_left_lock
 from dataset_diffusion.errors import DatasetError
 
 ROOT = Path(__file__).parents[3]
@@ -57,6 +57,18 @@ def test_a_killed_writer_leaves_no_lock(tmp_path):
     with folder_lock(tmp_path):
         pass
     assert names(tmp_path) == []
+
+
+def test_the_lock_of_a_killed_writer_is_removed_and_one_that_is_held_stays(tmp_path):
+    with folder_lock(tmp_path):
+        remove_left_lock(tmp_path)
+        assert names(tmp_path) == [".lock"]
+    (tmp_path / ".lock").write_bytes(b"process 1 on here")
+    remove_left_lock(tmp_path)
+    remove_left_lock(tmp_path)
+    assert names(tmp_path) == []
+    remove_left_lock(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_file_system_without_locks_lets_everybody_write(tmp_path, monkeypatch):

@@ -110,6 +110,9 @@ def test_a_dataset_is_resumed_on_another_machine(draw):
     assert resumed.is_complete
     assert shards(resumed)[0] == first
     assert resumed.verify() == []
+    (store.path / ".lock").write_bytes(b"process 1 on here")  # of one that was killed when all was written
+    draw(4)
+    assert not (store.path / ".lock").exists()
 
 
 def test_a_dataset_of_version_1_is_continued_and_stays_one(draw):
