@@ -12,6 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from dataset_diffusion.errors import ConfigError, did_you_mean
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
+else:
+    _ModelMetaclass = type(BaseModel)
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=16384)]
@@ -46,12 +51,12 @@ class SettingsError(ConfigError, ValueError):
     """Settings that a caller made of values out of range. A ValueError too, as the parser of options expects one."""
 
 
-class _Explained(type(BaseModel)):  # type: ignore[misc]
+class _Explained(_ModelMetaclass):
     """Classes of settings, whose callers in Python hear of mistakes in this package's own errors."""
 
     if not TYPE_CHECKING:  # which knows the fields
 
-        def __call__(cls, *values: Any, **named: Any) -> Any:
+        def __call__(cls, *values: Any, **named: Any) -> Any:  # noqa: N805
             try:
                 return super().__call__(*values, **named)
             except ValidationError as error:

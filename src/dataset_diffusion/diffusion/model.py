@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from dataset_diffusion.config import CaptureSettings, ImageSettings
 from dataset_diffusion.diffusion.arguments import (
     check_capture,
-    check_pictures,
+    check_looked_at,
     check_prompts,
     check_seeds,
 )
@@ -211,9 +211,7 @@ class DiffusionModel(ABC):
             ConfigError: images of another kind or of several sizes, or not one image and seed per prompt.
             PromptError: captions in the place of prompts.
         """
-        check_prompts(prompts)
-        check_seeds(seeds, prompts)
-        check_pictures(images, prompts)
+        check_looked_at(images, prompts, seeds)
         if not prompts:
             return []
         reading = self._resolve(capture)

@@ -9,15 +9,16 @@ import platform
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from dataset_diffusion.disk.atomic import explained_write_errors
 from dataset_diffusion.errors import DatasetError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+fcntl: Any = None
+with contextlib.suppress(ImportError):  # Windows has none
+    fcntl = import_module("fcntl")
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 _OURS = b"process "
