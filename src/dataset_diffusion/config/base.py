@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dataset_diffusion.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from pydantic._internal._model_construction import ModelMetaclass
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
 else:
-    ModelMetaclass = type(BaseModel)
+    _ModelMetaclass = type(BaseModel)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -60,7 +60,7 @@ class SettingsError(ConfigError, ValueError):
     """Settings that a caller made of values out of range. A ValueError too, as the parser of options expects one."""
 
 
-class _Explained(ModelMetaclass):
+class _Explained(_ModelMetaclass):
     """Classes of settings, whose callers in Python hear of mistakes in this package's own errors."""
 
     if not TYPE_CHECKING:  # which knows the fields

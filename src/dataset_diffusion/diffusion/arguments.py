@@ -13,6 +13,13 @@ from dataset_diffusion.reading import Reading
 from dataset_diffusion.records import Prompt
 
 
+def check_looked_at(images: object, prompts: Sequence[Prompt], seeds: object) -> None:
+    """Refuse what `DiffusionModel.attend` cannot look at."""
+    check_prompts(prompts)
+    check_seeds(seeds, prompts)
+    check_pictures(images, prompts)
+
+
 def check_prompts(prompts: object) -> None:
     """Refuse what is no list of prompts, a caption above all."""
     asked = [prompts] if isinstance(prompts, (str, Prompt)) or not isinstance(prompts, Sequence) else prompts

@@ -17,7 +17,7 @@ from torch import Tensor
 from dataset_diffusion.config import CaptureSettings, ImageSettings
 from dataset_diffusion.diffusion.arguments import (
     check_capture,
-    check_pictures,
+    check_looked_at,
     check_prompts,
     check_seeds,
 )
@@ -212,9 +212,7 @@ class DiffusionModel(ABC):
             ConfigError: images of another kind or of several sizes, or not one image and seed per prompt.
             PromptError: captions in the place of prompts.
         """
-        check_prompts(prompts)
-        check_seeds(seeds, prompts)
-        check_pictures(images, prompts)
+        check_looked_at(images, prompts, seeds)
         if not prompts:
             return []
         reading = self._resolve(capture)

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dataset_diffusion.config import CaptureSettings
+from dataset_diffusion.diffusion.arguments import check_looked_at
 from dataset_diffusion.diffusion.capture import AttentionLayers, AttentionReader
 from dataset_diffusion.diffusion.families.base import Call
 from dataset_diffusion.diffusion.families.table import family_of
@@ -80,6 +81,7 @@ class TransformerModel(DiffusionModel):
         alone = super().attend
         if not self.family.is_drawn_alone:
             return alone(images, prompts, seeds, capture, timesteps=timesteps)
+        check_looked_at(images, prompts, seeds)
         each = zip(images, prompts, seeds, strict=True)
         return [alone([i], [p], [seed], capture, timesteps=timesteps)[0] for i, p, seed in each]
 

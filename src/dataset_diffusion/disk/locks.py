@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import os
 import platform
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dataset_diffusion.disk.atomic import explained_write_errors
 from dataset_diffusion.errors import DatasetError
 
-fcntl: Any
-try:
-    fcntl = importlib.import_module("fcntl")
-except ImportError:  # Windows
-    fcntl = None
+fcntl: Any = None
+with contextlib.suppress(ImportError):  # Windows has none
+    fcntl = import_module("fcntl")
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 _OURS = b"process "

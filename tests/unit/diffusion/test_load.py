@@ -163,7 +163,7 @@ def test_a_hub_that_cannot_be_reached(name, tmp_path, monkeypatch):
 
 def test_an_unknown_floating_point_type():
     message = refused(ConfigError, load_model, "embedded", "cpu", "float8")
-    assert message == "bad value of --dtype; got float8; expected 'float32', 'float16' or 'bfloat16'"
+    assert message == "GenerateSettings: bad value of `dtype`; got float8; expected 'float32', 'float16' or 'bfloat16'"
 
 
 def test_a_hub_id_is_pinned_to_the_commit_that_it_stands_for(folder, tmp_path, monkeypatch):
