@@ -16,6 +16,8 @@ NAMES_OR_FOLDERS = [
     "prompts.captioner",
     "prompts.llm",
     "generate.model",
+    "generate.tiny_decoder",
+    "label.segments",
     "filter.image_text",
     "train.real",
     "evaluate.benchmark",
@@ -63,7 +65,7 @@ def write(folder, text):
 
 def load_with(folder, name, value):
     table, key = name.split(".")
-    needed = 'real = "voc2012"\n' if key == "real_root" else ""
+    needed = {"real_root": 'real = "voc2012"\n', "segments": 'refine = "sam2"\n'}.get(key, "")
     return value_of(load_recipe(write(folder, f'[{table}]\n{needed}{key} = "{value}"')), name)
 
 
