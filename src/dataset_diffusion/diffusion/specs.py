@@ -141,6 +141,23 @@ def model_spec(name_or_path: str, lora: Sequence[str] | None = None) -> ModelSpe
     )
 
 
+def unchanged_spec(name_or_path: str, lora: Sequence[str] | None, fingerprint: str | None) -> ModelSpec:
+    """The spec of the model that made a dataset, where it has still the weights that it had.
+
+    Args:
+        name_or_path: as `model_spec` takes it.
+        lora: its adapters.
+        fingerprint: of the weights it had; None where that is not known, as of datasets of version 1.
+
+    Raises:
+        ModelError: its weights are others now, or as for `model_spec`.
+    """
+    spec = model_spec(name_or_path, lora)
+    if fingerprint not in (None, found := model_fingerprint(spec)):
+        raise ModelError("not the model that made the dataset", got=found, expected=fingerprint)
+    return spec
+
+
 def what_is_taken(model: str, plan: GenerationPlan) -> str | None:
     """How a model that is no name of ``MODELS`` generates, and whence that is, to be told; None for the names."""
     if model in MODELS:

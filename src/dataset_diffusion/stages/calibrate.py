@@ -25,6 +25,7 @@ from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.diffusion.load import load_from_settings
 from dataset_diffusion.diffusion.model import DiffusionModel
 from dataset_diffusion.diffusion.pictures import Picture
+from dataset_diffusion.diffusion.specs import unchanged_spec
 from dataset_diffusion.errors import ConfigError
 from dataset_diffusion.evaluation.benchmark import Benchmark, BenchmarkImage
 from dataset_diffusion.evaluation.table import open_benchmark
@@ -36,7 +37,6 @@ from dataset_diffusion.reading import Learning, Reading
 from dataset_diffusion.seeding import random_from, sample_seed
 from dataset_diffusion.segmentation.model_folder import load_segmenter, read_description
 from dataset_diffusion.segmentation.predict import Views, confident, predict
-from dataset_diffusion.stages.relabel import maker_of
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def calibrate(
         return Calibration(there, 0.0)
     name, lora = settings.model, None
     if name is None and store is not None and store.manifest.model is not None:
-        maker_of(store.manifest)  # refuses other weights
         name, lora = store.manifest.model, store.manifest.provenance.lora
+        unchanged_spec(name, lora, store.manifest.model_revision)
     if name is None:
         raise ConfigError("no model whose attention is to be read", fix="--model with its name or folder")
     model = load_from_settings(GenerateSettings(model=name, lora=lora, device=device))

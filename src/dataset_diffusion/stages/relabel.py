@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -32,15 +32,12 @@ from dataset_diffusion.dataset.verify import heatmap_problems
 from dataset_diffusion.dataset.writer import DatasetWriter
 from dataset_diffusion.disk.atomic import clear_leftovers
 from dataset_diffusion.disk.locks import folder_lock
-from dataset_diffusion.errors import DatasetError, ModelError
+from dataset_diffusion.errors import DatasetError
 from dataset_diffusion.labelling.assign import check_exponent, label_map
 from dataset_diffusion.labelling.heatmaps import class_heatmaps
 from dataset_diffusion.labelling.quality import quality_scores
 from dataset_diffusion.machine.process_pool import work_in_processes
 from dataset_diffusion.machine.progress import progress
-
-if TYPE_CHECKING:
-    from dataset_diffusion.diffusion.specs import ModelSpec  # not loaded where no model is asked
 
 
 def relabel_dataset(
@@ -117,6 +114,8 @@ def read_again(
         DatasetError: the dataset is unfinished, or no model read it, or ``out`` holds another one.
         ModelError: the model cannot be loaded, or is not the one that made the dataset.
     """
+    from dataset_diffusion.diffusion.specs import unchanged_spec
+
     old = DatasetStore.open(source)
     old.check_complete()
     manifest, provenance = old.manifest, old.manifest.provenance
@@ -128,7 +127,8 @@ def read_again(
             got=str(source),
             fix="dataset-diffusion annotate with the other --reading and --out",
         )
-    chosen = maker_of(manifest).resolve_reading(reading).model_copy(update={"when": "drawn"})
+    spec = unchanged_spec(manifest.model, provenance.lora, manifest.model_revision)
+    chosen = spec.resolve_reading(reading).model_copy(update={"when": "drawn"})
     label = settings.resolve(chosen.label)
     used = provenance.used.model_copy(update={"reading": chosen})
     changes = {"label": label, "own_labels": {}, "used": used, "corrections": ()}
@@ -138,19 +138,6 @@ def read_again(
         if missing := new.missing_shards():
             _read_shards(old, new, missing, device, batch_size)
     return new
-
-
-def maker_of(manifest: DatasetManifest) -> ModelSpec:
-    """The spec of the model that made a dataset, at the weights it was made with; a ModelError where they are others.
-
-    Datasets of version 1 do not say which weights those were.
-    """
-    from dataset_diffusion.diffusion.specs import model_fingerprint, model_spec
-
-    spec = model_spec(manifest.model or "", manifest.provenance.lora)
-    if manifest.model_revision not in (None, found := model_fingerprint(spec)):
-        raise ModelError("not the model that made the dataset", got=found, expected=manifest.model_revision)
-    return spec
 
 
 def _read_shards(

@@ -5,7 +5,7 @@ import pytest
 from tests.helpers.architectures import ARCHITECTURES
 
 from dataset_diffusion.config import CaptureSettings, GenerateSettings
-from dataset_diffusion.diffusion.specs import MODELS, model_fingerprint, model_spec
+from dataset_diffusion.diffusion.specs import MODELS, model_fingerprint, model_spec, unchanged_spec
 from dataset_diffusion.diffusion.transformer_specs import TRANSFORMERS
 from dataset_diffusion.errors import ConfigError, ModelError
 from dataset_diffusion.reading import LayerChoice
@@ -137,3 +137,12 @@ def test_a_reading_of_another_model_is_refused(tmp_path):
     assert spec.resolve_reading(str(file)) == reading
     with pytest.raises(ConfigError, match=r"^the reading was learned for another model; got .*mine\.json, for a model"):
         MODELS["sd15"].resolve_reading(str(file))
+
+
+def test_a_model_whose_weights_have_changed_is_not_the_one_that_made_a_dataset():
+    model = MODELS["embedded"]
+    assert unchanged_spec("embedded", None, model_fingerprint(model)) == model
+    assert unchanged_spec("embedded", None, None) == model
+    assert refused(ModelError, unchanged_spec, "embedded", None, "0123abcd") == (
+        f"not the model that made the dataset; got {model_fingerprint(model)}; expected 0123abcd"
+    )

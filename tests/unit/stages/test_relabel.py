@@ -15,12 +15,11 @@ from dataset_diffusion.dataset.provenance import Provenance
 from dataset_diffusion.dataset.schema import as_stored, with_columns
 from dataset_diffusion.dataset.store import DatasetStore
 from dataset_diffusion.dataset.writer import DatasetWriter
-from dataset_diffusion.diffusion.specs import MODELS, model_fingerprint
-from dataset_diffusion.errors import ConfigError, DatasetError, ModelError
+from dataset_diffusion.errors import ConfigError, DatasetError
 from dataset_diffusion.labelling.sample import label_generation
 from dataset_diffusion.prompts.class_sets import class_set
 from dataset_diffusion.records import AttentionMaps, Generation, Prompt
-from dataset_diffusion.stages.relabel import maker_of, relabel_dataset
+from dataset_diffusion.stages.relabel import relabel_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -264,15 +263,6 @@ def test_an_image_without_its_recorded_hash_is_not_copied(tmp_path):
         f"{(shard := store.shard_path(0))} is damaged; got sample 0: the image does not have its recorded SHA-256; "
         f"fix: delete {shard} and run the command that made the dataset again"
     )
-
-
-def test_a_model_whose_weights_have_changed_is_not_the_one_that_made_a_dataset(tmp_path):
-    model = MODELS["embedded"]
-    made = write_dataset(tmp_path / "dataset", OLD, num_samples=1).manifest.model_copy(update={"model": "embedded"})
-    assert maker_of(made.model_copy(update={"model_revision": model_fingerprint(model)})) == model
-    assert maker_of(made) == model  # as of version 1, which did not say
-    with pytest.raises(ModelError, match=r"^not the model that made the dataset; got \w+; expected 0123abcd$"):
-        maker_of(made.model_copy(update={"model_revision": "0123abcd"}))
 
 
 def test_a_device_is_for_reading_again(tmp_path):
