@@ -94,9 +94,9 @@ def _story(contents: Contents, statistics: LabelCounts | None) -> Iterator[str]:
                 else "No pixel was labelled by hand."
             )
         if contents.redrawn:
-            count, rounds = sum(map(len, contents.redrawn)), len(contents.redrawn)
+            redrawn, rounds = sum(map(len, contents.redrawn)), len(contents.redrawn)
             turns = "one round" if rounds == 1 else f"{rounds} rounds"
-            yield f"{count:,} of them are of what the segmenter was weak at, drawn in {turns}."
+            yield f"{redrawn:,} of them are of what the segmenter was weak at, drawn in {turns}."
     elif contents.num_prompts is not None:
         yield f"{contents.num_prompts:,} prompts are written, and no image is generated yet."
     if model is not None:
