@@ -147,7 +147,7 @@ def test_as_one_file_it_computes_the_same(segmenter, model_format):
     size = None if getattr(segmenter.network, "any_size", True) else 64
     data, agreement = export_segmenter(trained, model_format, size)
     assert agreement.equal_pixels >= 0.9999
-    assert agreement.largest_difference <= 1e-5
+    assert agreement.largest_difference <= 1e-4
     assert len(data) > 4 * sum(weight.numel() for weight in segmenter.parameters())
 
 
