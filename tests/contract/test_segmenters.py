@@ -144,10 +144,10 @@ def test_saved_and_loaded_it_is_the_same(segmenter, tmp_path):
 def test_as_one_file_it_computes_the_same(segmenter, model_format):
     """The other rows are the same graphs with other numbers; the largest take a minute and gigabytes each."""
     trained = TrainedSegmenter(segmenter, CLASSES, TrainSettings(segmenter=segmenter.name))
-    size = 64 if segmenter.name.startswith("mask2former") else None
+    size = None if getattr(segmenter.network, "any_size", True) else 64
     data, agreement = export_segmenter(trained, model_format, size)
     assert agreement.equal_pixels >= 0.9999
-    assert agreement.largest_difference <= 1e-5
+    assert agreement.largest_difference <= 1e-4
     assert len(data) > 4 * sum(weight.numel() for weight in segmenter.parameters())
 
 

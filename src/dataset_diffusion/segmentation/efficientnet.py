@@ -24,6 +24,8 @@ class UNetEfficientNetLite0(nn.Module):
 
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
+    any_size = False
+    """Its padding follows the size; torch.export does not get through that for a size which it does not know."""
 
     def __init__(self, num_classes: int, pretrained: bool, decoder_channels: tuple[int, ...]) -> None:
         super().__init__()
