@@ -26,6 +26,7 @@ def test_it_is_made_with_the_number_of_labels():
         (f"{HERE}:", "cannot import .*module:function"),
         (f"{HERE}:NOT_CALLABLE", "cannot be called; got an object of int"),
         (f"{HERE}:fails", r"fails; got ValueError: 4 are; expected a torch.nn.Module from "),
+        ("os:abort", "a segmenter is no part of Python; got os:abort; expected module:function of your own"),
         (f"{HERE}:no_network", "makes no network; got an object of list; expected a torch.nn.Module"),
     ],
 )
