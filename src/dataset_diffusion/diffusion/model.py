@@ -63,7 +63,7 @@ class DiffusionModel(ABC):
         """
         if not hasattr(pipeline, "components"):
             raise ModelError(
-                "not a diffusers pipeline", got=repr(pipeline), fix="DiffusionPipeline.from_pretrained(…) loads one"
+                "not a diffusers pipeline", got=repr(pipeline), fix="load one by DiffusionPipeline.from_pretrained"
             )
         kind = next(kind for kind in DiffusionModel.__subclasses__() if kind.takes(pipeline))
         return kind(spec or pipeline_spec(pipeline), pipeline)

@@ -66,7 +66,7 @@ def use_tiny_decoder(pipeline: Any, decoder: TinyDecoder | None, dtype: Any) -> 
     if decoder is None:
         return
     try:
-        tiny = AutoencoderTiny.from_pretrained(decoder.folder, dtype=dtype, use_safetensors=SAFE["use_safetensors"])
+        tiny = AutoencoderTiny.from_pretrained(decoder.folder, dtype=dtype, **SAFE)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError("not a tiny autoencoder", got=f"{decoder.folder} ({first_line(error)})") from error
     channels, own = tiny.config.latent_channels, pipeline.vae.config.get("latent_channels")

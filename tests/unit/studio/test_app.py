@@ -99,7 +99,7 @@ def test_decisions_and_corrections_are_kept(client, keeper):
         ("samples/1/decision", b'{"more": 1}', "more"),
         ("label", b'{"threshold": 2}', "threshold"),
         ("samples/1/correction", b"123", "another size"),
-        ("samples/1/correction", bytes([9]) * 240, "no class's"),
+        ("samples/1/correction", bytes([9]) * 240, "outside the class set: 9"),
         ("samples/7/decision", b"{}", "sample 7"),
     ],
 )
