@@ -9,6 +9,8 @@ from dataset_diffusion.prompts.class_sets import ClassSet, backgrounds_of, class
 from dataset_diffusion.prompts.mentions import find_classes, gist
 from dataset_diffusion.prompts.writers.scenes import scene_captions
 
+pytestmark = pytest.mark.slow
+
 OWN = ClassSet.from_names(["forklift", "pallet", "hourglass", "unicorn", "scissors", "goose", "sheep", "elephant"])
 
 
