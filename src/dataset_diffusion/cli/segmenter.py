@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -134,7 +135,7 @@ def export_model(
     *,
     out: Path,
     settings: Annotated[ExportModelSettings, Flat] = ExportModelSettings(),
-) -> None:
+) -> Result:
     """Write a trained segmenter as one file for other runtimes, and check that it computes the same.
 
     Args:
@@ -146,6 +147,7 @@ def export_model(
     agreement = stage.export_model(model, settings, out)
     found = f"{agreement.equal_pixels:.4%} equal pixels, probabilities {agreement.largest_difference:.1e} apart at most"
     print(f"wrote {out}, checked against the segmenter: {found}")
+    return {"out": out} | asdict(agreement)
 
 
 def calibrate(

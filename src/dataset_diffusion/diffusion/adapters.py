@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_diffusion.errors import ConfigError, ModelError, first_line
-from dataset_diffusion.machine.hub import load_pretrained
+from dataset_diffusion.machine.hub import download
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,7 @@ def _find(name: str) -> Adapter:
 
 
 def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    folder = load_pretrained(
-        hub_id,
-        lambda: Path(snapshot_download(hub_id, allow_patterns=["*.safetensors"])),
-        missing="the hub does not give the LoRA, and there is no such file",
-        expected="a repository that exists and can be reached",
-    )
+    folder = download(hub_id, ["*.safetensors"], "the LoRA", place="file")
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         raise ModelError(

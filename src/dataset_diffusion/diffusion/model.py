@@ -15,12 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dataset_diffusion.config import CaptureSettings, ImageSettings
-from dataset_diffusion.diffusion.arguments import (
-    check_capture,
-    check_looked_at,
-    check_prompts,
-    check_seeds,
-)
+from dataset_diffusion.diffusion.arguments import check_capture, check_looked_at, check_prompts, check_seeds
 from dataset_diffusion.diffusion.capture import AttentionReader
 from dataset_diffusion.diffusion.learned import read_layers
 from dataset_diffusion.diffusion.pictures import fitting_size, resize_picture
@@ -62,9 +57,8 @@ class DiffusionModel(ABC):
             ModelError: no pipeline, or its network is of no known family.
         """
         if not hasattr(pipeline, "components"):
-            raise ModelError(
-                "not a diffusers pipeline", got=repr(pipeline), fix="load one by DiffusionPipeline.from_pretrained"
-            )
+            fix = "load one by DiffusionPipeline.from_pretrained"
+            raise ModelError("not a diffusers pipeline", got=repr(pipeline), fix=fix)
         kind = next(kind for kind in DiffusionModel.__subclasses__() if kind.takes(pipeline))
         return kind(spec or pipeline_spec(pipeline), pipeline)
 

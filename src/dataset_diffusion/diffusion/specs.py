@@ -18,7 +18,7 @@ from dataset_diffusion.diffusion.spec import FLOW_TIMESTEPS, READINGS, Generatio
 from dataset_diffusion.diffusion.tiny_decoder import find_tiny_decoder
 from dataset_diffusion.diffusion.transformer_specs import TRANSFORMERS
 from dataset_diffusion.errors import ModelError, did_you_mean
-from dataset_diffusion.machine.hub import load_pretrained
+from dataset_diffusion.machine.hub import download
 from dataset_diffusion.reading import LayerChoice
 
 __all__ = ["MODELS", "READINGS", "GenerationPlan", "ModelSpec", "model_fingerprint", "model_spec", "pipeline_spec"]
@@ -166,12 +166,11 @@ def spec_as_used(settings: ImageSettings, weights: str | None) -> ModelSpec:
     return spec
 
 
-def what_is_taken(model: str, plan: GenerationPlan) -> str | None:
+def what_is_taken(model: str, spec: ModelSpec, plan: GenerationPlan) -> str | None:
     """How a model that is no name of ``MODELS`` generates, and whence that is, to be told; None for the names."""
     if model in MODELS:
         return None
-    holds = model_spec(model).holds
-    whose = "not known as the weights of a named model" if holds is None else f"the weights of {holds}"
+    whose = "not known as the weights of a named model" if spec.holds is None else f"the weights of {spec.holds}"
     negative = "a negative prompt" if plan.negative_prompt else "no negative prompt"
     return f"{model}: {whose}; {plan.steps} steps, guidance {plan.guidance_scale:g}, {plan.scheduler}, {negative}"
 
@@ -268,13 +267,5 @@ def _scheduler_class(folder: Path) -> str:
 
 
 def _download_configs(hub_id: str, revision: str | None) -> Path:
-    """Folder of a commit, by whose hash it is named; without a revision the newest, offline the newest known."""
-    from huggingface_hub import snapshot_download
-
     wanted = ["*/config.json", "*/scheduler_config.json", "model_index.json"]
-    return load_pretrained(
-        hub_id,
-        lambda: Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted)),
-        missing="the hub does not give the model, and there is no such folder",
-        expected="a repository that exists and can be reached",
-    )
+    return download(hub_id, wanted, "the model", revision=revision, place="folder")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_diffusion.errors import ModelError, first_line
-from dataset_diffusion.machine.hub import SAFE, load_pretrained
+from dataset_diffusion.machine.hub import SAFE, download
 
-_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TinyDecoder:
     def fingerprint(self) -> str:
         """A hash of config and weights."""
         digest = hashlib.sha256()
-        for name in ("config.json", _WEIGHTS):
+        for name in _FILES:
             with (self.folder / name).open("rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
         return digest.hexdigest()[:16]
@@ -38,21 +38,10 @@ def find_tiny_decoder(name: str) -> TinyDecoder:
     Raises:
         ModelError: no such folder or repository, or one without safetensors weights.
     """
-    folder = Path(name) if Path(name).is_dir() else _download(name)
-    if missing := [one for one in ("config.json", _WEIGHTS) if not (folder / one).is_file()]:
+    folder = Path(name) if Path(name).is_dir() else download(name, _FILES, "the tiny autoencoder", place="folder")
+    if missing := [one for one in _FILES if not (folder / one).is_file()]:
         raise ModelError("not a tiny autoencoder", got=name, expected=" and ".join(missing))
     return TinyDecoder(folder)
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return load_pretrained(
-        hub_id,
-        lambda: Path(snapshot_download(hub_id, allow_patterns=["config.json", _WEIGHTS])),
-        missing="the hub does not give the tiny autoencoder, and there is no such folder",
-        expected="a repository that exists and can be reached, such as madebyollin/taesd",
-    )
 
 
 def use_tiny_decoder(pipeline: Any, decoder: TinyDecoder | None, dtype: Any) -> None:
@@ -61,10 +50,10 @@ def use_tiny_decoder(pipeline: Any, decoder: TinyDecoder | None, dtype: Any) -> 
     Raises:
         ModelError: it is none, or is of latents of another kind than the model's.
     """
-    from diffusers import AutoencoderTiny
-
     if decoder is None:
         return
+    from diffusers import AutoencoderTiny
+
     try:
         tiny = AutoencoderTiny.from_pretrained(decoder.folder, dtype=dtype, **SAFE)
     except (OSError, ValueError, TypeError, RuntimeError) as error:

@@ -6,7 +6,7 @@ Where there is no network the user hears so at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,6 +68,29 @@ def load_pretrained(
             expected=expected,
             fix=f"run `hf download {name_or_path} --local-dir {folder}` where there is a network, {then}",
         ) from error
+
+
+def download(hub_id: str, patterns: Sequence[str], what: str, *, revision: str | None = None, place: str) -> Path:
+    """Files of a repository, in the folder of its commit, by whose hash it is named.
+
+    Args:
+        hub_id: ``owner/name``.
+        patterns: which files, as in ``["*.safetensors"]``.
+        what: is asked for; it stands in the error.
+        revision: the commit; None takes the newest, offline the newest known.
+        place: what the user may have meant on this machine, a file or a folder.
+
+    Raises:
+        ModelError: the hub does not give it.
+    """
+    from huggingface_hub import snapshot_download
+
+    return load_pretrained(
+        hub_id,
+        lambda: Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns))),
+        missing=f"the hub does not give {what}, and there is no such {place}",
+        expected="a repository that exists and can be reached",
+    )
 
 
 def prepare_hub() -> None:

@@ -137,7 +137,7 @@ def check_generation(
     on_cpu = {"device": "cpu", "compile": False, "cpu_offload": False}
     is_local = workers.executor == "local"
     model = _checked_model(prompts, settings if is_local else settings.model_copy(update=on_cpu))
-    if line := what_is_taken(settings.model, spec_of(settings).resolve(settings)):
+    if line := what_is_taken(settings.model, model.spec, model.spec.resolve(settings)):
         tell(line)
     return model if is_local else None
 

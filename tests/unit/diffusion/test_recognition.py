@@ -79,7 +79,7 @@ def test_a_copy_of_the_embedded_model_generates_as_it_does(tmp_path):
     spec = model_spec(str(copy))
     assert spec.holds == "embedded"
     assert spec.resolve(GenerateSettings()) == MODELS["embedded"].resolve(GenerateSettings())
-    assert what_is_taken(str(copy), spec.resolve(GenerateSettings())) == (
+    assert what_is_taken(str(copy), spec, spec.resolve(GenerateSettings())) == (
         f"{copy}: the weights of embedded; 20 steps, guidance 4, ddim, no negative prompt"
     )
 
@@ -91,7 +91,8 @@ def test_other_weights_are_said_to_be_unknown(tmp_path):
     (copy / "unet" / WEIGHTS).write_bytes(data)
     spec = model_spec(str(copy))
     assert (spec.holds, spec.num_inference_steps, spec.scheduler) == (None, 50, "DDIMScheduler")
-    assert what_is_taken(str(copy), spec.resolve(GenerateSettings())) == (
+    assert what_is_taken(str(copy), spec, spec.resolve(GenerateSettings())) == (
         f"{copy}: not known as the weights of a named model; 50 steps, guidance 7.5, DDIMScheduler, no negative prompt"
     )
-    assert what_is_taken("embedded", MODELS["embedded"].resolve(GenerateSettings())) is None
+    own = MODELS["embedded"]
+    assert what_is_taken("embedded", own, own.resolve(GenerateSettings())) is None
